@@ -1,0 +1,43 @@
+"""The long-lived parts of a running server, as handlers see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from happy.config import Config
+    from happy.metrics import Metrics
+    from happy.outbound.expo import Expo
+    from happy.outbound.github import GitHub
+    from happy.outbound.objects import ObjectStore
+    from happy.outbound.voice import VoiceProvider
+    from happy.realtime.calls import Calls
+    from happy.realtime.committer import Committer
+    from happy.realtime.hub import Hub
+    from happy.realtime.presence import Presence
+    from happy.sealing import Vault
+    from happy.storage.database import Database
+    from happy.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Everything that outlives a request. Built once by the tap, passed explicitly."""
+
+    config: Config
+    clock: IReactorTime
+    metrics: Metrics
+    database: Database
+    tokens: Tokens
+    vault: Vault
+    hub: Hub
+    committer: Committer
+    presence: Presence
+    calls: Calls
+    objects: ObjectStore
+    expo: Expo
+    github: GitHub
+    voice: VoiceProvider
