@@ -1,0 +1,65 @@
+"""Text forms of bytes: base64 in the flavours of http.md 2, hexadecimal, and base64url."""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_base64, b2a_base64
+
+_FOREIGN = re.compile(r"[^A-Za-z0-9+/]+")
+_WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
+_TO_STANDARD = str.maketrans("-_", "+/")
+_TO_URL = str.maketrans("+/", "-_")
+
+
+def encode_base64(data: bytes) -> str:
+    """Standard alphabet, always padded, no line breaks (flavour OUT)."""
+    return b2a_base64(data, newline=False).decode("ascii")
+
+
+def decode_base64(text: str) -> bytes:
+    """Read the flavour STRICT: standard alphabet, padding optional, a single left-over character ignored.
+
+    Raises ValueError for a text shorter than four characters (other than the empty one), for more
+    than two trailing ``=``, and for any other character outside of the alphabet.
+    """
+    if not text:
+        return b""
+    digits = text.rstrip("=")
+    if len(text) < 4 or len(text) - len(digits) > 2:
+        raise ValueError("base64 text is too short or has too much padding")
+    return _decode_digits(digits)
+
+
+def decode_base64_leniently(text: str) -> bytes:
+    """Read the flavour LENIENT: both alphabets, up to the first ``=``, skipping everything else.
+
+    Never fails; a single left-over character is dropped.
+    """
+    digits = text.partition("=")[0].translate(_TO_STANDARD)
+    return _decode_digits(_FOREIGN.sub("", digits))
+
+
+def encode_base64url(data: bytes) -> str:
+    """The URL-safe alphabet, unpadded."""
+    return encode_base64(data).rstrip("=").translate(_TO_URL)
+
+
+def decode_base64url(text: str) -> bytes:
+    """Read base64url as JOSE libraries do: either alphabet, padding optional, white space ignored.
+
+    Raises ValueError for any other character.
+    """
+    digits = _WHITE_SPACE.sub("", text).rstrip("=").translate(_TO_STANDARD)
+    return _decode_digits(digits)
+
+
+def encode_hex(data: bytes) -> str:
+    """Upper-case hexadecimal, the form of public keys in the database (schema.md 2.2)."""
+    return data.hex().upper()
+
+
+def _decode_digits(digits: str) -> bytes:
+    """Decode unpadded standard base64; bits and a character that make no whole byte are ignored."""
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return a2b_base64(digits + "=" * (-len(digits) % 4), strict_mode=True)

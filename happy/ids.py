@@ -1,0 +1,69 @@
+"""Identifiers of database rows: cuid version 1 (schema.md 2.1)."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import socket
+import time
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_COUNTS = 36**4
+_RANDOMS = 36**8
+
+
+class CuidSource:
+    """Makes the ids of one process; they are strictly increasing in the order they are made.
+
+    ``pid`` and ``host`` make the fingerprint that tells the processes of a deployment apart.
+    """
+
+    def __init__(self, pid: int, host: str) -> None:
+        self._fingerprint = _PAIRS[pid % 1296] + _PAIRS[(sum(host.encode()) + len(host) + 36) % 1296]
+        self._milliseconds = -1
+        self._prefix = ""
+        self._count = -1
+
+    def cuid(self, now_ms: int) -> str:
+        """A new id that carries ``now_ms``, the time in epoch milliseconds.
+
+        When the clock stands still or goes back, the latest time used so far is carried instead.
+        """
+        self._count += 1
+        if self._count == _COUNTS:
+            self._count = 0
+            now_ms = max(now_ms, self._milliseconds + 1)  # a wrapped counter must not sort first
+        if now_ms > self._milliseconds:
+            self._milliseconds = now_ms
+            self._prefix = "c" + _eight(now_ms)
+        return self._prefix + _four(self._count) + self._fingerprint + _eight(secrets.randbelow(_RANDOMS))
+
+
+def cuid(now_ms: int) -> str:
+    """A new id of this process, made at ``now_ms`` (epoch milliseconds)."""
+    return _source_of(os.getpid()).cuid(now_ms)
+
+
+def new_cuid() -> str:
+    """A new id of this process, made now."""
+    return cuid(time.time_ns() // 1_000_000)
+
+
+@functools.lru_cache(maxsize=1)
+def _source_of(pid: int) -> CuidSource:
+    """The source of the running process: keyed by its id, so that a daemonised child has its own."""
+    return CuidSource(pid, socket.gethostname())
+
+
+def _four(number: int) -> str:
+    """Four base 36 digits of a number below 36^4."""
+    high, low = divmod(number, 1296)
+    return _PAIRS[high] + _PAIRS[low]
+
+
+def _eight(number: int) -> str:
+    """Eight base 36 digits of a number below 36^8."""
+    high, low = divmod(number, _COUNTS)
+    return _four(high) + _four(low)
