@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.config import Config
+    from happy.limits import Limits
     from happy.metrics import Metrics
     from happy.outbound.expo import Expo
     from happy.outbound.github import GitHub
@@ -29,6 +30,7 @@ class Server:
 
     config: Config
     clock: IReactorTime
+    limits: Limits
     metrics: Metrics
     database: Database
     tokens: Tokens

@@ -14,7 +14,8 @@ record it and return it unchanged, so tests call it directly. Signatures are che
 ``server``     :class:`happy.server.Server`, for work that is more than one transaction
 ``request``    :class:`RequestFacts`: addressing facts of the HTTP request
 ``socket``     the connection an event came from
-others         the path variables, in snake case (``:sessionId`` is ``session_id``)
+others         the path variables, in snake case (``:sessionId`` is ``session_id``); ``rest`` is what a final
+               ``*`` stands for, percent-decoded, slashes included
 =============  ==========================================================================
 """
 
@@ -25,14 +26,23 @@ import re
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from happy.errors import Refusal
+
+if TYPE_CHECKING:
+    from happy.config import Config
+    from happy.server import Server
 
 MIB = 1024 * 1024
 
 Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
+
+Proof = Callable[["Server", Mapping[str, str], Mapping[str, str]], "str | None"]
+"""Another proof of identity than a bearer token: the account that the path variables and the query
+members of a request prove, or None. Cheap and without side effects; asked before the body is read, so
+that a proven request has the route's own size limit."""
 
 _COMMON = frozenset({"caller", "body", "tx", "server"})
 _ROUTE_ONLY = frozenset({"query", "headers", "content", "request"})
@@ -52,17 +62,22 @@ class RequestFacts:
     """What a handler may need of the HTTP request besides its values.
 
     ``base_url`` is where the client reaches us, without a trailing slash (http.md T1); ``raw`` the
-    body's bytes as received; ``header(name)`` the first value of a header or None.
+    body's bytes as received; ``header(name)`` the first value of a header or None. ``address`` is the
+    peer's, for counting requests within a window only: it is never stored or logged.
     """
 
     base_url: str
+    address: str
     raw: bytes
     header: Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One HTTP endpoint. ``limit`` is the body's size limit in bytes for authenticated callers."""
+    """One HTTP endpoint. ``limit`` is the body's size limit in bytes for authenticated callers.
+
+    A request that ``proof`` accepts needs no bearer token (http.md D20).
+    """
 
     method: str
     path: str
@@ -71,6 +86,7 @@ class Route:
     returns: Any
     variables: tuple[str, ...]
     public: bool
+    proof: Proof | None
     refuses: tuple[type[Refusal], ...]
     failure: Mapping[str, Any] | None
     limit: int
@@ -102,9 +118,13 @@ def snake_case(name: str) -> str:
 
 @dataclass(slots=True)
 class Capability:
-    """A group of endpoints and events that belong together; its module is what the tap lists."""
+    """A group of endpoints and events that belong together; its module is what the tap lists.
+
+    Where ``enabled`` says no to a configuration, the server behaves as if the group did not exist.
+    """
 
     name: str
+    enabled: Callable[[Config], bool] = lambda config: True
     routes: list[Route] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -130,11 +150,12 @@ class Capability:
         path: str,
         *,
         public: bool = False,
+        proof: Proof | None = None,
         refuses: tuple[type[Refusal], ...] = (),
         failure: Mapping[str, Any] | None = None,
         limit: int = MIB,
     ) -> Callable[[F], F]:
-        """Declare an endpoint. A bearer token is required unless ``public``.
+        """Declare an endpoint. A bearer token is required unless ``public``, or ``proof`` takes its place.
 
         ``refuses`` lists the named error answers, ``failure`` is the body of the 500 answer where the
         contract gives one of its own, ``limit`` the largest body in bytes.
@@ -142,6 +163,8 @@ class Capability:
 
         def declare(handler: F) -> F:
             variables = tuple(snake_case(name) for name in _VARIABLE.findall(path))
+            if path.endswith("/*"):
+                variables += ("rest",)
             parameters, returns = _signature(handler, _COMMON | _ROUTE_ONLY | set(variables))
             if public and "caller" in parameters:
                 raise TypeError(f"{method} {path} is public and cannot have a caller")
@@ -156,6 +179,7 @@ class Capability:
                     returns=returns,
                     variables=variables,
                     public=public,
+                    proof=proof,
                     refuses=refuses,
                     failure=failure,
                     limit=limit,

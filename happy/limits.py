@@ -1,0 +1,79 @@
+"""How often something may be done within a window of time."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+MINUTE = 60.0
+UPLOAD_REQUESTS = 60
+"""Upload requests of an account in a minute (http.md T1)."""
+
+
+class Windows:
+    """Counts uses of a key in windows of ``seconds`` that begin with the key's first use.
+
+    At most ``limit`` uses fit a window; 0 means any number. Keys are kept as keyed digests and only
+    until their window is over, so that an address given as a key is never held as such.
+    ``now`` is a clock in seconds.
+    """
+
+    def __init__(self, limit: int, seconds: float, now: Callable[[], float]) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._now = now
+        self._salt = secrets.token_bytes(16)
+        self._open: OrderedDict[bytes, _Window] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, key: str) -> bool:
+        """Count one use of ``key``; False when its window is full."""
+        if not self._limit:
+            return True
+        self._close()
+        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
+        window = self._open.setdefault(digest, _Window(self._now()))
+        window.uses += 1
+        return window.uses <= self._limit
+
+    def _close(self) -> None:
+        """Forget the windows that are over; the oldest comes first."""
+        over = self._now() - self._seconds
+        while self._open:
+            digest, window = next(iter(self._open.items()))
+            if window.since > over:
+                return
+            del self._open[digest]
+
+
+@dataclass(slots=True)
+class _Window:
+    since: float
+    uses: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Every limit of how often a client may ask.
+
+    ``addresses`` counts the open authentication endpoints per peer address, ``logins`` logins per
+    public key, ``uploads`` upload requests per account.
+    """
+
+    addresses: Windows
+    logins: Windows
+    uploads: Windows
+
+    @classmethod
+    def per_minute(cls, now: Callable[[], float], *, addresses: int, logins: int) -> Limits:
+        """The limits of a server; ``addresses`` and ``logins`` are uses a minute, 0 for any number."""
+        return cls(
+            addresses=Windows(addresses, MINUTE, now),
+            logins=Windows(logins, MINUTE, now),
+            uploads=Windows(UPLOAD_REQUESTS, MINUTE, now),
+        )
