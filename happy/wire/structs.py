@@ -1,0 +1,204 @@
+"""The boundary between bytes and typed values: what requests and answers are made of.
+
+Requests are declared as Structs and decoded here, once; behind this module nothing is re-checked.
+A request that does not fit is explained completely: the typed decoder is fast but stops at the first
+fault, so :mod:`happy.wire.validation` then looks at the generic value again and lists every problem
+in the contract's words (http.md 3.4).
+
+A member that may be absent is ``X | UnsetType = UNSET``; one that may be null is ``X | None``. Unknown
+members are ignored. A Struct may check itself as a whole in ``__post_init__`` by raising ValueError
+with the text of the problem. Whole numbers are declared as :data:`Integer` or one of its kin, which
+stay within what clients represent exactly; an integral float (``1.0``) is a whole number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from happy.wire import validation
+from happy.wire.query import coerce_texts, gather
+from happy.wire.validation import Invalid, Problem
+
+__all__ = [
+    "Blob",
+    "Body",
+    "Headers",
+    "Integer",
+    "Invalid",
+    "MalformedJson",
+    "NonEmpty",
+    "NonNegative",
+    "Number",
+    "PlainText",
+    "Positive",
+    "Problem",
+    "Query",
+    "Redirect",
+    "Reply",
+    "Size200",
+    "Size500",
+    "Uuid",
+    "decode_body",
+    "decode_headers",
+    "decode_query",
+    "decode_value",
+    "decode_variables",
+    "encode",
+    "parse_json",
+]
+
+T = TypeVar("T")
+
+SAFE = validation.SAFE
+
+Integer = Annotated[int, Meta(ge=-SAFE, le=SAFE)]
+"""A whole number that clients represent exactly."""
+NonNegative = Annotated[int, Meta(ge=0, le=SAFE)]
+Positive = Annotated[int, Meta(gt=0, le=SAFE)]
+Number = int | float
+"""Any number, kept as it was written."""
+NonEmpty = Annotated[str, Meta(min_length=1)]
+Size200 = Annotated[str, Meta(min_length=1, max_length=200)]
+"""1 to 200 UTF-16 code units; every ``max_length`` of a text counts those."""
+Size500 = Annotated[str, Meta(min_length=1, max_length=500)]
+Uuid = Annotated[str, Meta(pattern=validation.UUID_PATTERN)]
+"""A UUID of versions 1-8 with RFC variant bits, all zeros or all ones; any case."""
+
+
+class Body(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A JSON object of a request or of an event's data argument."""
+
+
+class Query(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Query parameters; pass ``rename=None`` for an endpoint that spells them in snake case."""
+
+
+class Headers(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """Request headers: ``x_github_event`` is taken from ``x-github-event``."""
+
+
+class Reply(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A JSON object that answers a request or acknowledges an event."""
+
+    status: ClassVar[int] = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """An empty answer that points elsewhere."""
+
+    location: str
+    status: int = 302
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """An answer of plain text."""
+
+    text: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Bytes that are streamed as fast as the client reads, never held in memory.
+
+    Either ``path`` names a file, or ``chunks`` yields the bytes; ``length`` is their number, taken
+    from the file where it is not given, and ``None`` for chunks of unknown total. ``ranges`` lets
+    clients of a file ask for parts of it. ``headers`` are added to the answer.
+    """
+
+    path: Path | None = None
+    chunks: Iterable[bytes] | None = None
+    length: int | None = None
+    content_type: str | None = "application/octet-stream"
+    ranges: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class MalformedJson(ValueError):
+    """A text that is not JSON; ``str()`` says why."""
+
+
+def encode(value: Any) -> bytes:
+    """``value`` as JSON. Structs, plain values and ``msgspec.Raw`` may be nested at will."""
+    return msgspec.json.encode(value)
+
+
+def decode_body(shape: type[T], raw: bytes | msgspec.Raw, group: str = "body") -> T:
+    """The JSON text ``raw`` as ``shape``.
+
+    Raises :class:`MalformedJson` for a text that is not JSON, is not UTF-8 or nests too deeply, and
+    :class:`Invalid` with all problems for one that does not fit. An escaped lone surrogate counts
+    as U+FFFD.
+    """
+    try:
+        value = msgspec.json.decode(raw, type=shape)
+    except (ValueError, RecursionError):
+        return decode_value(shape, parse_json(raw), group)
+    if validation.counts_utf16(shape):
+        validation.check(shape, msgspec.to_builtins(value), group)
+    return value
+
+
+def decode_value(shape: type[T], value: Any, group: str = "body") -> T:
+    """A plain value, as :func:`parse_json` returns it, as ``shape``. Raises :class:`Invalid`."""
+    fitted = validation.check(shape, value, group)
+    try:
+        return msgspec.json.decode(msgspec.json.encode(fitted), type=shape)
+    except msgspec.ValidationError as fault:
+        raise Invalid([validation.foreign_problem(group, fault)]) from None
+
+
+def parse_json(raw: bytes | msgspec.Raw) -> Any:
+    """The JSON text ``raw`` as plain values. Raises :class:`MalformedJson`."""
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError:
+        raise MalformedJson("JSON nests too deeply") from None
+    except UnicodeDecodeError:
+        raise MalformedJson("JSON is not valid UTF-8") from None
+    except msgspec.DecodeError as fault:
+        mended = _mend_surrogates(bytes(raw))
+        if mended == bytes(raw):
+            raise MalformedJson(str(fault)) from None
+    return parse_json(mended)
+
+
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|\\.",
+    re.DOTALL,
+)
+
+
+def _mend_surrogates(raw: bytes) -> bytes:
+    r"""``raw`` with ``\ufffd`` for every escaped surrogate that has no partner."""
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match["lone"] else match[0], raw)
+
+
+def decode_query(shape: type[T], pairs: Iterable[tuple[str, str]]) -> T:
+    """Query parameters as ``shape``; raises :class:`Invalid`.
+
+    Numbers are coerced from text; a parameter given more than once is a list and fits no scalar.
+    """
+    return decode_value(shape, coerce_texts(shape, gather(pairs)), "querystring")
+
+
+def decode_headers(shape: type[T], header: Callable[[str], str | None]) -> T:
+    """The headers that ``shape`` names, each taken with ``header(name)``; raises :class:`Invalid`."""
+    found = {name: header(name) for name in validation.member_names(shape)}
+    return decode_value(shape, {name: text for name, text in found.items() if text is not None}, "headers")
+
+
+def decode_variables(shape: type[T], variables: Mapping[str, str]) -> T:
+    """Path variables as ``shape``; raises :class:`Invalid`."""
+    return decode_value(shape, coerce_texts(shape, variables), "params")

@@ -1,0 +1,332 @@
+"""Every problem of a plain value, in the contract's words (http.md 3.4).
+
+The typed decoder of msgspec says what the first fault is, in words of its own. Here the type's
+description is walked beside the value instead, and each fault becomes a :class:`Problem`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import inspect as shapes
+
+SAFE: Final = 2**53 - 1
+"""The largest whole number that a client's floating point numbers represent exactly."""
+
+UUID_PATTERN: Final = (
+    r"^(?:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}"
+    r"|0{8}-0{4}-0{4}-0{4}-0{12}|[fF]{8}-[fF]{4}-[fF]{4}-[fF]{4}-[fF]{12})\Z"
+)
+
+MOST_PROBLEMS: Final = 100
+"""More are not listed, so that an answer stays far smaller than the request that caused it."""
+
+_Path = tuple[str | int, ...]
+_Array = shapes.ListType | shapes.VarTupleType
+_Number = shapes.IntType | shapes.FloatType
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong; ``path`` leads from the group (``body``, ``params``, ...) to the place."""
+
+    path: _Path
+    text: str
+
+    def __str__(self) -> str:
+        group, *rest = map(str, self.path)
+        return f"{group}/{'/'.join(rest)} {self.text}"
+
+
+class Invalid(ValueError):
+    """A value that does not fit its declaration; ``str()`` lists all problems."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(", ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class _Missing:
+    """The value of a member that is not there."""
+
+
+_MISSING: Final = _Missing()
+
+
+class _Enough(Exception):
+    """As many problems were found as are listed."""
+
+
+def check(type: object, value: Any, group: str) -> Any:
+    """``value`` made to fit ``type``: integral floats are ints where ints belong, unknown members are gone.
+
+    ``group`` is what the paths of problems begin with. Raises :class:`Invalid` with all problems.
+    """
+    walk = _Walk()
+    try:
+        fitted = walk.fit(describe(type), value, (group,))
+    except _Enough:
+        fitted = None
+    if walk.problems:
+        raise Invalid(walk.problems)
+    return fitted
+
+
+@functools.cache
+def describe(type: object) -> shapes.Type:
+    """msgspec's description of ``type``."""
+    return shapes.type_info(type)
+
+
+@functools.cache
+def member_names(type: object) -> tuple[str, ...]:
+    """The members of a Struct type as they are called on the wire."""
+    return tuple(member.encode_name for member in _members(type))
+
+
+@functools.cache
+def numeric_members(type: object) -> frozenset[str]:
+    """The wire names of a Struct type's numeric members."""
+    return frozenset(
+        member.encode_name
+        for member in _members(type)
+        if any(isinstance(option, _Number) for option in _options(member.type))
+    )
+
+
+@functools.cache
+def counts_utf16(type: object) -> bool:
+    """Whether a text in ``type`` has a greatest length, which is meant in UTF-16 code units.
+
+    The typed decoder counts code points instead and lets too much pass.
+    """
+    return any(
+        isinstance(part, shapes.StrType) and part.max_length is not None for part in _parts(describe(type))
+    )
+
+
+def foreign_problem(group: str, fault: msgspec.ValidationError) -> Problem:
+    """The problem a Struct's own check raised, or another one that only the typed decoder finds."""
+    return Problem((group,), str(fault.__cause__ or fault))
+
+
+def _members(type: object) -> tuple[shapes.Field, ...]:
+    info = describe(type)
+    if not isinstance(info, shapes.StructType):
+        raise TypeError(f"{type!r} is not a Struct")
+    return info.fields
+
+
+def _parts(info: shapes.Type, within: frozenset[object] = frozenset()) -> Iterator[shapes.Type]:
+    """Every alternative of ``info``, and everything inside of it."""
+    for option in _options(info):
+        yield option
+        if isinstance(option, _Array):
+            yield from _parts(option.item_type, within)
+        elif isinstance(option, shapes.DictType):
+            yield from _parts(option.value_type, within)
+        elif isinstance(option, shapes.StructType) and option.cls not in within:
+            for member in option.fields:
+                yield from _parts(member.type, within | {option.cls})
+
+
+def _options(info: shapes.Type) -> tuple[shapes.Type, ...]:
+    """The alternatives of a type: itself, if it is no union."""
+    if isinstance(info, shapes.Metadata):
+        return _options(info.type)
+    if isinstance(info, shapes.UnionType):
+        return tuple(option for part in info.types for option in _options(part))
+    return (info,)
+
+
+@functools.cache
+def _enumerations(cls: type) -> dict[frozenset[Any], tuple[Any, ...]]:
+    """The enumerations among a Struct's members as declared; msgspec's description sorts their values."""
+    hints = typing.get_type_hints(cls, include_extras=True).values()
+    return {frozenset(values): values for hint in hints for values in _literals(hint)}
+
+
+def _literals(hint: Any) -> Iterator[tuple[Any, ...]]:
+    if typing.get_origin(hint) is Literal:
+        yield typing.get_args(hint)
+    else:
+        for part in typing.get_args(hint):
+            yield from _literals(part)
+
+
+def _kind(value: Any) -> str:
+    """What the contract calls the type of a JSON value."""
+    if isinstance(value, _Missing):
+        return "undefined"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number" if value == value else "NaN"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list):
+        return "array"
+    return "object" if isinstance(value, dict) else "null"
+
+
+_KINDS: Final[dict[str, tuple[type[shapes.Type], ...]]] = {
+    "string": (shapes.StrType, shapes.LiteralType),
+    "boolean": (shapes.BoolType,),
+    "number": (shapes.IntType, shapes.FloatType),
+    "array": (shapes.ListType, shapes.VarTupleType),
+    "object": (shapes.StructType, shapes.DictType),
+}
+
+
+def _choose(options: tuple[shapes.Type, ...], value: Any) -> shapes.Type:
+    """The alternative that ``value`` is measured by."""
+    real = [option for option in options if not isinstance(option, shapes.NoneType)] or list(options)
+    likely = [option for option in real if isinstance(option, _KINDS.get(_kind(value), ()))]
+    if isinstance(value, float) and len(likely) > 1:
+        likely = [option for option in likely if isinstance(option, shapes.FloatType)]
+    return (likely or real)[0]
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
+
+
+def _encodable(value: int | float) -> int | float:
+    """``value``, as a float if it is beyond 64 bits: what is not exact in a client anyway."""
+    if isinstance(value, float) or -(2**63) <= value < 2**64:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def _representable(value: Any) -> Any:
+    """A value of any type, with every number in it encodable."""
+    if isinstance(value, dict):
+        return {name: _representable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_representable(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _encodable(value)
+    return value
+
+
+class _Walk:
+    """One pass beside a value: collects the problems, returns the value made to fit."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._enumerations: dict[frozenset[Any], tuple[Any, ...]] = {}
+
+    def fit(self, info: shapes.Type, value: Any, path: _Path) -> Any:
+        options = _options(info)
+        if value is None and any(isinstance(option, shapes.NoneType) for option in options):
+            return None
+        choice = _choose(options, value)
+        match choice:
+            case shapes.StructType():
+                return self._object(choice, value, path)
+            case shapes.DictType():
+                return self._record(choice, value, path)
+            case shapes.ListType() | shapes.VarTupleType():
+                return self._array(choice, value, path)
+            case _:
+                return self._scalar(choice, value, path)
+
+    def _scalar(self, info: shapes.Type, value: Any, path: _Path) -> Any:
+        match info:
+            case shapes.StrType():
+                return self._text(info, value, path)
+            case shapes.LiteralType():
+                return self._option(info, value, path)
+            case shapes.IntType() | shapes.FloatType():
+                return self._number(info, value, path)
+            case shapes.BoolType():
+                return value if isinstance(value, bool) else self._mismatch("boolean", value, path)
+            case shapes.NoneType():
+                return self._mismatch("null", value, path)
+            case _:
+                if isinstance(value, _Missing):
+                    self._mismatch("nonoptional", value, path)
+                return _representable(value)
+
+    def _object(self, info: shapes.StructType, value: Any, path: _Path) -> Any:
+        if not isinstance(value, dict):
+            return self._mismatch("object", value, path)
+        self._enumerations |= _enumerations(info.cls)
+        fitted = {}
+        for member in info.fields:
+            name = member.encode_name
+            if name in value or member.required:
+                fitted[name] = self.fit(member.type, value.get(name, _MISSING), (*path, name))
+        return fitted
+
+    def _record(self, info: shapes.DictType, value: Any, path: _Path) -> Any:
+        if not isinstance(value, dict):
+            return self._mismatch("record", value, path)
+        return {name: self.fit(info.value_type, item, (*path, name)) for name, item in value.items()}
+
+    def _array(self, info: _Array, value: Any, path: _Path) -> Any:
+        if not isinstance(value, list):
+            return self._mismatch("array", value, path)
+        self._length(info, len(value), "array", "items", path)
+        return [self.fit(info.item_type, item, (*path, index)) for index, item in enumerate(value)]
+
+    def _text(self, info: shapes.StrType, value: Any, path: _Path) -> Any:
+        if not isinstance(value, str):
+            return self._mismatch("string", value, path)
+        self._length(info, len(value.encode("utf-16-le")) // 2, "string", "characters", path)
+        if info.pattern is not None and not _pattern(info.pattern).search(value):
+            uuid = info.pattern == UUID_PATTERN
+            self._fault(
+                "Invalid UUID" if uuid else f"Invalid string: must match pattern /{info.pattern}/", path
+            )
+        return value
+
+    def _length(self, info: shapes.StrType | _Array, length: int, what: str, of: str, path: _Path) -> None:
+        if info.min_length is not None and length < info.min_length:
+            self._fault(f"Too small: expected {what} to have >={info.min_length} {of}", path)
+        if info.max_length is not None and length > info.max_length:
+            self._fault(f"Too big: expected {what} to have <={info.max_length} {of}", path)
+
+    def _option(self, info: shapes.LiteralType, value: Any, path: _Path) -> Any:
+        if not any(value == option and type(value) is type(option) for option in info.values):
+            declared = self._enumerations.get(frozenset(info.values), info.values)
+            listed = "|".join(f'"{option}"' for option in declared)
+            self._fault(f"Invalid option: expected one of {listed}", path)
+        return value
+
+    def _number(self, info: _Number, value: Any, path: _Path) -> Any:
+        if _kind(value) != "number":
+            return self._mismatch("number", value, path)
+        if isinstance(info, shapes.IntType) and isinstance(value, float):
+            if not value.is_integer():
+                return self._mismatch("int", value, path)
+            value = int(value)
+        self._bounds(info, value, path)
+        return _encodable(value)
+
+    def _bounds(self, info: _Number, value: int | float, path: _Path) -> None:
+        kind = "int" if value < -SAFE or value > SAFE else "number"
+        if info.ge is not None and value < info.ge:
+            self._fault(f"Too small: expected {kind} to be >={info.ge}", path)
+        if info.gt is not None and value <= info.gt:
+            self._fault(f"Too small: expected {kind} to be >{info.gt}", path)
+        if info.le is not None and value > info.le:
+            self._fault(f"Too big: expected {kind} to be <={info.le}", path)
+        if info.lt is not None and value >= info.lt:
+            self._fault(f"Too big: expected {kind} to be <{info.lt}", path)
+
+    def _mismatch(self, expected: str, value: Any, path: _Path) -> None:
+        self._fault(f"Invalid input: expected {expected}, received {_kind(value)}", path)
+
+    def _fault(self, text: str, path: _Path) -> None:
+        self.problems.append(Problem(path, text))
+        if len(self.problems) == MOST_PROBLEMS:
+            raise _Enough
