@@ -1,0 +1,1 @@
+"""Live connections: Engine.IO transports, Socket.IO sockets, and what this server does with them."""

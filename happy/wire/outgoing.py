@@ -1,0 +1,95 @@
+"""Socket.IO packets on their way out: encoded once, framed once, shared by any number of sockets.
+
+Formats: realtime.md A.3 and A.11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from happy.wire.frames import BINARY, TEXT, encode_frame
+from happy.wire.jsontext import Attachment, encode_json
+
+__all__ = (
+    "MAIN",
+    "Attachment",
+    "EncodedPacket",
+    "encode_ack",
+    "encode_connect",
+    "encode_connect_error",
+    "encode_disconnect",
+    "encode_event",
+)
+
+MAIN: Final = "/"
+"""The namespace that packets do not name."""
+
+_MESSAGE: Final = b"4"
+
+
+class EncodedPacket:
+    """A Socket.IO packet inside its Engine.IO message packet, ready for every transport.
+
+    ``text`` starts with the Engine.IO type ``4``; ``attachments`` follow it as binary messages; ``frames``
+    are all of them as WebSocket frames, one after the other. Never changed after construction.
+    """
+
+    __slots__ = ("attachments", "frames", "text")
+
+    def __init__(self, text: bytes, attachments: Sequence[bytes] = ()) -> None:
+        self.text = text
+        self.attachments = tuple(attachments)
+        self.frames = encode_frame(TEXT, text)
+        if attachments:
+            self.frames += b"".join([encode_frame(BINARY, data) for data in attachments])
+
+
+def encode_event(
+    name: str, *arguments: Any, namespace: str = MAIN, ack_id: int | None = None
+) -> EncodedPacket:
+    """An EVENT, or a BINARY_EVENT when an :class:`Attachment` is somewhere inside.
+
+    An argument is JSON already encoded (``bytes`` or ``msgspec.Raw``), or any value that msgspec encodes.
+
+    :raises TypeError: an argument is nothing that JSON can carry.
+    """
+    return _encode_array(b"2", b"5", (name, *arguments), namespace, ack_id)
+
+
+def encode_ack(ack_id: int, arguments: Sequence[Any] = (), namespace: str = MAIN) -> EncodedPacket:
+    """An ACK, or a BINARY_ACK; arguments as in :func:`encode_event`."""
+    return _encode_array(b"3", b"6", arguments, namespace, ack_id)
+
+
+def encode_connect(sid: str, namespace: str = MAIN) -> EncodedPacket:
+    """The reply that admits a client to a namespace."""
+    return _encode_object(b"0", namespace, {"sid": sid})
+
+
+def encode_connect_error(message: str, namespace: str = MAIN) -> EncodedPacket:
+    """The reply that refuses a client."""
+    return _encode_object(b"4", namespace, {"message": message})
+
+
+def encode_disconnect(namespace: str = MAIN) -> EncodedPacket:
+    """The server leaves the namespace; clients do not come back by themselves after it."""
+    return EncodedPacket(_MESSAGE + b"1" + _namespace_prefix(namespace))
+
+
+def _encode_object(kind: bytes, namespace: str, value: dict[str, Any]) -> EncodedPacket:
+    return EncodedPacket(_MESSAGE + kind + _namespace_prefix(namespace) + encode_json(value, []))
+
+
+def _encode_array(
+    plain: bytes, binary: bytes, values: Sequence[Any], namespace: str, ack_id: int | None
+) -> EncodedPacket:
+    attachments: list[bytes] = []
+    payload = b"[" + b",".join([encode_json(value, attachments) for value in values]) + b"]"
+    kind = binary + b"%d-" % len(attachments) if attachments else plain
+    number = b"" if ack_id is None else b"%d" % ack_id
+    return EncodedPacket(_MESSAGE + kind + _namespace_prefix(namespace) + number + payload, attachments)
+
+
+def _namespace_prefix(namespace: str) -> bytes:
+    return b"" if namespace == MAIN else namespace.encode("utf-8", "surrogatepass") + b","
