@@ -209,14 +209,12 @@ class Application(Protocol):
     def joined(self, socket: Socket) -> None:
         """The client's CONNECT reply was written; what is sent from here on follows it."""
 
-    def event(
-        self, socket: Socket, name: str, arguments: Sequence[Raw], acknowledge: Acknowledge | None
-    ) -> None:
+    def event(self, socket: Socket, name: str, arguments: Sequence[Raw], ack: Acknowledge | None) -> None:
         """The client sent an event.
 
         :param arguments: the JSON of each argument. Binary data stands in it as placeholder objects, whose
             bytes are in ``arguments.attachments`` (:class:`Arguments`).
-        :param acknowledge: present when the client wants an answer.
+        :param ack: present when the client wants an answer.
         """
 
     def disconnected(self, socket: Socket, reason: str) -> None:
