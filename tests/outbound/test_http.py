@@ -1,0 +1,255 @@
+"""The shared client against third parties that behave, misbehave and lie."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import Any
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, Counter
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from happy.outbound._http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
+from tests.outbound.standin import Asked, StandIn, answer
+
+
+class Pair(Struct):
+    a: int
+    b: str
+
+
+class FakeMetrics:
+    """The one metric that outgoing calls touch."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.happy_outgoing_calls_total = Counter(
+            "happy_outgoing_calls", "", ["service", "outcome"], registry=self.registry
+        )
+
+    def count(self, outcome: str, service: str = "third") -> float:
+        labels = {"service": service, "outcome": outcome}
+        return self.registry.get_sample_value("happy_outgoing_calls_total", labels) or 0.0
+
+
+class Timed:
+    """The real reactor's sockets with a clock of the test's own."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def callLater(self, delay: float, call: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.clock.callLater(delay, call, *args, **kwargs)
+
+    def seconds(self) -> float:
+        return self.clock.seconds()
+
+
+class OutgoingTests(TestCase):
+    """Every call ends, says why, and leaves nothing open."""
+
+    def setUp(self) -> None:
+        self.metrics = FakeMetrics()
+
+    def listen(self, script: Any) -> StandIn:
+        standin = StandIn(script)
+        self.addCleanup(lambda: Deferred.fromCoroutine(standin.close()))
+        return standin
+
+    def outgoing(self, reactor_: Any = reactor, **options: Any) -> Outgoing:
+        return Outgoing("third", reactor_, self.metrics, **options)  # type: ignore[arg-type]
+
+    async def fails(self, expected: str, script: Any, **options: Any) -> None:
+        """Both ways of calling fail with the outcome, count it once each, and close their socket."""
+        standin = self.listen(script)
+        outgoing = self.outgoing(**options)
+        for call in (outgoing.fetch("GET", standin.url), outgoing.ask("GET", standin.url, Pair)):
+            with self.assertRaises(CallFailed) as raised:
+                await call
+            self.assertEqual(raised.exception.outcome, expected)
+        self.assertEqual(self.metrics.count(expected), 2)
+        self.assertEqual(self.metrics.count("ok"), 0)
+        await standin.deserted()
+
+    async def test_json_answer(self) -> None:
+        """A 2xx answer of the expected shape is decoded, and its connection closed."""
+        standin = self.listen(lambda asked, _: answer({"a": 1, "b": "x", "more": []}, 201))
+        self.assertEqual(await self.outgoing().ask("GET", standin.url, Pair), Pair(1, "x"))
+        self.assertEqual(self.metrics.count("ok"), 1)
+        await standin.deserted()
+
+    async def test_request_as_composed(self) -> None:
+        """Query members are percent-encoded, JSON and headers arrive as given, no compression is offered."""
+        standin = self.listen(lambda asked, _: answer(b"\x00raw"))
+        hostile = "a&admin=1#?/ %\u00e9\r\n"
+        body = await self.outgoing().fetch(
+            "POST", standin.url + "/x", params={"q": hostile}, json={"k": [1]}, headers={"X-Key": "secret"}
+        )
+        self.assertEqual(body, b"\x00raw")
+        (asked,) = standin.asked
+        self.assertEqual(asked.target, "/x?q=a%26admin%3D1%23%3F%2F+%25%C3%A9%0D%0A")
+        self.assertEqual((asked.method, asked.body), ("POST", b'{"k":[1]}'))
+        self.assertEqual(asked.headers["content-type"], "application/json")
+        self.assertEqual(asked.headers["x-key"], "secret")
+        self.assertEqual(asked.headers["accept-encoding"], "identity")
+
+    async def test_other_status(self) -> None:
+        """An answer other than 2xx tells its status."""
+        standin = self.listen(lambda asked, _: answer(b"sorry", 503))
+        with self.assertRaises(Rejected) as raised:
+            await self.outgoing().fetch("GET", standin.url)
+        self.assertEqual(raised.exception.status, 503)
+        self.assertEqual(self.metrics.count("rejected"), 1)
+
+    async def test_redirect_is_not_followed(self) -> None:
+        """A redirect is an answer like any other, so that nobody can send us elsewhere."""
+        standin = self.listen(lambda asked, _: answer(b"", 302, {"Location": "/elsewhere"}))
+        with self.assertRaises(Rejected):
+            await self.outgoing().fetch("GET", standin.url)
+        self.assertEqual(len(standin.asked), 1)
+
+    async def test_cookies_are_dropped(self) -> None:
+        """A cookie set by one answer is not sent with the next request."""
+        standin = self.listen(lambda asked, _: answer(b"", headers={"Set-Cookie": "a=1; Path=/"}))
+        outgoing = self.outgoing()
+        await outgoing.fetch("GET", standin.url)
+        await outgoing.fetch("GET", standin.url)
+        self.assertNotIn("cookie", standin.asked[1].headers)
+
+    async def test_broken_json(self) -> None:
+        """Text that is no JSON, JSON of another shape, nesting without end, and bad UTF-8 are malformed."""
+        replies = [b"<html>", b'{"a": "x", "b": 1}', b"[" * 200_000, b'{"a": 1, "b": "\xff"}', b""]
+        standin = self.listen(lambda asked, _: answer(replies[len(standin.asked) - 1]))
+        for _ in replies:
+            with self.assertRaises(CallFailed) as raised:
+                await self.outgoing().ask("GET", standin.url, Pair)
+            self.assertEqual(raised.exception.outcome, "malformed")
+        self.assertEqual(self.metrics.count("malformed"), len(replies))
+
+    async def test_not_http(self) -> None:
+        """Something that is no HTTP answer is malformed."""
+        await self.fails("malformed", lambda asked, transport: b"220 smtp.example ready\r\n\r\n")
+
+    async def test_shorter_than_promised(self) -> None:
+        """A connection that ends before the promised length is malformed."""
+
+        def script(asked: Asked, transport: Any) -> None:
+            transport.write(answer(b"{}", headers={"Content-Length": "500"}))
+            transport.loseConnection()
+
+        await self.fails("malformed", script)
+
+    async def test_longer_than_promised(self) -> None:
+        """What follows after the promised length is ignored."""
+        standin = self.listen(lambda asked, _: answer(b"true" + b"x" * 5000, headers={"Content-Length": "4"}))
+        self.assertEqual(await self.outgoing().fetch("GET", standin.url), b"true")
+        await standin.deserted()
+
+    async def test_closed_without_answer(self) -> None:
+        """A connection closed before any answer counts as unreachable."""
+        await self.fails("unreachable", lambda asked, transport: transport.loseConnection())
+
+    async def test_nobody_listens(self) -> None:
+        """A refused connection is unreachable."""
+        standin = StandIn(lambda asked, _: None)
+        await standin.close()
+        with self.assertRaises(CallFailed) as raised:
+            await self.outgoing().fetch("GET", standin.url)
+        self.assertEqual(raised.exception.outcome, "unreachable")
+
+    async def test_huge_body(self) -> None:
+        """An answer over the limit is cut off, announced or not."""
+        limit = 10_000
+        await self.fails("oversized", lambda asked, _: answer(b" " * (limit + 1)), limit=limit)
+
+    async def test_endless_body(self) -> None:
+        """A body without end is cut off long before it has all arrived."""
+
+        def script(asked: Asked, transport: Any) -> None:
+            transport.write(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (4 * HEADER_ALLOWANCE))
+
+        await self.fails("oversized", script, limit=1000)
+
+    async def test_endless_headers(self) -> None:
+        """Headers without end are cut off."""
+
+        def script(asked: Asked, transport: Any) -> None:
+            transport.write(b"HTTP/1.1 200 OK\r\n" + b"X-A: aaaaaaaaaaaaaaaaaaaa\r\n" * 6000)
+
+        await self.fails("oversized", script, limit=1000)
+
+    async def test_compressed_answer(self) -> None:
+        """A compressed answer is refused unread: its size says nothing about its content's."""
+        bomb = gzip.compress(b" " * 1_000_000)
+        await self.fails("malformed", lambda asked, _: answer(bomb, headers={"Content-Encoding": "gzip"}))
+        deflated = answer(zlib.compress(b"{}"), headers={"Content-Encoding": "deflate"})
+        standin = self.listen(lambda asked, _: deflated)
+        with self.assertRaises(CallFailed):
+            await self.outgoing().fetch("GET", standin.url)
+
+    async def stalls(self, first: bytes) -> None:
+        """A third party that sends ``first`` and then nothing is given up after the timeout."""
+        timed, asked = Timed(), Deferred[None]()
+
+        def script(_: Asked, transport: Any) -> None:
+            transport.write(first)
+            asked.callback(None)
+
+        standin = self.listen(script)
+        call = Deferred.fromCoroutine(self.outgoing(timed, timeout=7).fetch("GET", standin.url))
+        await asked
+        timed.clock.advance(6.9)
+        self.assertNoResult(call)
+        timed.clock.advance(0.2)
+        self.assertEqual(self.failureResultOf(call, CallFailed).value.outcome, "timeout")
+        self.assertEqual(self.metrics.count("timeout"), 1)
+        await standin.deserted()
+
+    async def test_silence(self) -> None:
+        """No answer within the time is a timeout, and the connection is closed."""
+        await self.stalls(b"")
+
+    async def test_stalled_body(self) -> None:
+        """The time covers the whole answer, not only its head."""
+        await self.stalls(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+    async def test_places_are_bounded(self) -> None:
+        """Calls beyond the concurrency wait, calls beyond the queue fail at once, waiting counts as time."""
+        timed, asked = Timed(), Deferred[None]()
+        standin = self.listen(lambda request, _: asked.callback(None))
+        outgoing = self.outgoing(timed, timeout=5, concurrency=1, waiting=1)
+        first, second, third = (Deferred.fromCoroutine(outgoing.fetch("GET", standin.url)) for _ in range(3))
+        self.assertEqual(self.failureResultOf(third, CallFailed).value.outcome, "busy")
+        await asked
+        timed.clock.advance(6)
+        for call in (first, second):
+            self.assertEqual(self.failureResultOf(call, CallFailed).value.outcome, "timeout")
+        self.assertEqual(len(standin.asked), 1)
+        await standin.deserted()
+
+    async def test_place_is_given_back(self) -> None:
+        """A failed call makes room for the next one."""
+        replies = [answer(b"", 500), answer(b"true")]
+        standin = self.listen(lambda asked, _: replies[len(standin.asked) - 1])
+        outgoing = self.outgoing(concurrency=1)
+        calls = [Deferred.fromCoroutine(outgoing.ask("GET", standin.url, bool)) for _ in range(2)]
+        results = await gatherResults([call.addErrback(lambda failure: failure.type) for call in calls])
+        self.assertEqual(results, [Rejected, True])
+
+    async def test_cancelled_by_its_caller(self) -> None:
+        """A call that its caller gives up closes its connection and is counted."""
+        asked = Deferred[None]()
+        standin = self.listen(lambda request, _: asked.callback(None))
+        call = Deferred.fromCoroutine(self.outgoing().fetch("GET", standin.url))
+        await asked
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
+        self.assertEqual(self.metrics.count("cancelled"), 1)
+        await standin.deserted()
