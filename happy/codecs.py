@@ -59,7 +59,12 @@ def encode_hex(data: bytes) -> str:
 
 
 def _decode_digits(digits: str) -> bytes:
-    """Decode unpadded standard base64; bits and a character that make no whole byte are ignored."""
+    """Decode unpadded standard base64; bits and a character that make no whole byte are ignored.
+
+    Raises ValueError for a character that is no digit.
+    """
     if len(digits) % 4 == 1:
         digits = digits[:-1]
+    if "=" in digits:
+        raise ValueError("base64 text goes on after its padding")
     return a2b_base64(digits + "=" * (-len(digits) % 4), strict_mode=True)
