@@ -1,0 +1,65 @@
+"""Heartbeats and ends of sessions and machines (realtime.md B.6, B.8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from happy.capabilities._declare import Caller, Capability
+from happy.realtime.presence import accepted_time
+from happy.realtime.updates import Activity, devices_of
+from happy.server import Server
+from happy.storage import presence as storage
+from happy.storage.database import Transaction
+from happy.wire.structs import Body
+
+presence = Capability("presence")
+
+
+class SessionAlive(Body):
+    """``time`` is the client's clock in ms; ``thinking`` is any JSON value, taken for its truth."""
+
+    sid: str
+    time: float
+    thinking: Any = None
+
+
+class SessionEnd(Body):
+    sid: str
+    time: float
+
+
+class MachineAlive(Body):
+    machine_id: str
+    time: float
+
+
+@presence.event("session-alive", acks=False)
+async def session_alive(server: Server, caller: Caller, body: SessionAlive) -> None:
+    """Keep a session shown as active."""
+    await server.presence.session_alive(caller.account, body.sid, body.time, bool(body.thinking))
+
+
+@presence.event("machine-alive", acks=False)
+async def machine_alive(server: Server, caller: Caller, body: MachineAlive) -> None:
+    """Keep a machine shown as online."""
+    await server.presence.machine_alive(caller.account, body.machine_id, body.time)
+
+
+@presence.event("session-end", acks=False)
+async def session_end(server: Server, caller: Caller, body: SessionEnd) -> None:
+    """Show a session as ended, and ignore its late heartbeats."""
+    at = accepted_time(body.time, server.presence.now())
+    if at is None:
+        return
+    account, session = caller.account, body.sid
+    if not await server.database.read(lambda tx: storage.owns_session(tx, account, session)):
+        return
+    await server.presence.stop_session(account, session)
+
+    async def end(tx: Transaction) -> None:
+        if await storage.end_session(tx, account, session, at):
+            tx.signal(
+                devices_of(account), Activity(id=session, active=False, active_at=at, thinking=False)
+            )
+
+    await server.database.transact(end, accounts=[account])

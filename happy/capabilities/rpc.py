@@ -1,0 +1,84 @@
+"""Remote calls between clients of an account (realtime.md B.7)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from happy.capabilities._declare import Capability
+from happy.realtime.calls import CallFailed
+from happy.realtime.socket import Socket
+from happy.server import Server
+from happy.wire.structs import Body
+
+rpc = Capability("rpc")
+
+NO_METHOD = "Invalid parameters: method is required"
+
+
+class Registration(Struct, frozen=True):
+    method: str
+
+
+class RegistrationFailed(Struct, frozen=True):
+    type: Literal["register", "unregister"]
+    error: str
+
+
+class Call(Body):
+    """``params`` are any JSON, passed on untouched."""
+
+    method: Any = None
+    params: Raw | UnsetType = UNSET
+
+
+class CallResult(Struct, frozen=True, omit_defaults=True):
+    ok: bool
+    result: Raw | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+def _method(data: Any) -> str | None:
+    method = data.get("method") if isinstance(data, dict) else None
+    return method if isinstance(method, str) and method else None
+
+
+@rpc.event("rpc-register", acks=False)
+async def register(server: Server, socket: Socket, body: Any) -> None:
+    """Offer a method to the account's other clients."""
+    method = _method(body)
+    if method is None:
+        socket.emit("rpc-error", RegistrationFailed("register", "Invalid method name"))
+    elif server.calls.register(socket.program, method):
+        socket.emit("rpc-registered", Registration(method))
+    else:
+        socket.emit("rpc-error", RegistrationFailed("register", "Too many methods"))
+
+
+@rpc.event("rpc-unregister", acks=False)
+async def unregister(server: Server, socket: Socket, body: Any) -> None:
+    """Withdraw a method; withdrawing one that was never offered is no error."""
+    method = _method(body)
+    if method is None:
+        socket.emit("rpc-error", RegistrationFailed("unregister", "Invalid method name"))
+        return
+    server.calls.unregister(socket.program, method)
+    socket.emit("rpc-unregistered", Registration(method))
+
+
+@rpc.event(
+    "rpc-call",
+    invalid={"ok": False, "error": NO_METHOD},
+    failure={"ok": False, "error": "Internal error"},
+)
+async def call(server: Server, socket: Socket, body: Call) -> CallResult:
+    """Call a method that another client of the account offers; always answered."""
+    if not isinstance(body.method, str) or not body.method:
+        server.metrics.rpc_calls_total.labels("unknown", "invalid_params").inc()
+        return CallResult(ok=False, error=NO_METHOD)
+    try:
+        answer = await server.calls.call(socket.program, body.method, body.params)
+    except CallFailed as failed:
+        return CallResult(ok=False, error=failed.error)
+    return CallResult(ok=True, result=answer[0] if answer else UNSET)

@@ -1,0 +1,216 @@
+"""Happy on top of Socket.IO: who may connect, what a connection may say, what its end means.
+
+Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-10, D-19, D-22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from happy.capabilities._declare import Caller, Event
+from happy.capabilities._pipeline import NO_ANSWER, call_event
+from happy.realtime.hub import Client, Scope
+from happy.realtime.socket import ConnectRefused, Socket
+from happy.realtime.updates import MachineActivity, devices_of
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+    from happy.server import Server
+
+OFFLINE_AFTER_SECONDS = 3.0
+"""How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
+
+MAX_HANDLERS = 1_000
+"""Events of one connection under way at once; one that starts more is dropped (D-21)."""
+
+_ABRUPT = frozenset({"transport error", "ping timeout"})
+_SHUTDOWN = "server shutting down"
+_SCOPES = {scope.value: scope for scope in Scope}
+
+
+class Handshake:
+    """The members of the CONNECT auth object that count, type-checked (B.1, D-10).
+
+    A wrong type counts as absent, except for the token, where it counts as invalid.
+    """
+
+    __slots__ = ("app_state", "client", "declared", "scope", "subject", "token")
+
+    def __init__(self, auth: Mapping[str, Any], header_client: str | None) -> None:
+        self.token = auth.get("token")
+        client_type = _text(auth.get("clientType"))
+        self.scope = _SCOPES.get(client_type or "", Scope.USER)
+        self.declared = client_type == Scope.USER.value
+        self.subject = self._subject(auth)
+        self.client = _text(auth.get("happyClient")) or header_client
+        self.app_state = auth.get("appState")
+
+    def _subject(self, auth: Mapping[str, Any]) -> str:
+        if self.scope is Scope.USER:
+            return ""
+        return _text(auth.get("sessionId" if self.scope is Scope.SESSION else "machineId")) or ""
+
+    def check(self) -> str:
+        """The token, if the handshake is complete; raises ConnectRefused otherwise."""
+        if not self.token:
+            raise ConnectRefused("Missing authentication token")
+        if self.scope is Scope.SESSION and not self.subject:
+            raise ConnectRefused("Session ID required for session-scoped clients")
+        if self.scope is Scope.MACHINE and not self.subject:
+            raise ConnectRefused("Machine ID required for machine-scoped clients")
+        if not isinstance(self.token, str):
+            raise ConnectRefused("Invalid authentication token")
+        return self.token
+
+    @property
+    def viewing(self) -> bool | None:
+        """The initial focus state; None while unknown."""
+        return self.app_state == "active" if self.app_state else None
+
+
+class Realtime:
+    """The program behind the realtime endpoint."""
+
+    namespaces: Collection[str] = ("/",)
+    log = Logger()
+
+    def __init__(self, server: Server, events: Sequence[Event]) -> None:
+        self._server = server
+        self._events = {event.name: event for event in events}
+        self._leaving: dict[tuple[str, str], IDelayedCall] = {}
+        metrics = server.metrics
+        self._heartbeats = {
+            "session-alive": metrics.session_alive_events_total,
+            "machine-alive": metrics.machine_alive_events_total,
+        }
+
+    def connect(self, socket: Socket, auth: msgspec.Raw | None) -> None:
+        """Admit a connection, or raise ConnectRefused with the contract's message."""
+        members = msgspec.json.decode(auth) if auth is not None else {}
+        handshake = Handshake(members, socket.handshake.headers.get("x-happy-client"))
+        account = self._server.tokens.verify(handshake.check())
+        if account is None:
+            raise ConnectRefused("Invalid authentication token")
+        socket.program = Client(
+            socket,
+            account,
+            handshake.scope,
+            subject=handshake.subject,
+            declared=handshake.declared,
+            viewing=handshake.viewing,
+            labels=self._server.metrics.client_labels(handshake.client),
+        )
+
+    def joined(self, socket: Socket) -> None:
+        """Let an admitted connection hear what it watches."""
+        client: Client = socket.program
+        self._server.hub.add(client)
+        if client.scope is Scope.MACHINE:
+            leaving = self._leaving.pop((client.account, client.subject), None)
+            if leaving is not None:
+                leaving.cancel()
+            self._announce(client.account, client.subject, active=True)
+
+    def event(
+        self,
+        socket: Socket,
+        name: str,
+        arguments: Sequence[msgspec.Raw],
+        ack: Callable[..., None] | None,
+    ) -> None:
+        """Run a declared event's handler; names that nobody declared are ignored."""
+        event = self._events.get(name)
+        if event is None:
+            return
+        client: Client = socket.program
+        self._count(name, client)
+        if client.handling >= MAX_HANDLERS:
+            self.log.warn("A connection with {count} events under way was dropped", count=MAX_HANDLERS)
+            socket.close()
+            return
+        client.handling += 1
+        data = arguments[0] if arguments else None
+        running = Deferred.fromCoroutine(call_event(self._server, event, Caller(client.account), socket, data))
+        running.addCallback(self._answer, ack if event.acks else None)
+        running.addErrback(self._broken, name)
+        running.addBoth(self._handled, client)
+
+    @staticmethod
+    def _answer(value: Any, ack: Callable[..., None] | None) -> None:
+        if ack is not None and value is not NO_ANSWER:
+            ack(value)
+
+    def _broken(self, failure: Any, name: str) -> None:
+        self.log.error("Event {name} failed: {error}", name=name, error=failure.type.__name__)
+
+    @staticmethod
+    def _handled(result: Any, client: Client) -> None:
+        client.handling -= 1
+
+    def _count(self, name: str, client: Client) -> None:
+        if name in _COUNTED:
+            self._server.metrics.websocket_events_total.labels(name, *client.labels).inc()
+        heartbeats = self._heartbeats.get(name)
+        if heartbeats is not None:
+            heartbeats.inc()
+
+    def disconnected(self, socket: Socket, reason: str) -> None:
+        """Forget a connection and, if it was a machine's last, report the machine offline."""
+        client = socket.program
+        if client is None:
+            return
+        self._server.hub.remove(client)
+        self._server.calls.forget(client)
+        self._count("disconnect", client)
+        if client.scope is Scope.MACHINE and reason != _SHUTDOWN:
+            self._machine_left(client.account, client.subject, abruptly=reason in _ABRUPT)
+
+    def _machine_left(self, account: str, machine: str, *, abruptly: bool) -> None:
+        if self._server.hub.machine_connected(account, machine) or (account, machine) in self._leaving:
+            return
+        if not abruptly:
+            self._announce(account, machine, active=False)
+            return
+        self._leaving[account, machine] = self._server.clock.callLater(
+            OFFLINE_AFTER_SECONDS, self._stayed_away, account, machine
+        )
+
+    def _stayed_away(self, account: str, machine: str) -> None:
+        del self._leaving[account, machine]
+        self._announce(account, machine, active=False)
+
+    def _announce(self, account: str, machine: str, *, active: bool) -> None:
+        now = int(self._server.clock.seconds() * 1000)
+        self._server.hub.signal(
+            devices_of(account), MachineActivity(id=machine, active=active, active_at=now)
+        )
+
+    def stop(self) -> None:
+        """Forget machines whose return is still hoped for: shutting down announces nothing (D-22)."""
+        for leaving in self._leaving.values():
+            leaving.cancel()
+        self._leaving.clear()
+
+
+_COUNTED = frozenset(
+    {
+        "message",
+        "session-alive",
+        "machine-alive",
+        "artifact-read",
+        "artifact-update",
+        "artifact-create",
+        "artifact-delete",
+        "disconnect",
+    }
+)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

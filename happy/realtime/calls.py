@@ -1,0 +1,166 @@
+"""Remote calls between clients of one account (realtime.md B.7, D-7).
+
+A client registers methods; another calls one; the server forwards the request to the newest
+registration and its answer back. Nothing is polled: a registration wakes the callers that wait for
+it, and a target's departure fails its calls at once. A call that reached nobody or got no answer is
+never reported as a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+from twisted.internet.defer import Deferred
+
+from happy.realtime.hub import Client
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from happy.metrics import Metrics
+
+ANSWER_SECONDS = 30.0
+GRACE_SECONDS = 15.0
+MAX_METHODS = 2_000
+MAX_CALLS_IN_FLIGHT = 1_000
+
+NOT_AVAILABLE = "RPC method not available"
+SELF_CALL = "Cannot call RPC on the same socket"
+TARGET_GONE = "RPC target disconnected"
+TIMED_OUT = "operation has timed out"
+TOO_MANY = "Too many calls in flight"
+
+
+class CallFailed(Exception):
+    """The call got no answer. ``error`` is the text for the caller, ``result`` the metric's label."""
+
+    def __init__(self, error: str, result: str) -> None:
+        super().__init__(error)
+        self.error = error
+        self.result = result
+
+
+class Request(Struct, frozen=True):
+    """What the target hears; ``params`` pass through untouched and may be absent."""
+
+    method: str
+    params: Raw | UnsetType = UNSET
+
+
+class Calls:
+    """Registrations of every account, and the calls in flight."""
+
+    def __init__(self, clock: IReactorTime, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._targets: dict[tuple[str, str], list[Client]] = {}
+        self._waiting: dict[tuple[str, str], dict[Deferred[None], None]] = {}
+
+    def register(self, client: Client, method: str) -> bool:
+        """Make the client the newest target of the method; False when it has too many already."""
+        methods = client.methods if client.methods is not None else set()
+        if method in methods:
+            return True
+        if len(methods) >= MAX_METHODS:
+            return False
+        client.methods = methods
+        methods.add(method)
+        key = (client.account, method)
+        self._targets.setdefault(key, []).append(client)
+        for waiter in list(self._waiting.pop(key, ())):
+            waiter.callback(None)
+        return True
+
+    def unregister(self, client: Client, method: str) -> None:
+        """Undo a registration, if there is one."""
+        if client.methods is not None and method in client.methods:
+            client.methods.discard(method)
+            self._drop(client, method)
+
+    def forget(self, client: Client) -> None:
+        """Undo every registration of a client that has gone."""
+        for method in client.methods or ():
+            self._drop(client, method)
+        client.methods = None
+
+    def _drop(self, client: Client, method: str) -> None:
+        key = (client.account, method)
+        targets = self._targets[key]
+        targets.remove(client)
+        if not targets:
+            del self._targets[key]
+
+    async def call(self, caller: Client, method: str, params: Raw | UnsetType) -> Sequence[Raw]:
+        """Forward a call and wait for its answer: the arguments of the target's acknowledgement.
+
+        Raises :class:`CallFailed`.
+        """
+        if caller.in_flight >= MAX_CALLS_IN_FLIGHT:
+            raise CallFailed(TOO_MANY, "internal_error")
+        caller.in_flight += 1
+        started = self._clock.seconds()
+        result = "success"
+        try:
+            return await self._forward(await self._target(caller, method), Request(method, params))
+        except CallFailed as failed:
+            result = failed.result
+            raise
+        finally:
+            caller.in_flight -= 1
+            self._measure(method, result, self._clock.seconds() - started)
+
+    def _measure(self, method: str, result: str, seconds: float) -> None:
+        label = self._metrics.rpc_method(method)
+        self._metrics.rpc_calls_total.labels(label, result).inc()
+        self._metrics.rpc_call_duration_seconds.labels(label, result).observe(seconds)
+
+    async def _target(self, caller: Client, method: str) -> Client:
+        """The newest registration, waited for during the grace window."""
+        key = (caller.account, method)
+        if key not in self._targets:
+            await self._registration(key)
+            self._metrics.rpc_lookup_retries.labels(self._metrics.rpc_method(method)).observe(1)
+        targets = self._targets.get(key)
+        if not targets:
+            raise CallFailed(NOT_AVAILABLE, "not_available")
+        for client in reversed(targets):
+            if client is not caller:
+                return client
+        raise CallFailed(SELF_CALL, "self_call")
+
+    def _registration(self, key: tuple[str, str]) -> Deferred[None]:
+        """Fires when somebody registers, or when the grace window ends."""
+        waiter: Deferred[None] = Deferred()
+        waiters = self._waiting.setdefault(key, {})
+        waiters[waiter] = None
+
+        def give_up() -> None:
+            waiters.pop(waiter, None)
+            if not waiters and self._waiting.get(key) is waiters:
+                del self._waiting[key]
+            waiter.callback(None)
+
+        timeout = self._clock.callLater(GRACE_SECONDS, give_up)
+        return waiter.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
+
+    def _forward(self, target: Client, request: Request) -> Deferred[Sequence[Raw]]:
+        answer: Deferred[Sequence[Raw]] = Deferred()
+
+        def answered(arguments: Sequence[Raw] | None) -> None:
+            timeout.cancel()
+            if arguments is None:
+                answer.errback(CallFailed(TARGET_GONE, "target_disconnected"))
+            else:
+                answer.callback(arguments)
+
+        def expired() -> None:
+            target.socket.forget_call(ack_id)
+            answer.errback(CallFailed(TIMED_OUT, "timeout"))
+
+        timeout = self._clock.callLater(ANSWER_SECONDS, expired)
+        ack_id = target.socket.call("rpc-request", request, answered)
+        return answer
+
+

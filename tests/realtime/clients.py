@@ -1,0 +1,59 @@
+"""Connected clients without a network: the real Socket and Client on a link that remembers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+from happy.realtime.hub import Client, Scope
+from happy.realtime.socket import EncodedPacket, Handshake, Socket
+
+_numbers = itertools.count()
+
+
+class MemoryLink:
+    """Keeps what was sent."""
+
+    transport = "websocket"
+    queued_bytes = 0
+
+    def __init__(self) -> None:
+        self.packets: list[EncodedPacket] = []
+        self.closed = False
+
+    def send(self, packet: EncodedPacket) -> None:
+        self.packets.append(packet)
+
+    def leave(self, namespace: str) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def connect(account: str, scope: Scope = Scope.USER, subject: str = "", **facts: Any) -> Client:
+    """An admitted client; its link is ``client.socket._link``."""
+    socket = Socket(f"socket-{next(_numbers)}", "/", Handshake(), MemoryLink())
+    client = Client(socket, account, scope, subject=subject, **facts)
+    socket.program = client
+    return client
+
+
+def packets(client: Client) -> list[bytes]:
+    """The text of every packet sent to the client."""
+    return [packet.text for packet in client.socket._link.packets]
+
+
+def events(client: Client) -> list[tuple[str, Any]]:
+    """Name and first argument of every event sent to the client."""
+    heard = []
+    for text in packets(client):
+        name, argument = json.loads(text[text.index(b"[") :])[:2]
+        heard.append((name, argument))
+    return heard
+
+
+def bodies(client: Client) -> list[Any]:
+    """The bodies of the updates, and the ephemerals, that the client heard."""
+    return [argument.get("body", argument) for _, argument in events(client)]

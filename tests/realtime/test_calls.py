@@ -1,0 +1,159 @@
+"""Remote calls, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET, Raw
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from happy.metrics import Metrics
+from happy.realtime import calls as module
+from happy.realtime.calls import CallFailed, Calls
+from happy.realtime.hub import Client
+from tests.realtime.clients import connect, events
+
+
+class CallsTests(SynchronousTestCase):
+    """One caller, some targets."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.calls = Calls(self.clock, Metrics(CollectorRegistry()))
+        self.caller = connect("a")
+
+    def target(self, method: str = "m", account: str = "a") -> Client:
+        client = connect(account)
+        assert self.calls.register(client, method)
+        return client
+
+    def call(self, method: str = "m", params: Any = UNSET) -> Deferred[Sequence[Raw]]:
+        return Deferred.fromCoroutine(self.calls.call(self.caller, method, params))
+
+    def error(self, running: Deferred[Sequence[Raw]]) -> str:
+        return self.failureResultOf(running, CallFailed).value.error
+
+    def leave(self, client: Client) -> None:
+        self.calls.forget(client)
+        client.socket.gone()
+
+    def test_answer(self) -> None:
+        """The target's first argument comes back untouched, and params reach it untouched."""
+        target = self.target()
+        running = self.call(params=Raw(b'{"a": [1,null]}'))
+        self.assertEqual(events(target), [("rpc-request", {"method": "m", "params": {"a": [1, None]}})])
+        target.socket.answer(0, [Raw(b'"sealed"')])
+        self.assertEqual([bytes(part) for part in self.successResultOf(running)], [b'"sealed"'])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_absent_params_stay_absent(self) -> None:
+        """A call without params is forwarded without them."""
+        target = self.target()
+        self.call()
+        self.assertEqual(events(target), [("rpc-request", {"method": "m"})])
+
+    def test_newest_registration_wins(self) -> None:
+        """Of several targets the newest is called; when it leaves, the one before."""
+        first, second = self.target(), self.target()
+        self.call()
+        self.leave(second)
+        self.call()
+        self.assertEqual((len(events(first)), len(events(second))), (1, 1))
+
+    def test_own_registration_is_passed_over(self) -> None:
+        """A caller that serves the method itself reaches another server of it."""
+        other = self.target()
+        self.calls.register(self.caller, "m")
+        self.call()
+        self.assertEqual(len(events(other)), 1)
+
+    def test_only_own_registration(self) -> None:
+        """A caller cannot call itself."""
+        self.calls.register(self.caller, "m")
+        self.assertEqual(self.error(self.call()), "Cannot call RPC on the same socket")
+
+    def test_other_accounts_are_out_of_reach(self) -> None:
+        """A method of another account does not exist."""
+        target = self.target(account="b")
+        running = self.call()
+        self.clock.advance(module.GRACE_SECONDS)
+        self.assertEqual(self.error(running), "RPC method not available")
+        self.assertEqual(events(target), [])
+
+    def test_grace_window_ends(self) -> None:
+        """Without a target the call fails after fifteen seconds, not before."""
+        running = self.call()
+        self.clock.advance(module.GRACE_SECONDS - 0.01)
+        self.assertNoResult(running)
+        self.clock.advance(0.01)
+        self.assertEqual(self.error(running), "RPC method not available")
+
+    def test_registration_wakes_callers(self) -> None:
+        """Every caller that waits is forwarded the moment a target registers."""
+        one, other = self.call(), self.call()
+        target = self.target()
+        self.assertEqual(len(events(target)), 2)
+        target.socket.answer(0, [])
+        target.socket.answer(1, [])
+        self.assertEqual((self.successResultOf(one), self.successResultOf(other)), ([], []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_target_disconnects(self) -> None:
+        """The call fails at once when its target goes; it is never an empty success."""
+        target = self.target()
+        running = self.call()
+        self.leave(target)
+        self.assertEqual(self.error(running), "RPC target disconnected")
+
+    def test_no_answer(self) -> None:
+        """Thirty seconds after it was forwarded the call fails; a late answer changes nothing."""
+        target = self.target()
+        running = self.call()
+        self.clock.advance(module.ANSWER_SECONDS)
+        self.assertEqual(self.error(running), "operation has timed out")
+        target.socket.answer(0, [Raw(b"1")])
+
+    def test_grace_does_not_shorten_the_answer(self) -> None:
+        """The thirty seconds count from the forwarding (D-7f)."""
+        running = self.call()
+        self.clock.advance(10)
+        self.target()
+        self.clock.advance(module.ANSWER_SECONDS - 0.01)
+        self.assertNoResult(running)
+        self.clock.advance(0.01)
+        self.assertEqual(self.error(running), "operation has timed out")
+
+    def test_unregistered(self) -> None:
+        """A withdrawn method is not called; withdrawing what was never offered is harmless."""
+        target = self.target()
+        self.calls.unregister(target, "m")
+        self.calls.unregister(target, "never")
+        running = self.call()
+        self.clock.advance(module.GRACE_SECONDS)
+        self.assertEqual(self.error(running), "RPC method not available")
+        self.assertEqual(events(target), [])
+
+    def test_registering_twice(self) -> None:
+        """A second registration changes nothing."""
+        target = self.target()
+        self.calls.register(target, "m")
+        self.calls.unregister(target, "m")
+        self.assertEqual(self.calls._targets, {})
+
+    def test_bounded_methods(self) -> None:
+        """One client offers a bounded number of methods."""
+        client = connect("a")
+        for number in range(module.MAX_METHODS):
+            self.assertTrue(self.calls.register(client, str(number)))
+        self.assertFalse(self.calls.register(client, "one more"))
+
+    def test_bounded_calls(self) -> None:
+        """One client has a bounded number of calls under way."""
+        self.target()
+        for _ in range(module.MAX_CALLS_IN_FLIGHT):
+            self.call()
+        self.assertEqual(self.error(self.call()), "Too many calls in flight")
