@@ -1,0 +1,124 @@
+"""The kinds of value that a setting may have.
+
+Each reads a text and raises ValueError saying what the text must do, to follow the word "must".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+def text(value: str) -> str:
+    """Any text but the empty one."""
+    if not value:
+        raise ValueError("not be empty")
+    if "\0" in value:
+        raise ValueError("not contain a NUL character")
+    return value
+
+
+def path(value: str) -> Path:
+    """A path; ``~`` stands for the home directory."""
+    return Path(text(value)).expanduser()
+
+
+def boolean(value: str) -> bool:
+    """``true`` or ``false``, also as 1/0, yes/no, on/off."""
+    word = value.strip().lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError("be true or false")
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A whole number within bounds."""
+
+    def parse(value: str) -> int:
+        if re.fullmatch(r"\s*[0-9]{1,18}\s*", value) and low <= int(value) <= high:
+            return int(value)
+        raise ValueError(f"be a whole number from {low} to {high}")
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """A time in seconds, with or without a fraction, within bounds."""
+
+    def parse(value: str) -> float:
+        if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", value) and low <= float(value) <= high:
+            return float(value)
+        raise ValueError(f"be a number of seconds from {low:g} to {high:g}")
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """One of some words."""
+
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError("be " + " or ".join(words))
+        return value
+
+    return parse
+
+
+def url(*schemes: str, hostless: bool = False) -> Callable[[str], str]:
+    """An absolute URL of one of the schemes, whose host may be missing if ``hostless``."""
+
+    def parse(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and (hostless or bool(parts.hostname)) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or re.search(r"\s", value):
+            raise ValueError("be a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes))
+        return value
+
+    return parse
+
+
+def web_url(value: str) -> str:
+    """An HTTP address; a slash at its end is dropped, so that paths can be appended."""
+    return url("http", "https")(value).rstrip("/")
+
+
+def host(value: str) -> str:
+    """An IP address, with or without brackets, or a host name."""
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", value) and not re.fullmatch(
+            r"[0-9.]+", value
+        ):
+            return value
+        raise ValueError("be an IP address or a host name") from None
+
+
+def json_object(value: str) -> str:
+    """The text of a JSON object."""
+    try:
+        if isinstance(json.loads(value), dict):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    raise ValueError("be a JSON object")
+
+
+def time_zone(value: str) -> str:
+    """The name of a time zone."""
+    name = value.removeprefix(":")
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("be the name of a time zone") from None

@@ -1,0 +1,32 @@
+"""Where the server listens, as Twisted endpoint strings."""
+
+from __future__ import annotations
+
+import re
+
+from twisted.internet.endpoints import serverFromString
+
+
+def tcp(host: str, port: int) -> str:
+    """The endpoint string of a TCP address; ``host`` may be an IPv6 address."""
+    return f"tcp:{port}:interface={_escaped(host)}"
+
+
+def endpoint(description: str) -> str:
+    """A usable endpoint string; an IPv6 address in it may stand in brackets.
+
+    Certificates that it names are read. Raises ValueError with what it must be.
+    """
+    plain = re.sub(r"\[([0-9A-Fa-f:.]+)\]", lambda match: _escaped(match[1]), description)
+    numbered = re.match(r"(?:tcp6?|ssl|tls):(?:port=)?(-?\d+)", plain)
+    if numbered and not 0 <= int(numbered[1]) <= 65535:
+        raise ValueError("have a port from 0 to 65535")
+    try:
+        serverFromString(None, plain)  # constructing an endpoint does not use the reactor
+    except Exception as error:  # each kind of endpoint has its own parser, and these fail in any way
+        raise ValueError(f"be a Twisted endpoint ({type(error).__name__}: {error})") from None
+    return plain
+
+
+def _escaped(address: str) -> str:
+    return address.replace(":", "\\:")
