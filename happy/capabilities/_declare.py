@@ -76,7 +76,8 @@ class RequestFacts:
 class Route:
     """One HTTP endpoint. ``limit`` is the body's size limit in bytes for authenticated callers.
 
-    A request that ``proof`` accepts needs no bearer token (http.md D20).
+    A request that ``proof`` accepts needs no bearer token (http.md D20). ``strips`` names, for a status,
+    the only members that the shared error answers keep here (http.md 3.6, field stripping).
     """
 
     method: str
@@ -89,6 +90,7 @@ class Route:
     proof: Proof | None
     refuses: tuple[type[Refusal], ...]
     failure: Mapping[str, Any] | None
+    strips: Mapping[int, tuple[str, ...]]
     limit: int
 
 
@@ -153,12 +155,13 @@ class Capability:
         proof: Proof | None = None,
         refuses: tuple[type[Refusal], ...] = (),
         failure: Mapping[str, Any] | None = None,
+        strips: Mapping[int, tuple[str, ...]] | None = None,
         limit: int = MIB,
     ) -> Callable[[F], F]:
         """Declare an endpoint. A bearer token is required unless ``public``, or ``proof`` takes its place.
 
         ``refuses`` lists the named error answers, ``failure`` is the body of the 500 answer where the
-        contract gives one of its own, ``limit`` the largest body in bytes.
+        contract gives one of its own, ``limit`` the largest body in bytes, ``strips`` as in :class:`Route`.
         """
 
         def declare(handler: F) -> F:
@@ -182,6 +185,7 @@ class Capability:
                     proof=proof,
                     refuses=refuses,
                     failure=failure,
+                    strips=strips or {},
                     limit=limit,
                 )
             )

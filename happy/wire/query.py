@@ -47,7 +47,7 @@ def gather(pairs: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
-def coerce_texts(type: object, values: Mapping[str, Any]) -> dict[str, Any]:
+def coerce_texts(type: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` with numbers in the place of texts, for those members of ``type`` that are numeric."""
     numeric = numeric_members(type)
     return {name: coerce_number(value) if name in numeric else value for name, value in values.items()}

@@ -199,6 +199,16 @@ def decode_headers(shape: type[T], header: Callable[[str], str | None]) -> T:
     return decode_value(shape, {name: text for name, text in found.items() if text is not None}, "headers")
 
 
-def decode_variables(shape: type[T], variables: Mapping[str, str]) -> T:
-    """Path variables as ``shape``; raises :class:`Invalid`."""
-    return decode_value(shape, coerce_texts(shape, variables), "params")
+def decode_variables(shapes: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Path variables, each as the type that ``shapes`` names for it; raises :class:`Invalid`."""
+    values = dict(variables)
+    problems: list[Problem] = []
+    for name, shape in shapes.items():
+        if shape is not str:
+            try:
+                validation.check(shape, variables[name], "params", name)
+            except Invalid as misfit:
+                problems += misfit.problems
+    if problems:
+        raise Invalid(problems)
+    return values

@@ -7,10 +7,11 @@ description is walked beside the value instead, and each fault becomes a :class:
 from __future__ import annotations
 
 import functools
+import math
 import re
 import typing
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import inspect as shapes
@@ -25,6 +26,8 @@ UUID_PATTERN: Final = (
 
 MOST_PROBLEMS: Final = 100
 """More are not listed, so that an answer stays far smaller than the request that caused it."""
+
+T = TypeVar("T")
 
 _Path = tuple[str | int, ...]
 _Array = shapes.ListType | shapes.VarTupleType
@@ -61,14 +64,14 @@ class _Enough(Exception):
     """As many problems were found as are listed."""
 
 
-def check(type: object, value: Any, group: str) -> Any:
+def check(type: Any, value: Any, *path: str) -> Any:
     """``value`` made to fit ``type``: integral floats are ints where ints belong, unknown members are gone.
 
-    ``group`` is what the paths of problems begin with. Raises :class:`Invalid` with all problems.
+    ``path`` is what the paths of problems begin with. Raises :class:`Invalid` with all problems.
     """
-    walk = _Walk()
+    walk = _Walk(_declared_options(type))
     try:
-        fitted = walk.fit(describe(type), value, (group,))
+        fitted = walk.fit(_describe(type), value, path)
     except _Enough:
         fitted = None
     if walk.problems:
@@ -76,20 +79,23 @@ def check(type: object, value: Any, group: str) -> Any:
     return fitted
 
 
-@functools.cache
-def describe(type: object) -> shapes.Type:
-    """msgspec's description of ``type``."""
+def _cached(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    return functools.cache(function)
+
+
+@_cached
+def _describe(type: Any) -> shapes.Type:
     return shapes.type_info(type)
 
 
-@functools.cache
-def member_names(type: object) -> tuple[str, ...]:
+@_cached
+def member_names(type: Any) -> tuple[str, ...]:
     """The members of a Struct type as they are called on the wire."""
     return tuple(member.encode_name for member in _members(type))
 
 
-@functools.cache
-def numeric_members(type: object) -> frozenset[str]:
+@_cached
+def numeric_members(type: Any) -> frozenset[str]:
     """The wire names of a Struct type's numeric members."""
     return frozenset(
         member.encode_name
@@ -98,14 +104,14 @@ def numeric_members(type: object) -> frozenset[str]:
     )
 
 
-@functools.cache
-def counts_utf16(type: object) -> bool:
+@_cached
+def counts_utf16(type: Any) -> bool:
     """Whether a text in ``type`` has a greatest length, which is meant in UTF-16 code units.
 
     The typed decoder counts code points instead and lets too much pass.
     """
     return any(
-        isinstance(part, shapes.StrType) and part.max_length is not None for part in _parts(describe(type))
+        isinstance(part, shapes.StrType) and part.max_length is not None for part in _parts(_describe(type))
     )
 
 
@@ -114,8 +120,8 @@ def foreign_problem(group: str, fault: msgspec.ValidationError) -> Problem:
     return Problem((group,), str(fault.__cause__ or fault))
 
 
-def _members(type: object) -> tuple[shapes.Field, ...]:
-    info = describe(type)
+def _members(type: Any) -> tuple[shapes.Field, ...]:
+    info = _describe(type)
     if not isinstance(info, shapes.StructType):
         raise TypeError(f"{type!r} is not a Struct")
     return info.fields
@@ -143,19 +149,24 @@ def _options(info: shapes.Type) -> tuple[shapes.Type, ...]:
     return (info,)
 
 
-@functools.cache
-def _enumerations(cls: type) -> dict[frozenset[Any], tuple[Any, ...]]:
-    """The enumerations among a Struct's members as declared; msgspec's description sorts their values."""
-    hints = typing.get_type_hints(cls, include_extras=True).values()
-    return {frozenset(values): values for hint in hints for values in _literals(hint)}
+_Options = dict[frozenset[Any], tuple[Any, ...]]
 
 
-def _literals(hint: Any) -> Iterator[tuple[Any, ...]]:
+@_cached
+def _declared_options(type: Any) -> _Options:
+    """Every enumeration in ``type`` with its values as declared; msgspec's description sorts them."""
+    return {frozenset(values): values for values in _literals(type, frozenset())}
+
+
+def _literals(hint: Any, within: frozenset[Any]) -> Iterator[tuple[Any, ...]]:
     if typing.get_origin(hint) is Literal:
         yield typing.get_args(hint)
-    else:
-        for part in typing.get_args(hint):
-            yield from _literals(part)
+        return
+    for part in typing.get_args(hint):
+        yield from _literals(part, within)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in within:
+        for member in typing.get_type_hints(hint, include_extras=True).values():
+            yield from _literals(member, within | {hint})
 
 
 def _kind(value: Any) -> str:
@@ -165,7 +176,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int | float):
-        return "number" if value == value else "NaN"
+        return "NaN" if isinstance(value, float) and math.isnan(value) else "number"
     if isinstance(value, str):
         return "string"
     if isinstance(value, list):
@@ -191,12 +202,12 @@ def _choose(options: tuple[shapes.Type, ...], value: Any) -> shapes.Type:
     return (likely or real)[0]
 
 
-@functools.cache
+@_cached
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def _encodable(value: int | float) -> int | float:
+def _encodable(value: float) -> int | float:
     """``value``, as a float if it is beyond 64 bits: what is not exact in a client anyway."""
     if isinstance(value, float) or -(2**63) <= value < 2**64:
         return value
@@ -220,9 +231,9 @@ def _representable(value: Any) -> Any:
 class _Walk:
     """One pass beside a value: collects the problems, returns the value made to fit."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: _Options) -> None:
         self.problems: list[Problem] = []
-        self._enumerations: dict[frozenset[Any], tuple[Any, ...]] = {}
+        self._declared = options
 
     def fit(self, info: shapes.Type, value: Any, path: _Path) -> Any:
         options = _options(info)
@@ -259,7 +270,6 @@ class _Walk:
     def _object(self, info: shapes.StructType, value: Any, path: _Path) -> Any:
         if not isinstance(value, dict):
             return self._mismatch("object", value, path)
-        self._enumerations |= _enumerations(info.cls)
         fitted = {}
         for member in info.fields:
             name = member.encode_name
@@ -297,7 +307,7 @@ class _Walk:
 
     def _option(self, info: shapes.LiteralType, value: Any, path: _Path) -> Any:
         if not any(value == option and type(value) is type(option) for option in info.values):
-            declared = self._enumerations.get(frozenset(info.values), info.values)
+            declared = self._declared.get(frozenset(info.values), info.values)
             listed = "|".join(f'"{option}"' for option in declared)
             self._fault(f"Invalid option: expected one of {listed}", path)
         return value
@@ -312,7 +322,7 @@ class _Walk:
         self._bounds(info, value, path)
         return _encodable(value)
 
-    def _bounds(self, info: _Number, value: int | float, path: _Path) -> None:
+    def _bounds(self, info: _Number, value: float, path: _Path) -> None:
         kind = "int" if value < -SAFE or value > SAFE else "number"
         if info.ge is not None and value < info.ge:
             self._fault(f"Too small: expected {kind} to be >={info.ge}", path)

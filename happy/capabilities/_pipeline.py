@@ -1,0 +1,258 @@
+"""From a request or an event to its answer: decode, authenticate, run in a transaction, reply.
+
+One implementation for both transports. Whatever goes wrong ends here as an answer: refusals as they are
+declared, everything unexpected as the declared failure and one line in the log, without any content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from twisted.logger import Logger
+
+from happy.capabilities._declare import Caller, Event, RequestFacts, Route
+from happy.errors import AccountVanished, Overloaded, Refusal
+from happy.faults import describe_fault
+from happy.wire import answers
+from happy.wire.answers import Answer, Fault, answer_of, json_answer
+from happy.wire.payload import Payload, UnsupportedMedia
+from happy.wire.query import gather, split_query
+from happy.wire.structs import (
+    Invalid,
+    MalformedJson,
+    decode_body,
+    decode_headers,
+    decode_query,
+    decode_variables,
+    parse_json,
+)
+
+if TYPE_CHECKING:
+    from happy.realtime.socket import Socket
+    from happy.server import Server
+
+_log = Logger()
+
+BEARER: Final = "Bearer "
+
+
+class _NoAnswer:
+    """The type of :data:`NO_ANSWER`."""
+
+    def __repr__(self) -> str:
+        return "NO_ANSWER"
+
+
+NO_ANSWER: Final = _NoAnswer()
+"""What :func:`call_event` returns for an event that is not acknowledged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """A request as it was received, before any of it is checked.
+
+    ``variables`` are those of the path by parameter name, percent-decoded; ``query`` is the raw query
+    string; ``payload`` finds out what the body is, raising :class:`UnsupportedMedia`; ``facts`` are
+    made for handlers that ask for them, given the payload.
+    """
+
+    variables: Mapping[str, str]
+    query: bytes
+    header: Callable[[str], str | None]
+    payload: Callable[[], Payload]
+    facts: Callable[[Payload], RequestFacts]
+
+
+class Unauthenticated(Exception):
+    """Nothing proves who sends a request; ``str()`` is the contract's text (http.md 3.5)."""
+
+
+async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
+    """Answer a request to ``route``. Never fails."""
+    try:
+        values = _route_values(route, inputs)
+        caller = authenticate(server, route, inputs.variables, inputs.query, inputs.header)
+        reply = await _run(server, route, values, caller, read_only=route.method == "GET")
+        return answer_of(reply)
+    except Refusal as refusal:
+        return json_answer(refusal.status, refusal.body())
+    except Exception as error:
+        fault = request_fault(error)
+        if fault is not None:
+            return fault.answer(route.strips)
+        _report(f"{route.method} {route.path}", error)
+        return failure_answer(route)
+
+
+def failure_answer(route: Route) -> Answer:
+    """The answer to an unexpected error: the endpoint's own, or the shared one."""
+    if route.failure is not None:
+        return json_answer(500, route.failure)
+    return answers.failure().answer(route.strips)
+
+
+def request_fault(error: Exception) -> Fault | None:
+    """The shared answer to a fault of the request itself, if ``error`` is one."""
+    match error:
+        case Invalid():
+            return answers.invalid(str(error))
+        case MalformedJson():
+            return answers.malformed(str(error))
+        case UnsupportedMedia():
+            return answers.unsupported(error.content_type)
+        case Unauthenticated():
+            return answers.unauthorized(str(error))
+        case Overloaded():
+            return answers.overloaded()
+        case _:
+            return None
+
+
+def _route_values(route: Route, inputs: Inputs) -> dict[str, Any]:
+    """What the handler asks for and the request holds.
+
+    A body that cannot be parsed comes before everything else; one that does not fit comes after the
+    path variables and before query and headers (http.md 3.1).
+    """
+    payload = inputs.payload()
+    body, misfit = _body_value(route, payload)
+    values = decode_variables({name: route.parameters[name] for name in route.variables}, inputs.variables)
+    if misfit is not None:
+        raise misfit
+    values |= body
+    if "query" in route.parameters:
+        values["query"] = decode_query(route.parameters["query"], split_query(inputs.query))
+    if "headers" in route.parameters:
+        values["headers"] = decode_headers(route.parameters["headers"], inputs.header)
+    if "request" in route.parameters:
+        values["request"] = inputs.facts(payload)
+    return values
+
+
+def _body_value(route: Route, payload: Payload) -> tuple[dict[str, Any], Invalid | None]:
+    """The parameter that takes the body, or what is wrong with it. Raises MalformedJson."""
+    try:
+        if "content" in route.parameters:
+            return {"content": payload.file()}, None
+        if "body" in route.parameters:
+            return {"body": payload.decode(route.parameters["body"])}, None
+    except Invalid as misfit:
+        return {}, misfit
+    payload.parse()
+    return {}, None
+
+
+def authenticate(
+    server: Server,
+    route: Route,
+    variables: Mapping[str, str],
+    query: bytes,
+    header: Callable[[str], str | None],
+) -> Caller | None:
+    """Who sends a request; None if that does not matter. Raises :class:`Unauthenticated`."""
+    if route.public:
+        return None
+    account = _proven_account(server, route, variables, query)
+    return Caller(_bearer_account(server, header) if account is None else account)
+
+
+def _proven_account(server: Server, route: Route, variables: Mapping[str, str], query: bytes) -> str | None:
+    if route.proof is None:
+        return None
+    members = gather(split_query(query))
+    return route.proof(
+        server, variables, {name: text for name, text in members.items() if isinstance(text, str)}
+    )
+
+
+def _bearer_account(server: Server, header: Callable[[str], str | None]) -> str:
+    credentials = header("authorization") or ""
+    if not credentials.startswith(BEARER) or credentials == BEARER:
+        raise Unauthenticated("Missing authorization header")
+    try:
+        account = server.tokens.verify(credentials[len(BEARER) :])
+    except Exception as error:
+        _report("Checking a token", error)
+        raise Unauthenticated("Authentication failed") from None
+    if account is None:
+        raise Unauthenticated("Invalid token")
+    return account
+
+
+async def _run(
+    server: Server, declared: Route | Event, values: dict[str, Any], caller: Caller | None, *, read_only: bool
+) -> Any:
+    """Call the handler, inside of a transaction if it asks for one."""
+    if "caller" in declared.parameters:
+        values["caller"] = caller
+    if "server" in declared.parameters:
+        values["server"] = server
+    handler = declared.handler
+    if "tx" not in declared.parameters:
+        return await handler(**values)
+    if read_only:
+        return await server.database.read(lambda tx: handler(tx=tx, **values))
+    accounts = () if caller is None else (caller.account,)
+    return await server.database.transact(lambda tx: handler(tx=tx, **values), accounts=accounts)
+
+
+async def call_event(
+    server: Server, event: Event, caller: Caller, socket: Socket, data: msgspec.Raw | None
+) -> Any:
+    """Handle an event and return its acknowledgement, or :data:`NO_ANSWER`. Never fails.
+
+    ``data`` is the event's first argument, whatever it is. Serial events of a socket begin in the order
+    of the calls, each when the one before has ended.
+    """
+    try:
+        answer = await _handle(server, event, caller, socket, data)
+    except (Invalid, MalformedJson):
+        answer = _invalid(event, data)
+    except Refusal as refusal:
+        answer = refusal.body()
+    except Exception as error:
+        _report(f"Event {event.name}", error)
+        answer = NO_ANSWER if event.failure is None else event.failure
+    return answer if event.acks else NO_ANSWER
+
+
+async def _handle(
+    server: Server, event: Event, caller: Caller, socket: Socket, data: msgspec.Raw | None
+) -> Any:
+    values: dict[str, Any] = {}
+    if "body" in event.parameters:
+        values["body"] = decode_body(event.parameters["body"], b"null" if data is None else data)
+    if "socket" in event.parameters:
+        values["socket"] = socket
+    if not event.serial:
+        return await _run(server, event, values, caller, read_only=False)
+    release = await server.database.linearizer.acquire([f"{event.name} {socket.id}"])
+    try:
+        return await _run(server, event, values, caller, read_only=False)
+    finally:
+        release()
+
+
+def _invalid(event: Event, data: msgspec.Raw | None) -> Any:
+    """The acknowledgement of a data argument that does not fit."""
+    if callable(event.invalid):
+        return event.invalid(_plain(data))
+    return NO_ANSWER if event.invalid is None else event.invalid
+
+
+def _plain(data: msgspec.Raw | None) -> Any:
+    try:
+        return None if data is None else parse_json(data)
+    except MalformedJson:
+        return None
+
+
+def _report(what: str, error: Exception) -> None:
+    """One line about an unexpected error; a vanished account is none (http.md 3.5)."""
+    if isinstance(error, AccountVanished):
+        _log.debug("{what}: the account has vanished", what=what)
+    else:
+        _log.error("{what} failed: {fault}", what=what, fault=describe_fault(error))
