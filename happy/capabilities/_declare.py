@@ -40,8 +40,8 @@ Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
 
 Proof = Callable[["Server", Mapping[str, str], Mapping[str, str]], "str | None"]
-"""Another proof of identity than a bearer token: the account that the path variables and the query
-members of a request prove, or None. Cheap and without side effects; asked before the body is read, so
+"""Another proof of identity than a bearer token: the account that the path variables (by parameter
+name) and the query members of a request prove, or None. Cheap and without side effects; asked before the body is read, so
 that a proven request has the route's own size limit."""
 
 _COMMON = frozenset({"caller", "body", "tx", "server"})
