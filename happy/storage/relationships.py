@@ -106,7 +106,7 @@ WHERE "fromUserId" = %(receiver)s AND "toUserId" = %(about)s AND "status" <> 're
 async def person(tx: Transaction, viewer: str, account: str) -> Person | None:
     """The account as ``viewer`` sees it; None if there is none."""
     row = await tx.row(PERSON, {"viewer": viewer, "account": account})
-    return row and Person(*row)
+    return None if row is None else Person(*row)
 
 
 async def find(tx: Transaction, viewer: str, prefix: str) -> list[Person]:

@@ -1,0 +1,116 @@
+"""The account's feed of what happened to it (http.md 6.15)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from happy.capabilities._declare import Caller, Capability
+from happy.errors import Refusal
+from happy.realtime.updates import NewFeedPost, devices_of
+from happy.storage import feed as storage
+from happy.storage.database import Transaction
+from happy.wire.structs import Query, Reply
+
+feed = Capability("feed")
+
+_CURSOR = re.compile(r"0-([0-9]+)", re.ASCII)
+_COUNTER_DIGITS = 18
+
+
+class FriendRequest(Struct, frozen=True, tag_field="kind", tag="friend_request"):
+    """Somebody (``uid``) asks to be a friend."""
+
+    uid: str
+
+
+class FriendAccepted(Struct, frozen=True, tag_field="kind", tag="friend_accepted"):
+    """Somebody (``uid``) is a friend now."""
+
+    uid: str
+
+
+class Text(Struct, frozen=True, tag_field="kind", tag="text"):
+    """Words of the server."""
+
+    text: str
+
+
+Content = FriendRequest | FriendAccepted | Text
+
+
+class InvalidCursor(Refusal):
+    error = "Invalid cursor format"
+
+
+class Page(Query):
+    """Cursors are ``0-<counter>``; ``before`` wins over ``after``."""
+
+    before: str | UnsetType = UNSET
+    after: str | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class Item(Struct, frozen=True, kw_only=True, rename="camel"):
+    """``created_at`` in ms."""
+
+    id: str
+    body: Content
+    repeat_key: str | None
+    cursor: str
+    created_at: int
+
+
+class Items(Reply):
+    """``has_more`` tells of further items within the bounds that were asked for."""
+
+    items: list[Item]
+    has_more: bool
+
+
+@feed.get("/v1/feed", refuses=(InvalidCursor,))
+async def read(tx: Transaction, caller: Caller, query: Page) -> Items:
+    """The newest items before or after a cursor, newest first in either case."""
+    bounds = {}
+    if query.before is not UNSET:
+        bounds["below"] = _counter(query.before)
+    elif query.after is not UNSET:
+        bounds["above"] = _counter(query.after)
+    found = await storage.page(tx, caller.account, limit=query.limit + 1, **bounds)
+    return Items(items=[_item(row) for row in found[: query.limit]], has_more=len(found) > query.limit)
+
+
+async def post(tx: Transaction, user: str, content: Content, repeat_key: str | None) -> None:
+    """Put ``content`` into a feed, replacing what has the same repeat key, and announce it."""
+    body = msgspec.to_builtins(content)
+    row = await storage.add(tx, user, body, repeat_key)
+    announcement = NewFeedPost(
+        id=row.id, body=body, cursor=_cursor(row), created_at=row.created_at, repeat_key=repeat_key
+    )
+    tx.publish(devices_of(user), announcement)
+
+
+def _item(row: storage.FeedItem) -> Item:
+    return Item(
+        id=row.id,
+        body=msgspec.json.decode(row.body, type=Content),
+        repeat_key=row.repeat_key,
+        cursor=_cursor(row),
+        created_at=row.created_at,
+    )
+
+
+def _cursor(row: storage.FeedItem) -> str:
+    return f"0-{row.counter}"
+
+
+def _counter(cursor: str) -> int:
+    """The counter of a cursor, at most what a column holds. Raises :class:`InvalidCursor`."""
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise InvalidCursor
+    digits = found[1].lstrip("0") or "0"
+    return int(digits) if len(digits) <= _COUNTER_DIGITS else storage.ABOVE_ALL
