@@ -94,8 +94,8 @@ def _make(file: Path) -> bool:
     file.parent.mkdir(parents=True, exist_ok=True)
     if database := next(file.parent.glob("*/PG_VERSION"), None):
         raise BadSetting(
-            f"master-secret: {file} is missing, but there is a database in {database.parent}; restore the file, "
-            "or set the environment variable HANDY_MASTER_SECRET to the secret used so far"
+            f"master-secret: {file} is missing, but there is a database in {database.parent}; "
+            "restore the file, or set the environment variable HANDY_MASTER_SECRET to the secret used so far"
         )
     draft = file.with_name(f".{FILE_NAME}-{secrets.token_hex(8)}")
     _write(draft, secrets.token_hex(32))

@@ -1,0 +1,190 @@
+"""What the server counts, for Prometheus.
+
+The names and labels of the first half are the contract's (realtime.md B.11, http.md 11); those that begin
+with ``happy_`` are ours. Whatever a client can choose is bounded before it becomes a label value (D-24,
+D28), since every new value stays in memory until the server stops.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+APP = "happy-server"
+OTHER = "other"
+UNKNOWN = "unknown"
+
+CLIENT_TYPES = frozenset(
+    {"android", "cli", "cli-coding-session", "cli-control-plane", "cli-daemon", "desktop", "ios", "web"}
+)
+RPC_METHODS = frozenset({"resume-happy-session", "spawn-happy-session", "stop-daemon", "stop-session"})
+HTTP_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+MOST_CLIENTS = 100
+MOST_RPC_METHODS = 100
+
+_CLIENT = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
+_RPC_METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_REQUEST = ("method", "route", "status", "client", "client_type")
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Bounded:
+    """A set of label values that stops growing: beyond ``limit`` new ones, the rest is ``other``."""
+
+    def __init__(self, limit: int, known: Iterable[str] = ()) -> None:
+        self._values = set(known)
+        self._limit = limit + len(self._values)
+
+    def __call__(self, value: str) -> str:
+        if value not in self._values:
+            if len(self._values) >= self._limit:
+                return OTHER
+            self._values.add(value)
+        return value
+
+
+class Metrics:
+    """Every metric as an attribute of its name; ``labels(...)`` takes the labels in the order given here."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._clients = Bounded(MOST_CLIENTS)
+        self._rpc_methods = Bounded(MOST_RPC_METHODS, RPC_METHODS)
+        self._count_contract()
+        self._count_ours()
+        ProcessCollector(registry=self.registry)
+
+    def _count_contract(self) -> None:
+        self.http_requests_total = self._counter("http_requests_total", "HTTP requests", *_REQUEST)
+        self.http_request_duration_seconds = self._histogram(
+            "http_request_duration_seconds",
+            "Time until the answer is complete",
+            *_REQUEST,
+            buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10),
+        )
+        self.websocket_connections_total = self._gauge(
+            "websocket_connections_total", "Connected sockets", "type", "client", "client_type"
+        )
+        self.websocket_events_total = self._counter(
+            "websocket_events_total", "Events from sockets", "event_type", "client", "client_type"
+        )
+        self.session_alive_events_total = self._counter("session_alive_events_total", "Session heartbeats")
+        self.machine_alive_events_total = self._counter("machine_alive_events_total", "Machine heartbeats")
+        self.session_cache_operations_total = self._counter(
+            "session_cache_operations_total", "Look-ups of heartbeats in the cache", "operation", "result"
+        )
+        self.database_updates_skipped_total = self._counter(
+            "database_updates_skipped_total", "Heartbeats that needed no write", "type"
+        )
+        self.database_records_total = self._gauge(
+            "database_records_total", "Rows of a table as the planner estimates them", "table"
+        )
+        self.redis_stream_lag_ms = self._gauge("redis_stream_lag_ms", "Always 0: one process, no stream")
+        self.rpc_calls_total = self._counter("rpc_calls_total", "RPC calls", "method", "result")
+        self.rpc_call_duration_seconds = self._histogram(
+            "rpc_call_duration_seconds",
+            "Time until an RPC call is answered",
+            "method",
+            "result",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30),
+        )
+        self.rpc_lookup_retries = self._histogram(
+            "rpc_lookup_retries", "Waits for an RPC target to appear", "method", buckets=range(8)
+        )
+        self.rpc_fetchsockets_timeouts_total = self._counter(
+            "rpc_fetchsockets_timeouts_total", "Look-ups of sockets that took too long", "context"
+        )
+
+    def _count_ours(self) -> None:
+        self.happy_commit_batches_total = self._counter(
+            "happy_commit_batches_total", "Batches of messages stored"
+        )
+        self.happy_commit_rows = self._histogram("happy_commit_rows", "Messages in a batch", buckets=_ROWS)
+        self.happy_commit_seconds = self._histogram("happy_commit_seconds", "Time to store a batch")
+        self.happy_commit_queue_rows = self._gauge("happy_commit_queue_rows", "Messages waiting for a batch")
+        self.happy_commit_refused_total = self._counter(
+            "happy_commit_refused_total", "Messages refused because the database does not take their data"
+        )
+        self.happy_transaction_retries_total = self._counter(
+            "happy_transaction_retries_total", "Transactions begun again", "reason"
+        )
+        self.happy_database_connections = self._gauge(
+            "happy_database_connections", "Database connections", "state"
+        )
+        self.happy_database_waiting = self._gauge(
+            "happy_database_waiting", "Transactions waiting for a connection"
+        )
+        self.happy_postgres_restarts_total = self._counter(
+            "happy_postgres_restarts_total", "Restarts of the embedded PostgreSQL after it died"
+        )
+        self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions", "transport")
+        self.happy_deliveries_total = self._counter(
+            "happy_deliveries_total", "Packets handed to sockets by fan-out"
+        )
+        self.happy_slow_readers_total = self._counter(
+            "happy_slow_readers_total", "Sockets closed because they read too slowly", "reason"
+        )
+        self.happy_push_total = self._counter("happy_push_total", "Push notifications", "outcome")
+        self.happy_outgoing_calls_total = self._counter(
+            "happy_outgoing_calls_total", "Calls to third parties", "service", "outcome"
+        )
+        self.happy_event_loop_lag_seconds = self._histogram(
+            "happy_event_loop_lag_seconds", "How late a timer of one second fires"
+        )
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        return Counter(name, help, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
+        return Gauge(name, help, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, help: str, *labels: str, buckets: Iterable[float] = Histogram.DEFAULT_BUCKETS
+    ) -> Histogram:
+        return Histogram(name, help, labels, registry=self.registry, buckets=tuple(buckets))
+
+    def client_labels(self, raw: str | None) -> tuple[str, str]:
+        """The labels ``client`` and ``client_type`` for what a client says it is (``X-Happy-Client``).
+
+        Only ``name/version`` is taken as it is, and only so many different ones.
+        """
+        if not raw:
+            return UNKNOWN, UNKNOWN
+        kind = raw.partition("/")[0].lower()
+        client = self._clients(raw) if _CLIENT.fullmatch(raw) else OTHER
+        return client, OTHER if client == OTHER and kind not in CLIENT_TYPES else kind
+
+    def rpc_method(self, name: str) -> str:
+        """The label ``method`` of an RPC: the part after the last colon, of so many different ones."""
+        tail = name.rpartition(":")[2]
+        return self._rpc_methods(tail) if _RPC_METHOD.fullmatch(tail) else OTHER
+
+    def answered(self, method: str, route: str, status: int, client: tuple[str, str], seconds: float) -> None:
+        """Count an HTTP request; ``route`` is the template or ``unmatched``, ``client`` its two labels."""
+        labels = (method if method in HTTP_METHODS else OTHER, route, str(status), *client)
+        self.http_requests_total.labels(*labels).inc()
+        self.http_request_duration_seconds.labels(*labels).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Everything in the Prometheus text format 0.0.4, each with the label ``app``."""
+        return generate_latest(_Exported(self.registry))
+
+
+class _Exported(Collector):
+    """The metrics as they leave: with the constant label, without the times of the series' creation."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample._replace(labels={"app": APP, **sample.labels})
+                for sample in metric.samples
+                if sample.name != f"{metric.name}_created"
+            ]
+            yield metric
