@@ -1,0 +1,167 @@
+"""The key-value store of an account (http.md 6.8)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from happy.capabilities._base64 import decoded
+from happy.capabilities._declare import MIB, Caller, Capability
+from happy.codecs import decode_base64_leniently, encode_base64
+from happy.errors import Refusal
+from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
+from happy.server import Server
+from happy.storage import kv as storage
+from happy.storage.database import Transaction
+from happy.storage.kv import ABSENT, Entry, Slot
+from happy.wire.structs import Body, Number, Query, Reply
+
+kv = Capability("kv")
+
+
+class StaleEntry(Struct, frozen=True, kw_only=True):
+    """What is stored under a key whose version was not the expected one; version -1 is nothing."""
+
+    key: str
+    error: Literal["version-mismatch"] = "version-mismatch"
+    version: int
+    value: str | None
+
+
+class KeyNotFound(Refusal):
+    status = 404
+    error = "Key not found"
+
+
+class Conflict(Refusal):
+    """Some versions are not the stored ones; nothing was written."""
+
+    status = 409
+
+    def __init__(self, errors: list[StaleEntry]) -> None:
+        super().__init__()
+        self.errors = errors
+
+    def body(self) -> dict[str, Any]:
+        return {"success": False, "errors": self.errors}
+
+
+class EntryView(Reply):
+    """``value`` is base64."""
+
+    key: str
+    value: str
+    version: int
+
+
+class Items(Reply):
+    items: list[EntryView]
+
+
+class Values(Reply):
+    values: list[EntryView]
+
+
+class ListQuery(Query):
+    prefix: str = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class Wanted(Body):
+    keys: Annotated[list[str], Meta(min_length=1, max_length=100)]
+
+
+class Mutation(Body):
+    """``value`` is base64, LENIENT for a new key and STRICT otherwise; null and empty delete.
+
+    ``version`` is the stored one, -1 for a key that was never written.
+    """
+
+    key: str
+    value: str | None
+    version: Number
+
+
+class Mutations(Body):
+    mutations: Annotated[list[Mutation], Meta(min_length=1, max_length=100)]
+
+
+class EntryVersion(Struct, frozen=True):
+    key: str
+    version: int
+
+
+class Applied(Reply):
+    """The new versions, in the order of the mutations."""
+
+    success: Literal[True] = True
+    results: list[EntryVersion]
+
+
+@kv.get("/v1/kv/:key", refuses=(KeyNotFound,), failure={"error": "Failed to get value"})
+async def get(tx: Transaction, caller: Caller, key: str) -> EntryView:
+    """One entry."""
+    entry = await storage.get(tx, caller.account, key)
+    if entry is None:
+        raise KeyNotFound
+    return _view(entry)
+
+
+@kv.get("/v1/kv", failure={"error": "Failed to list items"})
+async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Items:
+    """Entries whose key starts with a prefix, taken literally (D13)."""
+    entries = await storage.entries(tx, caller.account, query.prefix, query.limit)
+    return Items(items=[_view(entry) for entry in entries])
+
+
+@kv.post("/v1/kv/bulk", failure={"error": "Failed to get values"})
+async def get_several(server: Server, caller: Caller, body: Wanted) -> Values:
+    """Those of the entries that exist."""
+    entries = await server.database.read(lambda tx: storage.get_several(tx, caller.account, set(body.keys)))
+    return Values(values=[_view(entry) for entry in entries])
+
+
+@kv.post("/v1/kv", refuses=(Conflict,), failure={"error": "Failed to mutate values"}, limit=100 * MIB)
+async def mutate(tx: Transaction, caller: Caller, body: Mutations) -> Applied:
+    """Apply every mutation or none; a stale version changes nothing."""
+    keys = {mutation.key for mutation in body.mutations}
+    stored = await storage.lock(tx, caller.account, keys)
+    if stale := _stale(stored, body.mutations):
+        raise Conflict(stale)
+    slots = {
+        mutation.key: _slot(mutation, index, new=mutation.key not in stored)
+        for index, mutation in enumerate(body.mutations)
+    }
+    if not await storage.write(tx, caller.account, slots):
+        raise Conflict(_stale(await storage.lock(tx, caller.account, keys), body.mutations))
+    changes = [KvChange(m.key, m.value, slots[m.key].version) for m in body.mutations]
+    tx.publish(devices_of(caller.account), KvBatchUpdate(changes=changes))
+    return Applied(results=[EntryVersion(change.key, change.version) for change in changes])
+
+
+def _stale(stored: dict[str, Slot], mutations: list[Mutation]) -> list[StaleEntry]:
+    """What speaks against the mutations: other versions, and keys that are to be created twice."""
+    errors, created = [], set()
+    for mutation in mutations:
+        slot = stored.get(mutation.key, Slot(None, ABSENT))
+        if mutation.version != slot.version or mutation.key in created:
+            value = None if slot.value is None else encode_base64(slot.value)
+            errors.append(StaleEntry(key=mutation.key, version=slot.version, value=value))
+        elif slot.version == ABSENT:
+            created.add(mutation.key)
+    return errors
+
+
+def _slot(mutation: Mutation, index: int, *, new: bool) -> Slot:
+    """What a mutation stores. Raises Invalid for a value that cannot be decoded."""
+    version = int(mutation.version) + 1
+    if not mutation.value:
+        return Slot(None, version)
+    if new:
+        return Slot(decode_base64_leniently(mutation.value), version)
+    return Slot(decoded(mutation.value, "mutations", index, "value"), version)
+
+
+def _view(entry: Entry) -> EntryView:
+    return EntryView(key=entry.key, value=encode_base64(entry.value), version=entry.version)

@@ -1,0 +1,228 @@
+"""Machines: registration, reading, versioned metadata and daemon state, deletion (http.md 6.5)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+
+from happy.capabilities._declare import Caller, Capability
+from happy.codecs import decode_base64_leniently, encode_base64
+from happy.errors import Refusal
+from happy.realtime.updates import (
+    DeleteMachine,
+    NewMachine,
+    TextVersion,
+    UpdateMachine,
+    devices_of,
+    watchers_of_machine,
+)
+from happy.server import Server
+from happy.storage import machines as storage
+from happy.storage.database import Transaction
+from happy.storage.machines import MachineRow
+from happy.wire.structs import Body, NonEmpty, Number, Reply
+
+LIST_LENGTH = 1000
+
+machines = Capability("machines")
+
+
+class MachineNotFound(Refusal):
+    status = 404
+    error = "Machine not found"
+
+
+class ForeignMachine(Refusal):
+    """The CLI explains a conflict to its user; a failure would make it believe the server is down (D2)."""
+
+    status = 409
+    error = "Machine is registered to another account"
+
+
+class Register(Body):
+    """``data_encryption_key`` is base64 (LENIENT)."""
+
+    id: str
+    metadata: str
+    daemon_state: str | UnsetType = UNSET
+    data_encryption_key: str | None = None
+
+
+class RegisteredMachine(Reply):
+    """A machine; ``data_encryption_key`` is base64, times are ms."""
+
+    id: str
+    metadata: str
+    metadata_version: int
+    daemon_state: str | None
+    daemon_state_version: int
+    data_encryption_key: str | None
+    active: bool
+    active_at: int
+    created_at: int
+    updated_at: int
+
+
+class MachineView(RegisteredMachine):
+    """``seq`` is always 0."""
+
+    seq: int
+
+
+class Registration(Reply):
+    machine: RegisteredMachine
+
+
+class OneMachine(Reply):
+    machine: MachineView
+
+
+class Done(Reply):
+    success: Literal[True] = True
+
+
+class ChangeMetadata(Body):
+    machine_id: NonEmpty
+    metadata: str
+    expected_version: Number
+
+
+class ChangeDaemonState(Body):
+    machine_id: NonEmpty
+    daemon_state: str
+    expected_version: Number
+
+
+class MetadataOutcome(Reply):
+    """The stored version and metadata; those of the caller if ``result`` is success."""
+
+    result: Literal["success", "version-mismatch"]
+    version: int
+    metadata: str | None
+
+
+class DaemonStateOutcome(Reply):
+    """The stored version and daemon state; those of the caller if ``result`` is success."""
+
+    result: Literal["success", "version-mismatch"]
+    version: int
+    daemon_state: str | None
+
+
+class Failed(Reply):
+    result: Literal["error"] = "error"
+    message: str
+
+
+INVALID = {"result": "error", "message": "Invalid parameters"}
+FAILURE = {"result": "error", "message": "Internal error"}
+NOT_FOUND = Failed(message="Machine not found")
+
+
+@machines.post("/v1/machines", refuses=(ForeignMachine,))
+async def register(tx: Transaction, caller: Caller, body: Register) -> Registration:
+    """The machine with the id: a new one, inactive at first, or the stored one as it is."""
+    found = await storage.get_or_create(
+        tx,
+        caller.account,
+        body.id,
+        metadata=body.metadata,
+        daemon_state=body.daemon_state or None,
+        data_encryption_key=_key(body.data_encryption_key),
+    )
+    if found is None:
+        raise ForeignMachine
+    row, new = found
+    if new:
+        _announce(tx, caller.account, row)
+    members = _members(row)
+    del members["seq"]
+    return Registration(machine=RegisteredMachine(**members))
+
+
+@machines.get("/v1/machines")
+async def list_all(tx: Transaction, caller: Caller) -> list[MachineView]:
+    """The account's machines, the latest sign of life first."""
+    rows = await storage.recently_active(tx, caller.account, LIST_LENGTH)
+    return [MachineView(**_members(row)) for row in rows]
+
+
+@machines.get("/v1/machines/:id", refuses=(MachineNotFound,))
+async def read(tx: Transaction, caller: Caller, id: str) -> OneMachine:
+    """One machine."""
+    row = await storage.find(tx, caller.account, id)
+    if row is None:
+        raise MachineNotFound
+    return OneMachine(machine=MachineView(**_members(row)))
+
+
+@machines.delete("/v1/machines/:id", refuses=(MachineNotFound,))
+async def delete(tx: Transaction, server: Server, caller: Caller, id: str) -> Done:
+    """Delete a machine with its access keys; sessions stay."""
+    if not await storage.delete(tx, caller.account, id):
+        raise MachineNotFound
+    tx.publish(devices_of(caller.account), DeleteMachine(machine_id=id))
+    tx.after_commit(lambda: server.presence.forget_machine(id))
+    return Done()
+
+
+@machines.event("machine-update-metadata", invalid=INVALID, failure=FAILURE)
+async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata) -> MetadataOutcome | Failed:
+    """Replace a machine's metadata, unless somebody else did since the caller looked."""
+    outcome = await storage.set_metadata(
+        tx, caller.account, body.machine_id, body.metadata, body.expected_version
+    )
+    if outcome is None:
+        return NOT_FOUND
+    if not outcome.changed:
+        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=outcome.value)
+    tx.publish(
+        watchers_of_machine(caller.account, body.machine_id),
+        UpdateMachine(machine_id=body.machine_id, metadata=TextVersion(body.metadata, outcome.version)),
+    )
+    return MetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
+
+
+@machines.event("machine-update-state", invalid=INVALID, failure=FAILURE)
+async def update_state(
+    tx: Transaction, caller: Caller, body: ChangeDaemonState
+) -> DaemonStateOutcome | Failed:
+    """Replace the daemon's state, unless somebody else did since the caller looked; the daemon is alive."""
+    outcome = await storage.set_daemon_state(
+        tx, caller.account, body.machine_id, body.daemon_state, body.expected_version
+    )
+    if outcome is None:
+        return NOT_FOUND
+    if not outcome.changed:
+        return DaemonStateOutcome(
+            result="version-mismatch", version=outcome.version, daemon_state=outcome.value
+        )
+    tx.publish(
+        watchers_of_machine(caller.account, body.machine_id),
+        UpdateMachine(
+            machine_id=body.machine_id, daemon_state=TextVersion(body.daemon_state, outcome.version)
+        ),
+    )
+    return DaemonStateOutcome(result="success", version=outcome.version, daemon_state=body.daemon_state)
+
+
+def _announce(tx: Transaction, account: str, row: MachineRow) -> None:
+    """Tell devices of the machine, and the machine's own connections of its metadata."""
+    members = _members(row)
+    tx.publish(devices_of(account), NewMachine(machine_id=members.pop("id"), **members))
+    tx.publish(
+        watchers_of_machine(account, row.id),
+        UpdateMachine(machine_id=row.id, metadata=TextVersion(row.metadata, row.metadata_version)),
+    )
+
+
+def _key(text: str | None) -> bytes | None:
+    """A data encryption key as it is stored: an empty text is none."""
+    return decode_base64_leniently(text) if text else None
+
+
+def _members(row: MachineRow) -> dict[str, Any]:
+    """A machine's members as answers and announcements share them."""
+    key = row.data_encryption_key
+    return row._asdict() | {"data_encryption_key": None if key is None else encode_base64(key)}

@@ -1,0 +1,168 @@
+"""Messages of a session: appending over HTTP and sockets, reading in pages (http.md 6.4)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from happy.capabilities._declare import MIB, Caller, Capability
+from happy.capabilities.sessions import SessionNotFound
+from happy.realtime.socket import Socket
+from happy.server import Server
+from happy.storage import messages as storage
+from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
+from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply
+
+LATEST = 150
+MAX_BATCH = 1000
+
+messages = Capability("messages")
+
+
+class MessageView(Reply):
+    """A stored message; ``seq`` counts within the session, ``content`` is the stored JSON object."""
+
+    id: str
+    seq: int
+    content: Raw
+    local_id: str | None
+    created_at: int
+    updated_at: int
+
+
+class LatestMessages(Reply):
+    messages: list[MessageView]
+
+
+class MessagePage(Reply):
+    """``has_more`` tells whether further messages follow in the direction of reading."""
+
+    messages: list[MessageView]
+    has_more: bool
+
+
+class PageQuery(Query, rename=None):
+    """Read forwards from above ``after_seq`` (default 0), or backwards from below ``before_seq``."""
+
+    after_seq: NonNegative | UnsetType = UNSET
+    before_seq: Annotated[int, Meta(ge=1, le=2**53 - 1)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+
+    def __post_init__(self) -> None:
+        if self.after_seq is not UNSET and self.before_seq is not UNSET:
+            raise ValueError("after_seq and before_seq are mutually exclusive")
+
+
+class Outgoing(Body):
+    """``content`` is sealed; ``local_id`` tells a repetition from a new message."""
+
+    content: str
+    local_id: NonEmpty
+
+
+class Batch(Body):
+    messages: Annotated[list[Outgoing], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class Receipt(Reply):
+    """A stored message without its content."""
+
+    id: str
+    seq: int
+    local_id: str | None
+    created_at: int
+    updated_at: int
+
+
+class Receipts(Reply):
+    messages: list[Receipt]
+
+
+class Said(Body):
+    """A ``local_id`` that is no text does not count."""
+
+    sid: str
+    message: str
+    local_id: Any = None
+
+
+@messages.get("/v1/sessions/:sessionId/messages", refuses=(SessionNotFound,))
+async def latest(server: Server, caller: Caller, session_id: str) -> LatestMessages:
+    """The newest messages, newest first."""
+    rows = await server.database.read(
+        lambda tx: storage.before(tx, caller.account, session_id, BEYOND_ALL, LATEST)
+    )
+    return LatestMessages(messages=await _views(server, session_id, rows))
+
+
+@messages.get("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound,))
+async def page(server: Server, caller: Caller, session_id: str, query: PageQuery) -> MessagePage:
+    """One page forwards or backwards. Numbers beyond the storable range simply have nothing behind them."""
+    account, fetched = caller.account, query.limit + 1
+    if (below := query.before_seq) is not UNSET:
+        rows = await server.database.read(lambda tx: storage.before(tx, account, session_id, below, fetched))
+    else:
+        above = 0 if query.after_seq is UNSET else query.after_seq
+        rows = await server.database.read(lambda tx: storage.after(tx, account, session_id, above, fetched))
+    views = await _views(server, session_id, rows)
+    return MessagePage(messages=views[: query.limit], has_more=len(views) > query.limit)
+
+
+@messages.post("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound,), limit=100 * MIB)
+async def append(server: Server, caller: Caller, session_id: str, body: Batch) -> Receipts:
+    """Store a batch; repeated messages keep the row they have. Answered once everything is stored."""
+    stored = await server.committer.append(caller.account, session_id, _distinct(body.messages))
+    if stored is None:
+        raise SessionNotFound
+    return Receipts(messages=[_receipt(message) for message in stored])
+
+
+@messages.event("message", acks=False)
+async def say(server: Server, caller: Caller, socket: Socket, body: Said) -> None:
+    """Store one message and tell everybody but the sender.
+
+    The messages of a socket keep their order because each is queued before anything is waited for.
+    """
+    local_id = body.local_id if isinstance(body.local_id, str) else None
+    await server.committer.append(caller.account, body.sid, [NewMessage(local_id, body.message)], skip=socket)
+
+
+def _distinct(batch: list[Outgoing]) -> list[NewMessage]:
+    """The batch with the first of each local id."""
+    first: dict[str, NewMessage] = {}
+    for message in batch:
+        first.setdefault(message.local_id, NewMessage(message.local_id, message.content))
+    return list(first.values())
+
+
+async def _views(server: Server, session: str, rows: list[MessageRow] | None) -> list[MessageView]:
+    """What clients see of the rows, once the sockets here have been told of them (D-3).
+
+    Raises SessionNotFound where there are no rows to look at.
+    """
+    if rows is None:
+        raise SessionNotFound
+    await server.committer.settled(session)
+    return [_view(row) for row in rows]
+
+
+def _view(row: MessageRow) -> MessageView:
+    return MessageView(
+        id=row.id,
+        seq=row.seq,
+        content=Raw(row.content.encode()),
+        local_id=row.local_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _receipt(message: StoredMessage) -> Receipt:
+    return Receipt(
+        id=message.id,
+        seq=message.seq,
+        local_id=message.local_id,
+        created_at=message.created_at,
+        updated_at=message.updated_at,
+    )

@@ -1,0 +1,309 @@
+"""Sessions: opening by tag, the three lists, versioned metadata and state, archive, delete (http.md 6.3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from happy.capabilities._declare import MIB, Caller, Capability
+from happy.codecs import decode_base64_leniently, encode_base64
+from happy.errors import Refusal
+from happy.realtime.updates import (
+    Activity,
+    DeleteSession,
+    NewSession,
+    NullableVersion,
+    TextVersion,
+    UpdateSession,
+    devices_of,
+    watchers_of_session,
+)
+from happy.server import Server
+from happy.storage import presence as presence_storage
+from happy.storage import sessions as storage
+from happy.storage.database import Transaction
+from happy.storage.sessions import SessionRow
+from happy.storage.types import Millis
+from happy.wire.structs import Body, NonEmpty, Number, Positive, Query, Reply
+
+LIST_LENGTH = 150
+RECENT_MS = 15 * 60 * 1000
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999; later moments are clamped to it (D21)."""
+CURSOR = "cursor_v1_"
+
+sessions = Capability("sessions")
+
+
+class SessionNotFound(Refusal):
+    status = 404
+    error = "Session not found"
+
+
+class SessionNotOwned(Refusal):
+    status = 404
+    error = "Session not found or not owned by user"
+
+
+class InvalidCursor(Refusal):
+    error = "Invalid cursor format"
+
+
+class OpenSession(Body):
+    """``data_encryption_key`` is base64 (LENIENT); ``agent_state`` is accepted and ignored."""
+
+    tag: str
+    metadata: str
+    agent_state: str | None = None
+    data_encryption_key: str | None = None
+
+
+class SessionView(Reply):
+    """A session without its messages; ``data_encryption_key`` is base64, times are ms."""
+
+    id: str
+    seq: int
+    created_at: int
+    updated_at: int
+    active: bool
+    active_at: int
+    metadata: str
+    metadata_version: int
+    agent_state: str | None
+    agent_state_version: int
+    data_encryption_key: str | None
+
+
+class SessionViewV1(SessionView):
+    last_message: None = None
+
+
+class OpenedSession(Reply):
+    session: SessionViewV1
+
+
+class SessionsV1(Reply):
+    sessions: list[SessionViewV1]
+
+
+class Sessions(Reply):
+    sessions: list[SessionView]
+
+
+class SessionPage(Reply):
+    sessions: list[SessionView]
+    next_cursor: str | None
+    has_next: bool
+
+
+class PageQuery(Query):
+    """``cursor`` is a former page's ``nextCursor``; ``changed_since`` is in ms, exclusive."""
+
+    cursor: str = ""
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    changed_since: Positive | UnsetType = UNSET
+
+
+class ActiveQuery(Query):
+    limit: Annotated[int, Meta(ge=1, le=500)] = 150
+
+
+class Done(Reply):
+    success: Literal[True] = True
+
+
+class ChangeMetadata(Body):
+    sid: NonEmpty
+    metadata: str
+    expected_version: Number
+
+
+class ChangeAgentState(Body):
+    sid: NonEmpty
+    agent_state: str | None
+    expected_version: Number
+
+
+class MetadataOutcome(Reply):
+    """The stored version and metadata; those of the caller if ``result`` is success."""
+
+    result: Literal["success", "version-mismatch"]
+    version: int
+    metadata: str | None
+
+
+class AgentStateOutcome(Reply):
+    """The stored version and agent state; those of the caller if ``result`` is success."""
+
+    result: Literal["success", "version-mismatch"]
+    version: int
+    agent_state: str | None
+
+
+class Failed(Reply):
+    result: Literal["error"] = "error"
+
+
+FAILED = {"result": "error"}
+
+
+@sessions.get("/v1/sessions")
+async def list_changed(server: Server, caller: Caller) -> SessionsV1:
+    """The sessions changed last."""
+    rows = await server.database.read(lambda tx: storage.recently_changed(tx, caller.account, LIST_LENGTH))
+    await server.committer.settled()
+    return SessionsV1(sessions=[SessionViewV1(**_members(row)) for row in rows])
+
+
+@sessions.post("/v1/sessions", limit=100 * MIB)
+async def open_session(server: Server, caller: Caller, body: OpenSession) -> OpenedSession:
+    """The session with the tag: a new one, or the stored one as it is, which may then come alive again."""
+    account = caller.account
+
+    async def work(tx: Transaction) -> tuple[SessionRow, bool]:
+        row, new = await storage.get_or_create(
+            tx,
+            account,
+            tag=body.tag,
+            metadata=body.metadata,
+            data_encryption_key=_key(body.data_encryption_key),
+        )
+        if new:
+            tx.publish(devices_of(account), NewSession(**_members(row)))
+        return row, new
+
+    row, new = await server.database.transact(work, accounts=[account])
+    if not new:
+        server.presence.resume_session(account, row.id)
+        await server.committer.settled(row.id)
+    return OpenedSession(session=SessionViewV1(**_members(row)))
+
+
+@sessions.get("/v2/sessions", refuses=(InvalidCursor,))
+async def list_page(server: Server, caller: Caller, query: PageQuery) -> SessionPage:
+    """Sessions by descending id, page by page."""
+    below = _below(query.cursor)
+    since = None if query.changed_since is UNSET else Millis(min(query.changed_since, LATEST_MS))
+    rows = await server.database.read(
+        lambda tx: storage.newest(tx, caller.account, below=below, changed_since=since, limit=query.limit + 1)
+    )
+    await server.committer.settled()
+    page, has_next = rows[: query.limit], len(rows) > query.limit
+    return SessionPage(
+        sessions=[SessionView(**_members(row)) for row in page],
+        next_cursor=CURSOR + page[-1].id if has_next else None,
+        has_next=has_next,
+    )
+
+
+@sessions.get("/v2/sessions/active")
+async def list_active(server: Server, caller: Caller, query: ActiveQuery) -> Sessions:
+    """Active sessions with a sign of life within the last fifteen minutes."""
+
+    async def work(tx: Transaction) -> list[SessionRow]:
+        return await storage.recently_active(
+            tx, caller.account, since=Millis(tx.now - RECENT_MS), limit=query.limit
+        )
+
+    rows = await server.database.read(work)
+    await server.committer.settled()
+    return Sessions(sessions=[SessionView(**_members(row)) for row in rows])
+
+
+@sessions.post("/v1/sessions/:sessionId/archive", refuses=(SessionNotFound,))
+async def archive(server: Server, caller: Caller, session_id: str) -> Done:
+    """Show a session as ended, and ignore its late heartbeats."""
+    account = caller.account
+    if not await _stop(server, account, session_id):
+        raise SessionNotFound
+
+    async def work(tx: Transaction) -> None:
+        if not await presence_storage.end_session(tx, account, session_id, tx.now):
+            raise SessionNotFound
+        tx.signal(
+            devices_of(account), Activity(id=session_id, active=False, active_at=tx.now, thinking=False)
+        )
+
+    await server.database.transact(work, accounts=[account])
+    return Done()
+
+
+@sessions.delete("/v1/sessions/:sessionId", refuses=(SessionNotOwned,))
+async def delete(server: Server, caller: Caller, session_id: str) -> Done:
+    """Delete a session with everything that belongs to it, its attachments included."""
+    account = caller.account
+    if not await _stop(server, account, session_id):
+        raise SessionNotOwned
+
+    async def work(tx: Transaction) -> None:
+        if not await storage.delete(tx, account, session_id):
+            raise SessionNotOwned
+        tx.publish(devices_of(account), DeleteSession(sid=session_id))
+
+    await server.database.transact(work, accounts=[account])
+    server.objects.remove_session(session_id)
+    return Done()
+
+
+@sessions.event("update-metadata", invalid=FAILED, failure=FAILED)
+async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata) -> MetadataOutcome | Failed:
+    """Replace a session's metadata, unless somebody else did since the caller looked."""
+    outcome = await storage.set_metadata(tx, caller.account, body.sid, body.metadata, body.expected_version)
+    if outcome is None:
+        return Failed()
+    if not outcome.changed:
+        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=outcome.value)
+    tx.publish(
+        watchers_of_session(caller.account, body.sid),
+        UpdateSession(id=body.sid, metadata=TextVersion(body.metadata, outcome.version)),
+    )
+    return MetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
+
+
+@sessions.event("update-state", invalid=FAILED, failure=FAILED)
+async def update_state(tx: Transaction, caller: Caller, body: ChangeAgentState) -> AgentStateOutcome | Failed:
+    """Replace a session's agent state, unless somebody else did since the caller looked."""
+    outcome = await storage.set_agent_state(
+        tx, caller.account, body.sid, body.agent_state, body.expected_version
+    )
+    if outcome is None:
+        return Failed()
+    if not outcome.changed:
+        return AgentStateOutcome(
+            result="version-mismatch", version=outcome.version, agent_state=outcome.value
+        )
+    tx.publish(
+        watchers_of_session(caller.account, body.sid),
+        UpdateSession(id=body.sid, agent_state=NullableVersion(body.agent_state, outcome.version)),
+    )
+    return AgentStateOutcome(result="success", version=outcome.version, agent_state=body.agent_state)
+
+
+async def _stop(server: Server, account: str, session: str) -> bool:
+    """Ignore the session's heartbeats from here on; False, without effect, for a session not owned.
+
+    Outside of any transaction, since stopping waits for heartbeats that are being stored.
+    """
+    if not await server.database.read(lambda tx: presence_storage.owns_session(tx, account, session)):
+        return False
+    await server.presence.stop_session(account, session)
+    return True
+
+
+def _below(cursor: str) -> str | None:
+    """The id a page starts below; None for the first page. Raises InvalidCursor."""
+    if cursor and not cursor.startswith(CURSOR):
+        raise InvalidCursor
+    return cursor.removeprefix(CURSOR) or None
+
+
+def _key(text: str | None) -> bytes | None:
+    """A data encryption key as it is stored: an empty text is none."""
+    return decode_base64_leniently(text) if text else None
+
+
+def _members(row: SessionRow) -> dict[str, Any]:
+    """A session's members as answers and announcements share them."""
+    key = row.data_encryption_key
+    return row._asdict() | {"data_encryption_key": None if key is None else encode_base64(key)}

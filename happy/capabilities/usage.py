@@ -1,0 +1,165 @@
+"""Usage: reports of tokens and cost from sessions, and sums over them (http.md U4, realtime.md B.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import field
+
+from happy.capabilities._declare import Caller, Capability
+from happy.capabilities.sessions import SessionNotFound
+from happy.realtime.updates import Usage, devices_of
+from happy.server import Server
+from happy.storage import usage as storage
+from happy.storage.database import Transaction
+from happy.storage.presence import owns_session
+from happy.storage.types import Millis
+from happy.storage.usage import Sum
+from happy.wire.structs import Body, NonEmpty, Positive, Reply
+
+LATEST_S = 253_402_300_799
+"""The last second of the year 9999; later bounds are clamped to it (D21)."""
+TOKENS = ("total", "input", "output", "cache_creation", "cache_read")
+COST = ("total", "input", "output")
+
+usage = Capability("usage")
+
+
+class UsageQuery(Body):
+    """Bounds are epoch seconds, inclusive; without one, all time. No session: every session and none."""
+
+    session_id: str | None = None
+    start_time: Positive | None = None
+    end_time: Positive | None = None
+    group_by: Literal["hour", "day"] | None = None
+
+
+class Span(Reply):
+    """Sums over the reports of an hour or a day that began at ``timestamp`` (epoch **seconds**)."""
+
+    timestamp: int
+    tokens: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    report_count: int
+
+
+class Spans(Reply):
+    usage: list[Span]
+    group_by: Literal["hour", "day"]
+    total_reports: int
+
+
+class Report(Body):
+    """``tokens`` and ``cost`` are numbers by name, ``total`` among them; they are stored as sent."""
+
+    key: NonEmpty
+    session_id: str | None = None
+    tokens: dict[str, Any]
+    cost: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not _has_total(self.tokens) or not _has_total(self.cost):
+            raise ValueError("tokens and cost must include total")
+
+
+class Reported(Reply):
+    success: Literal[True] = True
+    report_id: str
+    created_at: int
+    updated_at: int
+
+
+class Failed(Reply):
+    success: Literal[False] = False
+    error: str
+
+
+def invalid_report(data: Any) -> Mapping[str, Any]:
+    """What is wrong with the data of ``usage-report``, in the contract's order."""
+    if not isinstance(data, dict):
+        error = "Internal error"
+    elif not isinstance(data.get("key"), str) or not data["key"]:
+        error = "Invalid key"
+    elif not _has_total(data.get("tokens")):
+        error = "Invalid tokens object - must include total"
+    elif not _has_total(data.get("cost")):
+        error = "Invalid cost object - must include total"
+    else:
+        error = "Invalid sessionId"
+    return {"success": False, "error": error}
+
+
+def _has_total(entries: Any) -> bool:
+    return isinstance(entries, dict) and _is_number(entries.get("total"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@usage.event(
+    "usage-report",
+    invalid=invalid_report,
+    failure={"success": False, "error": "Failed to save usage report"},
+    serial=True,
+)
+async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | Failed:
+    """Store a report in the place of the former one with its key, and show it to the account's devices."""
+    session = body.session_id or None
+    if session is not None and not await owns_session(tx, caller.account, session):
+        return Failed(error=SessionNotFound.error)
+    data = {"tokens": body.tokens, "cost": body.cost}
+    row = await storage.replace(tx, caller.account, session, body.key, data)
+    if session is not None:
+        tx.signal(
+            devices_of(caller.account),
+            Usage(
+                id=session,
+                key=body.key,
+                tokens=_announced(body.tokens, TOKENS),
+                cost=_announced(body.cost, COST),
+                timestamp=tx.now,
+            ),
+        )
+    return Reported(report_id=row.id, created_at=row.created_at, updated_at=row.updated_at)
+
+
+@usage.post("/v1/usage/query", refuses=(SessionNotFound,), failure={"error": "Failed to query usage reports"})
+async def query(server: Server, caller: Caller, body: UsageQuery) -> Spans:
+    """Sums of the caller's reports per hour or day, in UTC unless the server is told another time zone."""
+    session, span = body.session_id or None, body.group_by or "day"
+    first = Millis(1000 * min(body.start_time or 0, LATEST_S))
+    last = Millis(1000 * min(body.end_time or LATEST_S, LATEST_S))
+    zone = getattr(server.config, "timezone", None) or "UTC"
+
+    async def work(tx: Transaction) -> list[Sum]:
+        if session is not None and not await owns_session(tx, caller.account, session):
+            raise SessionNotFound
+        return await storage.sums(tx, caller.account, session, first, last, span=span, zone=zone)
+
+    spans = _spans(await server.database.read(work))
+    return Spans(usage=spans, group_by=span, total_reports=sum(one.report_count for one in spans))
+
+
+def _announced(entries: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, float]:
+    """The numbers among the entries, and 0 for those that the app insists on (D-15c)."""
+    return dict.fromkeys(known, 0) | {name: value for name, value in entries.items() if _is_number(value)}
+
+
+def _spans(sums: list[Sum]) -> list[Span]:
+    """Sums, ordered by time, gathered by span."""
+    tokens: dict[int, dict[str, float]] = {}
+    cost: dict[int, dict[str, float]] = {}
+    counts: dict[int, int] = {}
+    for one in sums:
+        total = int(one.total) if one.total.is_integer() else one.total
+        if one.kind == "reports":
+            counts[one.start] = int(total)
+        else:
+            by_start = tokens if one.kind == "tokens" else cost
+            by_start.setdefault(one.start, {})[one.name] = total
+    return [
+        Span(timestamp=start, tokens=tokens.get(start, {}), cost=cost.get(start, {}), report_count=count)
+        for start, count in counts.items()
+    ]

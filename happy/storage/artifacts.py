@@ -1,0 +1,141 @@
+"""Artifacts: a header and a body with a version each, changed together or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from happy.storage.database import Transaction
+
+
+class ArtifactRow(NamedTuple):
+    """An artifact; times are epoch milliseconds."""
+
+    id: str
+    header: bytes
+    header_version: int
+    body: bytes
+    body_version: int
+    data_encryption_key: bytes
+    seq: int
+    created_at: int
+    updated_at: int
+
+
+class ArtifactHeaderRow(NamedTuple):
+    """An artifact without its body."""
+
+    id: str
+    header: bytes
+    header_version: int
+    data_encryption_key: bytes
+    seq: int
+    created_at: int
+    updated_at: int
+
+
+class Part(NamedTuple):
+    """A new header or body, and the version it replaces (any number; one that is none never matches)."""
+
+    data: bytes
+    expected: float
+
+
+_COLUMNS = """
+    "id", "header", "headerVersion", "body", "bodyVersion", "dataEncryptionKey", "seq",
+    "createdAt", "updatedAt"
+"""
+
+CREATE = f"""
+INSERT INTO "Artifact" (
+    "id", "accountId", "header", "headerVersion", "body", "bodyVersion", "dataEncryptionKey",
+    "createdAt", "updatedAt"
+)
+VALUES (%(id)s, %(account)s, %(header)s, 1, %(body)s, 1, %(key)s, %(now)s, %(now)s)
+ON CONFLICT ("id") DO NOTHING
+RETURNING {_COLUMNS}
+"""
+
+BY_ID = f"""
+SELECT {_COLUMNS} FROM "Artifact" WHERE "id" = %(id)s AND "accountId" = %(account)s
+"""
+
+RECENTLY_CHANGED = """
+SELECT "id", "header", "headerVersion", "dataEncryptionKey", "seq", "createdAt", "updatedAt"
+FROM "Artifact" WHERE "accountId" = %(account)s
+ORDER BY "updatedAt" DESC, "id" LIMIT %(limit)s
+"""
+
+UPDATE = """
+UPDATE "Artifact"
+SET "header" = coalesce(%(header)s::bytea, "header"),
+    "headerVersion" = "headerVersion" + (%(header)s::bytea IS NOT NULL)::integer,
+    "body" = coalesce(%(body)s::bytea, "body"),
+    "bodyVersion" = "bodyVersion" + (%(body)s::bytea IS NOT NULL)::integer,
+    "seq" = "seq" + 1,
+    "updatedAt" = %(now)s
+WHERE "id" = %(id)s AND "accountId" = %(account)s
+    AND "headerVersion" = coalesce(%(header_expected)s::numeric, "headerVersion")
+    AND "bodyVersion" = coalesce(%(body_expected)s::numeric, "bodyVersion")
+"""
+
+DELETE = """
+DELETE FROM "Artifact" WHERE "id" = %(id)s AND "accountId" = %(account)s
+"""
+
+
+async def get_or_create(
+    tx: Transaction, account: str, artifact: str, *, header: bytes, body: bytes, data_encryption_key: bytes
+) -> tuple[ArtifactRow, bool] | None:
+    """The account's artifact with the id, and whether it is new; an existing one stays as it is.
+
+    None when the id is another account's.
+    """
+    parameters = {
+        "id": artifact,
+        "account": account,
+        "header": header,
+        "body": body,
+        "key": data_encryption_key,
+        "now": tx.now,
+    }
+    if (created := await tx.row(CREATE, parameters)) is not None:
+        return ArtifactRow._make(created), True
+    found = await find(tx, account, artifact)
+    return None if found is None else (found, False)
+
+
+async def find(tx: Transaction, account: str, artifact: str) -> ArtifactRow | None:
+    """The account's artifact with the id."""
+    row = await tx.row(BY_ID, {"id": artifact, "account": account})
+    return None if row is None else ArtifactRow._make(row)
+
+
+async def recently_changed(tx: Transaction, account: str, limit: int) -> list[ArtifactHeaderRow]:
+    """At most ``limit`` artifacts, the one changed last first."""
+    rows = await tx.rows(RECENTLY_CHANGED, {"account": account, "limit": limit})
+    return [ArtifactHeaderRow._make(row) for row in rows]
+
+
+async def update(
+    tx: Transaction, account: str, artifact: str, header: Part | None, body: Part | None
+) -> bool:
+    """Replace the parts that are given, if the stored versions of all of them are the expected ones.
+
+    False when nothing was written: the artifact is not owned, or a version differs.
+    """
+    parameters = {
+        "id": artifact,
+        "account": account,
+        "header": header and header.data,
+        "header_expected": header and header.expected,
+        "body": body and body.data,
+        "body_expected": body and body.expected,
+        "now": tx.now,
+    }
+    return await tx.run(UPDATE, parameters) > 0
+
+
+async def delete(tx: Transaction, account: str, artifact: str) -> bool:
+    """Delete the artifact; False for one not owned."""
+    return await tx.run(DELETE, {"id": artifact, "account": account}) > 0

@@ -1,0 +1,117 @@
+"""Usage reports: the latest of each key is kept, sums are made in the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from happy.ids import cuid
+from happy.storage.types import Jsonb
+
+if TYPE_CHECKING:
+    from happy.storage.database import Transaction
+    from happy.storage.types import Millis
+
+
+class ReportRow(NamedTuple):
+    """A stored report; times are epoch milliseconds."""
+
+    id: str
+    created_at: int
+    updated_at: int
+
+
+class Sum(NamedTuple):
+    """One sum over the reports of a span of time.
+
+    ``start`` is the span's beginning in epoch **seconds**. ``kind`` says whether ``name`` is counted in
+    tokens or in cost; kind ``reports`` with an empty name is the number of reports.
+    """
+
+    start: int
+    kind: Literal["reports", "tokens", "cost"]
+    name: str
+    total: float
+
+
+REPLACE = """
+INSERT INTO "UsageReport" ("id", "accountId", "sessionId", "key", "data", "createdAt", "updatedAt")
+VALUES (%(id)s, %(account)s, %(session)s, %(key)s, %(data)s, %(now)s, %(now)s)
+ON CONFLICT ("accountId", "sessionId", "key") DO UPDATE
+SET "data" = EXCLUDED."data", "updatedAt" = EXCLUDED."updatedAt"
+RETURNING "id", "createdAt", "updatedAt"
+"""
+
+# The unique index takes nulls for different from each other, so reports of no session need two steps.
+REPLACE_WITHOUT_SESSION = """
+UPDATE "UsageReport" SET "data" = %(data)s, "updatedAt" = %(now)s
+WHERE "accountId" = %(account)s AND "sessionId" IS NULL AND "key" = %(key)s
+RETURNING "id", "createdAt", "updatedAt"
+"""
+
+SUMS = """
+SELECT extract(epoch FROM report.start)::bigint, entry.kind, entry.name, sum(entry.value)::float8
+FROM (
+    SELECT date_trunc(%(span)s, "createdAt" AT TIME ZONE 'UTC', %(zone)s) AS start, "data"
+    FROM "UsageReport"
+    WHERE "accountId" = %(account)s
+        AND "createdAt" BETWEEN %(first)s AND %(last)s
+        AND (%(session)s::text IS NULL OR "sessionId" = %(session)s::text)
+) AS report
+CROSS JOIN LATERAL (
+    SELECT 'reports' AS kind, '' AS name, 1 AS value
+    UNION ALL
+    SELECT 'tokens', "key", "value"::numeric FROM jsonb_each(report."data" -> 'tokens')
+    WHERE jsonb_typeof("value") = 'number'
+    UNION ALL
+    SELECT 'cost', "key", "value"::numeric FROM jsonb_each(report."data" -> 'cost')
+    WHERE jsonb_typeof("value") = 'number'
+) AS entry
+GROUP BY report.start, entry.kind, entry.name
+ORDER BY report.start, entry.kind, entry.name
+"""
+
+
+async def replace(
+    tx: Transaction, account: str, session: str | None, key: str, data: dict[str, Any]
+) -> ReportRow:
+    """Store a report in the place of a former one of the same session and key.
+
+    The transaction holds the account, so that a report of no session is not stored twice.
+    """
+    parameters = {
+        "id": cuid(tx.now),
+        "account": account,
+        "session": session,
+        "key": key,
+        "data": Jsonb(data),
+        "now": tx.now,
+    }
+    row = await tx.row(REPLACE_WITHOUT_SESSION, parameters) if session is None else None
+    row = row or await tx.row(REPLACE, parameters)
+    assert row is not None
+    return ReportRow._make(row)
+
+
+async def sums(
+    tx: Transaction,
+    account: str,
+    session: str | None,
+    first: Millis,
+    last: Millis,
+    *,
+    span: Literal["hour", "day"],
+    zone: str,
+) -> list[Sum]:
+    """Sums over the account's reports made between two moments (inclusive), per hour or day of a time zone.
+
+    Restricted to one session unless it is None. Entries that are no numbers are left out. By time.
+    """
+    parameters = {
+        "account": account,
+        "session": session,
+        "first": first,
+        "last": last,
+        "span": span,
+        "zone": zone,
+    }
+    return [Sum._make(row) for row in await tx.rows(SUMS, parameters)]
