@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from happy.errors import StartupError
+
 Parse = Callable[[str], Any]
 """Reads a value (see :mod:`happy.kinds`)."""
 
 
-class BadSetting(Exception):
+class BadSetting(StartupError):
     """A wrong or missing setting; the text is one line for the operator, without any secret value."""
 
 
