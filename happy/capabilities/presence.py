@@ -9,7 +9,7 @@ from happy.realtime.presence import accepted_time
 from happy.realtime.updates import Activity, devices_of
 from happy.server import Server
 from happy.storage import presence as storage
-from happy.storage.database import Transaction
+from happy.storage.transaction import Transaction
 from happy.wire.structs import Body
 
 presence = Capability("presence")
@@ -58,8 +58,6 @@ async def session_end(server: Server, caller: Caller, body: SessionEnd) -> None:
 
     async def end(tx: Transaction) -> None:
         if await storage.end_session(tx, account, session, at):
-            tx.signal(
-                devices_of(account), Activity(id=session, active=False, active_at=at, thinking=False)
-            )
+            tx.signal(devices_of(account), Activity(id=session, active=False, active_at=at, thinking=False))
 
     await server.database.transact(end, accounts=[account])

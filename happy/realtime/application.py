@@ -136,7 +136,9 @@ class Realtime:
             return
         client.handling += 1
         data = arguments[0] if arguments else None
-        running = Deferred.fromCoroutine(call_event(self._server, event, Caller(client.account), socket, data))
+        running = Deferred.fromCoroutine(
+            call_event(self._server, event, Caller(client.account), socket, data)
+        )
         running.addCallback(self._answer, ack if event.acks else None)
         running.addErrback(self._broken, name)
         running.addBoth(self._handled, client)

@@ -162,5 +162,3 @@ class Calls:
         timeout = self._clock.callLater(ANSWER_SECONDS, expired)
         ack_id = target.socket.call("rpc-request", request, answered)
         return answer
-
-

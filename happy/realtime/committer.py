@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from happy.errors import DatabaseDown, Overloaded
+from happy.errors import DatabaseDown, Overloaded, QueryFailed
 from happy.ids import new_cuid
 from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
-from happy.storage.append import AppendedRow, AppendRow, BatchWriter
+from happy.storage.append import AppendedRow, AppendRow, append
 from happy.storage.messages import NewMessage as IncomingMessage
 from happy.storage.messages import StoredMessage
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from happy.metrics import Metrics
     from happy.realtime.hub import Hub
-    from happy.storage.linearizer import Linearizer
+    from happy.storage.database import Database
 
 MAX_BATCH_ROWS = 512
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -38,6 +38,10 @@ MAX_QUEUED_ROWS = 20_000
 MAX_QUEUED_BYTES = 128 * 1024 * 1024
 ANSWER_SECONDS = 30.0
 EXPIRY_CHECK_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+
+_PASSING = frozenset({"40", "53", "55", "57"})
+"""Classes of SQLSTATE that blame the moment: conflicts, resources (a full disk), locks, interventions."""
 
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]
@@ -99,12 +103,9 @@ class Committer(Service):
 
     log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, writer: BatchWriter, linearizer: Linearizer, hub: Hub, metrics: Metrics
-    ) -> None:
+    def __init__(self, clock: IReactorTime, database: Database, hub: Hub, metrics: Metrics) -> None:
         self._clock = clock
-        self._writer = writer
-        self._linearizer = linearizer
+        self._database = database
         self._hub = hub
         self._metrics = metrics
         self._queue: list[Append] = []
@@ -124,11 +125,11 @@ class Committer(Service):
     async def _stop(self) -> None:
         while self._running is not None:
             await self._landing()
-        self._expiry.stop()
-        await self._writer.close()
+        if self._expiry.running:
+            self._expiry.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Commit what is queued, then close the connection."""
+        """Commit what is queued; fires when nothing is."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -217,7 +218,7 @@ class Committer(Service):
         appends = self._take(held)
         if not appends:
             account = self._queue[0].account
-            held[account] = await self._linearizer.acquire((account,))
+            held[account] = await self._database.linearizer.acquire((account,))
             appends = self._take(held)
         return appends, list(held.values())
 
@@ -245,7 +246,7 @@ class Committer(Service):
 
     def _hold(self, account: str, held: dict[str, Release]) -> bool:
         if account not in held:
-            release = self._linearizer.try_acquire((account,))
+            release = self._database.linearizer.try_acquire((account,))
             if release is None:
                 return False
             held[account] = release
@@ -253,13 +254,27 @@ class Committer(Service):
 
     async def _commit(self, batch: _Batch) -> None:
         try:
-            rows = await self._writer.store(batch.rows)
+            rows = await self._store(batch.rows)
         except Exception as error:
             await self._refused(batch, error)
             return
         self._metrics.happy_commit_batches_total.inc()
         self._metrics.happy_commit_rows.observe(len(batch.rows))
         self._publish(batch, rows)
+
+    async def _store(self, rows: Sequence[AppendRow]) -> list[AppendedRow]:
+        """Store a batch, for as long as that takes; fails only for what the rows hold."""
+        while True:
+            try:
+                return await self._database.transact(lambda tx: append(tx, rows))
+            except (DatabaseDown, Overloaded):
+                reason = "the database does not answer"
+            except QueryFailed as refused:
+                if (refused.sqlstate or "")[:2] not in _PASSING:
+                    raise
+                reason = f"state {refused.sqlstate}"
+            self.log.warn("{count} messages wait: {reason}", count=len(rows), reason=reason)
+            await deferLater(self._clock, RETRY_SECONDS)
 
     async def _refused(self, batch: _Batch, error: Exception) -> None:
         if len(batch.appends) > 1:

@@ -42,7 +42,18 @@ class Client:
     ``labels`` are its bounded metric labels.
     """
 
-    __slots__ = ("account", "declared", "handling", "in_flight", "labels", "methods", "scope", "socket", "subject", "viewing")
+    __slots__ = (
+        "account",
+        "declared",
+        "handling",
+        "in_flight",
+        "labels",
+        "methods",
+        "scope",
+        "socket",
+        "subject",
+        "viewing",
+    )
 
     def __init__(
         self,

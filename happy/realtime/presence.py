@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from happy.metrics import Metrics
     from happy.realtime.hub import Hub
-    from happy.storage.database import Database, Transaction
+    from happy.storage.database import Database
+    from happy.storage.transaction import Transaction
 
 VALID_MS = 30_000
 PERSIST_AFTER_MS = 30_000
@@ -47,7 +48,16 @@ def accepted_time(time: float, now: int) -> int | None:
 class _Entry:
     """What is known of one session or machine. ``pending`` is a heartbeat not yet stored."""
 
-    __slots__ = ("account", "active", "misses", "pending", "persisted", "signalled", "thinking", "valid_until")
+    __slots__ = (
+        "account",
+        "active",
+        "misses",
+        "pending",
+        "persisted",
+        "signalled",
+        "thinking",
+        "valid_until",
+    )
 
     def __init__(self, row: PresenceRow, now: int) -> None:
         self.account = row.account

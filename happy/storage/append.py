@@ -1,15 +1,18 @@
-"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0003)."""
+"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0004)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
 
 APPEND = """
-SELECT txid_current(), o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
+SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
 FROM happy_append_messages(
     %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
-    %(contents)s::text[], %(now)s
+    %(contents)s::text[], %(now)s::timestamp(3)
 )
 """
 
@@ -25,9 +28,11 @@ class AppendRow(NamedTuple):
 
 
 class AppendedRow(NamedTuple):
-    """What became of a row: stored now, or found by its local id. Times are epoch ms."""
+    """What became of the ``row``-th message, counted from 1: stored now, or found by its local id.
 
-    transaction: int
+    ``account_seq`` is None for one that was found. Times are epoch ms.
+    """
+
     row: int
     new: bool
     id: str
@@ -37,15 +42,22 @@ class AppendedRow(NamedTuple):
     updated_at: int
 
 
-def parameters(rows: Sequence[AppendRow], now: object) -> dict[str, object]:
-    """The statement's parameters for rows sorted by account and session; ``row`` counts from 1."""
-    columns = list(zip(*rows, strict=True))
-    accounts, sessions, local_ids, ids, contents = (list(column) for column in columns)
-    return {
-        "accounts": accounts,
-        "sessions": sessions,
-        "local_ids": local_ids,
-        "ids": ids,
-        "contents": contents,
-        "now": now,
-    }
+async def append(tx: Transaction, rows: Sequence[AppendRow]) -> list[AppendedRow]:
+    """Store messages, numbering them in their sessions and accounts without gaps.
+
+    ``rows`` are sorted by account and session, in order of arrival within a session. Those of unknown or
+    foreign sessions are left out of the result.
+    """
+    accounts, sessions, local_ids, ids, contents = (list(column) for column in zip(*rows, strict=True))
+    stored = await tx.rows(
+        APPEND,
+        {
+            "accounts": accounts,
+            "sessions": sessions,
+            "local_ids": local_ids,
+            "ids": ids,
+            "contents": contents,
+            "now": tx.now,
+        },
+    )
+    return [AppendedRow(*row) for row in stored]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from happy.storage.types import Millis
+
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 
 class PresenceRow(NamedTuple):
@@ -119,8 +121,6 @@ async def flush_machines(tx: Transaction, beats: Sequence[tuple[str, int]]) -> s
 
 
 async def _flush(tx: Transaction, statement: str, beats: Sequence[tuple[str, int]]) -> set[str]:
-    from happy.storage.database import Millis
-
     rows = await tx.rows(
         statement,
         {"ids": [id for id, _ in beats], "times": [Millis(at) for _, at in beats], "now": tx.now},
@@ -139,8 +139,6 @@ async def sweep_machines(tx: Transaction, before: int, limit: int) -> list[Swept
 
 
 async def _sweep(tx: Transaction, statement: str, before: int, limit: int) -> list[SweptRow]:
-    from happy.storage.database import Millis
-
     rows = await tx.rows(statement, {"before": Millis(before), "now": tx.now, "limit": limit})
     return [SweptRow(*row) for row in rows]
 
@@ -152,9 +150,5 @@ async def owns_session(tx: Transaction, account: str, session: str) -> bool:
 
 async def end_session(tx: Transaction, account: str, session: str, at: int) -> bool:
     """Mark a session as ended at ``at`` (ms); False when it is unknown or another account's."""
-    from happy.storage.database import Millis
-
-    row = await tx.row(
-        END_SESSION, {"account": account, "session": session, "at": Millis(at), "now": tx.now}
-    )
+    row = await tx.row(END_SESSION, {"account": account, "session": session, "at": Millis(at), "now": tx.now})
     return row is not None
