@@ -1,4 +1,4 @@
-"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0004)."""
+"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0003)."""
 
 from __future__ import annotations
 
