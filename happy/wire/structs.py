@@ -17,10 +17,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, StructMeta
 
 from happy.wire import validation
 from happy.wire.query import coerce_texts, gather
@@ -72,19 +72,33 @@ Uuid = Annotated[str, Meta(pattern=validation.UUID_PATTERN)]
 """A UUID of versions 1-8 with RFC variant bits, all zeros or all ones; any case."""
 
 
-class Body(Struct, frozen=True, kw_only=True, rename="camel"):
+class _ByName(StructMeta):
+    """Struct types that are frozen and take their members by name, subclasses included."""
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> _ByName:
+        return super().__new__(mcls, name, bases, namespace, **({"frozen": True, "kw_only": True} | options))
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class _Declared(Struct, frozen=True, kw_only=True, metaclass=_ByName):
+    """What all declared shapes have in common."""
+
+
+class Body(_Declared, rename="camel"):
     """A JSON object of a request or of an event's data argument."""
 
 
-class Query(Struct, frozen=True, kw_only=True, rename="camel"):
+class Query(_Declared, rename="camel"):
     """Query parameters; pass ``rename=None`` for an endpoint that spells them in snake case."""
 
 
-class Headers(Struct, frozen=True, kw_only=True, rename="kebab"):
+class Headers(_Declared, rename="kebab"):
     """Request headers: ``x_github_event`` is taken from ``x-github-event``."""
 
 
-class Reply(Struct, frozen=True, kw_only=True, rename="camel"):
+class Reply(_Declared, rename="camel"):
     """A JSON object that answers a request or acknowledges an event."""
 
     status: ClassVar[int] = 200
