@@ -8,7 +8,7 @@ and its size limit, leaves no socket behind, and is counted once in
     tickets = await expo.ask("POST", url, Tickets, json=batch)   # a 2xx answer of that JSON shape
     picture = await expo.fetch("GET", url)                      # the bytes of a 2xx answer
 
-Both raise :class:`CallFailed` and nothing else; an answer other than 2xx is its subclass
+All raise :class:`CallFailed` and nothing else; an answer other than 2xx is its subclass
 :class:`Rejected`, which has the status. Redirects are not followed (they are ``Rejected``), cookies are
 dropped, and compression is neither offered nor accepted, so that the size limit holds for what ends up
 in memory. Each call opens its own connection: a kept one may die under a POST that nobody may repeat.
@@ -16,7 +16,8 @@ in memory. Each call opens its own connection: a kept one may die under a POST t
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import urlencode
@@ -34,6 +35,8 @@ from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
+
+from happy import __version__
 
 if TYPE_CHECKING:
     from happy.metrics import Metrics
@@ -105,11 +108,20 @@ class Outgoing:
 
     async def ask(self, method: str, url: str, answer: type[T], **request: Unpack[Request]) -> T:
         """The 2xx answer's JSON as ``answer``; raises :class:`CallFailed`."""
-        return await self._counted(self._ask(method, url, answer, request))
+        return await self.read(method, url, partial(msgspec.json.decode, type=answer), **request)
 
     async def fetch(self, method: str, url: str, **request: Unpack[Request]) -> bytes:
         """The 2xx answer's body; raises :class:`CallFailed`."""
-        return await self._counted(self._bounded(method, url, request))
+        return await self.read(method, url, bytes, **request)
+
+    async def read(
+        self, method: str, url: str, decode: Callable[[bytes], T], **request: Unpack[Request]
+    ) -> T:
+        """What ``decode`` makes of the 2xx answer's body, or ``malformed`` where it raises ValueError.
+
+        Raises :class:`CallFailed`.
+        """
+        return await self._counted(self._decoded(method, url, decode, request))
 
     async def _counted(self, call: Coroutine[Any, Any, T]) -> T:
         outcome: Outcome = "ok"
@@ -125,11 +137,11 @@ class Outgoing:
         finally:
             self._metrics.happy_outgoing_calls_total.labels(service=self._service, outcome=outcome).inc()
 
-    async def _ask(self, method: str, url: str, answer: type[T], request: Request) -> T:
+    async def _decoded(self, method: str, url: str, decode: Callable[[bytes], T], request: Request) -> T:
         body = await self._bounded(method, url, request)
         try:
-            return msgspec.json.decode(body, type=answer)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return decode(body)
+        except (ValueError, RecursionError) as error:
             raise CallFailed("malformed") from error
 
     async def _bounded(self, method: str, url: str, request: Request) -> bytes:
@@ -200,7 +212,9 @@ def _interruptible(original: Deferred[T]) -> Deferred[T]:
 
 def _compose(url: str, request: Request) -> tuple[str, Headers, bytes | None]:
     """The complete URL, the headers and the body of a request."""
-    headers = Headers({name: [value] for name, value in request.get("headers", {}).items()})
+    headers = Headers({"User-Agent": [f"happy-server/{__version__}"]})
+    for name, value in request.get("headers", {}).items():
+        headers.setRawHeaders(name, [value])
     if params := request.get("params"):
         url = f"{url}?{urlencode(params)}"
     if "json" not in request:

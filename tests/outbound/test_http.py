@@ -7,12 +7,13 @@ import zlib
 from typing import Any
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from happy.metrics import Metrics
 from happy.outbound._http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
 from tests.outbound.standin import Asked, StandIn, answer
 
@@ -20,20 +21,6 @@ from tests.outbound.standin import Asked, StandIn, answer
 class Pair(Struct):
     a: int
     b: str
-
-
-class FakeMetrics:
-    """The one metric that outgoing calls touch."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.happy_outgoing_calls_total = Counter(
-            "happy_outgoing_calls", "", ["service", "outcome"], registry=self.registry
-        )
-
-    def count(self, outcome: str, service: str = "third") -> float:
-        labels = {"service": service, "outcome": outcome}
-        return self.registry.get_sample_value("happy_outgoing_calls_total", labels) or 0.0
 
 
 class Timed:
@@ -56,7 +43,7 @@ class OutgoingTests(TestCase):
     """Every call ends, says why, and leaves nothing open."""
 
     def setUp(self) -> None:
-        self.metrics = FakeMetrics()
+        self.metrics = Metrics(CollectorRegistry())
 
     def listen(self, script: Any) -> StandIn:
         standin = StandIn(script)
@@ -64,7 +51,12 @@ class OutgoingTests(TestCase):
         return standin
 
     def outgoing(self, reactor_: Any = reactor, **options: Any) -> Outgoing:
-        return Outgoing("third", reactor_, self.metrics, **options)  # type: ignore[arg-type]
+        return Outgoing("third", reactor_, self.metrics, **options)
+
+    def count(self, outcome: str) -> float:
+        """How often calls ended that way."""
+        labels = {"service": "third", "outcome": outcome}
+        return self.metrics.registry.get_sample_value("happy_outgoing_calls_total", labels) or 0.0
 
     async def fails(self, expected: str, script: Any, **options: Any) -> None:
         """Both ways of calling fail with the outcome, count it once each, and close their socket."""
@@ -74,15 +66,15 @@ class OutgoingTests(TestCase):
             with self.assertRaises(CallFailed) as raised:
                 await call
             self.assertEqual(raised.exception.outcome, expected)
-        self.assertEqual(self.metrics.count(expected), 2)
-        self.assertEqual(self.metrics.count("ok"), 0)
+        self.assertEqual(self.count(expected), 2)
+        self.assertEqual(self.count("ok"), 0)
         await standin.deserted()
 
     async def test_json_answer(self) -> None:
         """A 2xx answer of the expected shape is decoded, and its connection closed."""
         standin = self.listen(lambda asked, _: answer({"a": 1, "b": "x", "more": []}, 201))
         self.assertEqual(await self.outgoing().ask("GET", standin.url, Pair), Pair(1, "x"))
-        self.assertEqual(self.metrics.count("ok"), 1)
+        self.assertEqual(self.count("ok"), 1)
         await standin.deserted()
 
     async def test_request_as_composed(self) -> None:
@@ -98,7 +90,17 @@ class OutgoingTests(TestCase):
         self.assertEqual((asked.method, asked.body), ("POST", b'{"k":[1]}'))
         self.assertEqual(asked.headers["content-type"], "application/json")
         self.assertEqual(asked.headers["x-key"], "secret")
+        self.assertTrue(asked.headers["user-agent"].startswith("happy-server/"))
         self.assertEqual(asked.headers["accept-encoding"], "identity")
+
+    async def test_own_decoder(self) -> None:
+        """A decoder of the caller's own may refuse an answer with ValueError."""
+        standin = self.listen(lambda asked, _: answer(b"12x"))
+        self.assertEqual(await self.outgoing().read("GET", standin.url, len), 3)
+        with self.assertRaises(CallFailed) as raised:
+            await self.outgoing().read("GET", standin.url, int)
+        self.assertEqual(raised.exception.outcome, "malformed")
+        self.assertEqual((self.count("ok"), self.count("malformed")), (1, 1))
 
     async def test_other_status(self) -> None:
         """An answer other than 2xx tells its status."""
@@ -106,7 +108,7 @@ class OutgoingTests(TestCase):
         with self.assertRaises(Rejected) as raised:
             await self.outgoing().fetch("GET", standin.url)
         self.assertEqual(raised.exception.status, 503)
-        self.assertEqual(self.metrics.count("rejected"), 1)
+        self.assertEqual(self.count("rejected"), 1)
 
     async def test_redirect_is_not_followed(self) -> None:
         """A redirect is an answer like any other, so that nobody can send us elsewhere."""
@@ -131,7 +133,7 @@ class OutgoingTests(TestCase):
             with self.assertRaises(CallFailed) as raised:
                 await self.outgoing().ask("GET", standin.url, Pair)
             self.assertEqual(raised.exception.outcome, "malformed")
-        self.assertEqual(self.metrics.count("malformed"), len(replies))
+        self.assertEqual(self.count("malformed"), len(replies))
 
     async def test_not_http(self) -> None:
         """Something that is no HTTP answer is malformed."""
@@ -209,7 +211,7 @@ class OutgoingTests(TestCase):
         self.assertNoResult(call)
         timed.clock.advance(0.2)
         self.assertEqual(self.failureResultOf(call, CallFailed).value.outcome, "timeout")
-        self.assertEqual(self.metrics.count("timeout"), 1)
+        self.assertEqual(self.count("timeout"), 1)
         await standin.deserted()
 
     async def test_silence(self) -> None:
@@ -251,5 +253,5 @@ class OutgoingTests(TestCase):
         await asked
         call.cancel()
         self.failureResultOf(call, CancelledError)
-        self.assertEqual(self.metrics.count("cancelled"), 1)
+        self.assertEqual(self.count("cancelled"), 1)
         await standin.deserted()
