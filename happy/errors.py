@@ -29,3 +29,40 @@ class AccountVanished(Exception):
 
 class Overloaded(Exception):
     """A bounded queue is full: nothing was stored, and trying again later is right."""
+
+
+class StartupError(Exception):
+    """The server cannot start; the message is one readable line for the operator."""
+
+
+class DatabaseDown(Exception):
+    """PostgreSQL could not be reached within the time a caller may wait; nothing was changed."""
+
+
+class OutcomeUnknown(DatabaseDown):
+    """PostgreSQL went away during a commit, and the server stopped before it could be asked."""
+
+
+class QueryFailed(Exception):
+    """PostgreSQL refused a statement.
+
+    Carries the five-character ``sqlstate`` and the violated ``constraint``, and deliberately neither
+    the server's message nor the statement: both quote values that clients sent.
+    """
+
+    def __init__(self, sqlstate: str | None, constraint: str | None = None) -> None:
+        named = f" ({constraint})" if constraint else ""
+        super().__init__(f"PostgreSQL refused a statement: {sqlstate or 'no state'}{named}")
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+class ConnectionLost(QueryFailed):
+    """The connection to PostgreSQL broke, or could not be made.
+
+    ``reason`` is why connecting failed, in libpq's words; empty for a connection that broke.
+    """
+
+    def __init__(self, sqlstate: str | None, reason: str = "") -> None:
+        super().__init__(sqlstate)
+        self.reason = reason

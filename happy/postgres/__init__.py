@@ -1,0 +1,1 @@
+"""PostgreSQL as a child of the server (decisions 3)."""

@@ -1,0 +1,91 @@
+"""From the connection URL an operator gives to what libpq understands (schema.md section 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg2
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from happy.errors import StartupError
+
+_IGNORED = frozenset({"pool_timeout", "socket_timeout", "statement_cache_size", "sslidentity", "sslpassword"})
+_TRANSLATED = frozenset({"schema", "connection_limit", "pgbouncer", "sslaccept"})
+_EXAMPLE = "postgresql://user:password@host:5432/database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A database to connect to.
+
+    ``parameters`` are libpq's; ``schema`` is the search path; ``limit`` the number of connections the
+    URL asks for; ``pooled`` tells that a PgBouncer stands between, so no session settings may be sent;
+    ``ignored`` names the parameters of the URL that have no meaning here.
+    """
+
+    parameters: Mapping[str, str]
+    schema: str = "public"
+    limit: int | None = None
+    pooled: bool = False
+    ignored: tuple[str, ...] = ()
+
+    def conninfo(self, **more: str) -> str:
+        """The libpq connection string, with further parameters."""
+        return make_dsn(**{**self.parameters, **more})
+
+
+def parse_target(dsn: str) -> Target:
+    """Read a connection URL or a libpq keyword string.
+
+    Parameters that only the original's database layer knows are translated or ignored. Raises
+    StartupError, whose message repeats nothing of the string, since it may hold a password.
+    """
+    bare, extra = _split(dsn)
+    try:
+        parameters = parse_dsn(bare)
+    except psycopg2.ProgrammingError:
+        raise StartupError(f"DATABASE_URL is not a PostgreSQL URL, such as {_EXAMPLE}") from None
+    return Target(
+        parameters={**parameters, **_tls(extra)},
+        schema=extra.get("schema") or "public",
+        limit=_limit(extra.get("connection_limit")),
+        pooled=extra.get("pgbouncer") == "true",
+        ignored=tuple(sorted(_IGNORED & extra.keys())),
+    )
+
+
+def _split(dsn: str) -> tuple[str, dict[str, str]]:
+    """The URL without the parameters that libpq does not know, and those."""
+    if "://" not in dsn:
+        return dsn, {}
+    url = urlsplit(dsn)
+    query = parse_qsl(url.query, keep_blank_values=True)
+    foreign = _IGNORED | _TRANSLATED | _root_certificate(dict(query))
+    kept = [(name, value) for name, value in query if name not in foreign]
+    extra = {name: value for name, value in query if name in foreign}
+    return urlunsplit(url._replace(query=urlencode(kept, quote_via=quote))), extra
+
+
+def _root_certificate(query: Mapping[str, str]) -> frozenset[str]:
+    """``sslcert`` means the server's certificate there and the client's here, where a key goes with it."""
+    return frozenset() if "sslkey" in query else frozenset({"sslcert"})
+
+
+def _tls(extra: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    if certificate := extra.get("sslcert"):
+        found["sslrootcert"] = certificate
+    if extra.get("sslaccept") == "strict":
+        found["sslmode"] = "verify-full"
+        found.setdefault("sslrootcert", "system")
+    return found
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise StartupError("connection_limit in DATABASE_URL must be a positive number, such as 6")
+    return int(text)

@@ -1,0 +1,224 @@
+"""Bring a database to the schema this code works with (schema.md sections 8 and 9).
+
+The first file is the original's final schema: it makes an empty database, and is what a database that
+the original made must have. The others add our own objects and are recorded in ``happy_migrations``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from twisted.logger import Logger
+
+from happy.errors import QueryFailed, StartupError
+from happy.storage.pool import Connection, execute
+
+ADVISORY_LOCK = 72707369
+"""The number that the original's migration tool locks too, so that one waits for the other."""
+
+PREPARE_SESSION = """
+SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'
+"""
+
+TAKE_LOCK = """
+SELECT pg_advisory_lock(%s)
+"""
+
+DROP_LOCK = """
+SELECT pg_advisory_unlock(%s)
+"""
+
+ENSURE_SCHEMA = """
+SELECT current_setting('search_path'), current_schema()
+"""
+
+COLUMNS = """
+SELECT "table_name"::text, "column_name"::text,
+       "is_nullable" = 'YES' OR "column_default" IS NOT NULL OR "is_generated" <> 'NEVER'
+  FROM information_schema.columns WHERE "table_schema" = current_schema()
+"""
+
+ORIGINAL_MIGRATIONS = """
+SELECT "migration_name", "finished_at" IS NOT NULL AND (to_jsonb("_prisma_migrations") ->> 'rolled_back_at') IS NULL,
+       (to_jsonb("_prisma_migrations") ->> 'rolled_back_at') IS NOT NULL
+  FROM "_prisma_migrations"
+"""
+
+OWN_MIGRATIONS = """
+SELECT "version", "name" FROM "happy_migrations"
+"""
+
+RECORD_MIGRATION = """
+INSERT INTO "happy_migrations" ("version", "name", "appliedAt")
+VALUES (%s, %s, date_trunc('milliseconds', now() AT TIME ZONE 'UTC'))
+"""
+
+LOCK_NOT_AVAILABLE = "55P03"
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A numbered SQL file."""
+
+    version: int
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a database holds: ``columns`` by table, each with whether an insert may leave it out."""
+
+    columns: Mapping[str, Mapping[str, bool]]
+    applied: Collection[str] = ()
+    failed: Collection[str] = ()
+    recorded: bool = False
+    own: Mapping[int, str] | None = None
+
+
+def load_migrations() -> list[Migration]:
+    """The files of the package, in order."""
+    files = resources.files("happy.storage") / "migrations"
+    names = sorted(entry.name for entry in files.iterdir() if entry.name.endswith(".sql"))
+    return [Migration(int(name[:4]), name[:-4], (files / name).read_text("utf-8")) for name in names]
+
+
+def original_names(initial: str) -> list[str]:
+    """The original's migrations, in order, as the first file records them."""
+    return re.findall(r"\('(\d{14}_\w+)'", initial)
+
+
+def original_columns(initial: str) -> dict[str, list[str]]:
+    """The original's tables and their columns, as the first file creates them."""
+    tables = re.findall(r'CREATE TABLE "(\w+)" \((.*?)\n\)', initial, re.DOTALL)
+    return {name: re.findall(r'^    "(\w+)" ', body, re.MULTILINE) for name, body in tables}
+
+
+def plan(found: Found, migrations: Sequence[Migration]) -> list[Migration]:
+    """The migrations that a database lacks.
+
+    Raises StartupError for a database that this code must not touch.
+    """
+    initial, *own = migrations
+    _refuse_newer(found, own)
+    if "Account" not in found.columns:
+        if found.applied or found.own:
+            raise StartupError(
+                "the database has a record of migrations but no tables; restore it from a backup"
+            )
+        return list(migrations)
+    _check_original(found, initial.sql)
+    return [migration for migration in own if migration.version not in (found.own or {})]
+
+
+def _refuse_newer(found: Found, own: Sequence[Migration]) -> None:
+    newer = sorted(set(found.own or {}) - {migration.version for migration in own})
+    if newer and found.own:
+        raise StartupError(
+            f"a newer version of this server has used the database (migration {found.own[newer[-1]]}); "
+            "run that version, or a later one"
+        )
+
+
+def _check_original(found: Found, initial: str) -> None:
+    known = original_names(initial)
+    if found.failed:
+        raise StartupError(
+            f"the original's migration {sorted(found.failed)[0]} failed in this database; "
+            "repair it with the original's own tool first"
+        )
+    missing = [name for name in known if name not in found.applied]
+    if missing and found.recorded:
+        raise StartupError(
+            "the database is older than this server understands; run the original's migrations first, "
+            f"which lack {', '.join(missing)}"
+        )
+    if unknown := sorted(set(found.applied) - set(known)):
+        _log.warn(
+            "the original has newer migrations than this server knows: {names}", names=", ".join(unknown)
+        )
+    if not found.recorded:
+        _log.warn("the database has no record of the original's migrations; comparing its columns only")
+    _check_columns(found.columns, original_columns(initial))
+
+
+def _check_columns(columns: Mapping[str, Mapping[str, bool]], expected: Mapping[str, Sequence[str]]) -> None:
+    """Every column we know exists, and an insert may leave out the others."""
+    for table, names in expected.items():
+        if table == "_prisma_migrations":
+            continue
+        present = columns.get(table, {})
+        if lacking := [name for name in names if name not in present]:
+            raise StartupError(f'the table "{table}" of the database lacks {", ".join(lacking)}')
+        strange = sorted(name for name in present if name not in names and not present[name])
+        if strange:
+            raise StartupError(
+                f'the table "{table}" of the database requires {", ".join(strange)}, '
+                "which this server does not know; run a newer version"
+            )
+
+
+async def migrate(connection: Connection, schema: str = "public") -> None:
+    """Apply what is missing, one transaction for each file, while no other server does.
+
+    The connection should be one of its own. Raises StartupError with the reason and what to do.
+    """
+    await execute(connection, PREPARE_SESSION)
+    await _lock(connection)
+    try:
+        migrations = load_migrations()
+        for migration in plan(await _examine(connection), migrations):
+            await _apply(connection, migration)
+    finally:
+        await execute(connection, DROP_LOCK, (ADVISORY_LOCK,))
+
+
+async def _lock(connection: Connection) -> None:
+    try:
+        await execute(connection, TAKE_LOCK, (ADVISORY_LOCK,))
+    except QueryFailed as refused:
+        if refused.sqlstate != LOCK_NOT_AVAILABLE:
+            raise
+        raise StartupError("another server has been migrating the database for a minute; try again") from None
+
+
+async def _examine(connection: Connection) -> Found:
+    columns: dict[str, dict[str, bool]] = {}
+    for table, column, optional in await _rows(connection, COLUMNS):
+        columns.setdefault(table, {})[column] = optional
+    recorded = "_prisma_migrations" in columns
+    history = await _rows(connection, ORIGINAL_MIGRATIONS) if recorded else []
+    applied = {name for name, done, _ in history if done}
+    return Found(
+        columns=columns,
+        applied=applied,
+        failed={name for name, done, undone in history if not done and not undone} - applied,
+        recorded=recorded,
+        own=dict(await _rows(connection, OWN_MIGRATIONS)) if "happy_migrations" in columns else None,
+    )
+
+
+async def _apply(connection: Connection, migration: Migration) -> None:
+    _log.info("applying {name}", name=migration.name)
+    try:
+        await execute(connection, "BEGIN")
+        await execute(connection, migration.sql)
+        if migration.version > 1:
+            await execute(connection, RECORD_MIGRATION, (migration.version, migration.name))
+        await execute(connection, "COMMIT")
+    except QueryFailed as refused:
+        await execute(connection, "ROLLBACK")
+        raise StartupError(
+            f"migration {migration.name} failed ({refused.sqlstate}); nothing was changed"
+        ) from None
+
+
+async def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = (await execute(connection, sql)).fetchall()
+    return found

@@ -1,0 +1,172 @@
+"""Connections to PostgreSQL: how one is made, and a bounded number of them to share."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.error import ConnectionDone
+from txpostgres.txpostgres import Connection as TxConnection
+
+from happy.errors import ConnectionLost, QueryFailed
+from happy.storage.dsn import Target
+from happy.storage.types import register_casts
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for TCP, TLS and authentication together; libpq applies its own only to blocking connections."""
+
+SESSION = {
+    "TimeZone": "UTC",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+
+class Connection(TxConnection):  # type: ignore[misc]
+    """A txpostgres connection that notices quietly when an idle session ends.
+
+    ``name`` is unique to it and is its application name on the server, by which its session can be
+    found after it was lost.
+    """
+
+    name = ""
+
+    def continuePolling(self, swallowErrors: bool = False) -> None:
+        # An idle session's end has nobody to report to; `usable` tells it to the next borrower.
+        super().continuePolling(swallowErrors=True)
+
+
+class Connector:
+    """Opens connections to one target, each with its own name and the session settings above."""
+
+    def __init__(self, target: Target, reactor: Any, settings: dict[str, str] | None = None) -> None:
+        self._target = target
+        self._reactor = reactor
+        self._settings = {**SESSION, **(settings or {}), "search_path": _quoted(target.schema)}
+        self._process = secrets.token_hex(4)
+        self._numbers = count(1)
+
+    async def open(self) -> Connection:
+        """A new connection. Raises ConnectionLost when there is none to be had."""
+        connection = Connection(self._reactor)
+        connection.name = f"happy {self._process}-{next(self._numbers)}"
+        try:
+            await self._bounded(connection, connection.connect(self._conninfo(connection.name)))
+        except (psycopg2.Error, ConnectionDone) as error:
+            connection.close()
+            raise ConnectionLost(getattr(error, "pgcode", None), _first_line(error)) from None
+        register_casts(connection.pollable())
+        return connection
+
+    def _conninfo(self, name: str) -> str:
+        parameters = {"application_name": name, "client_encoding": "UTF8"}
+        if not self._target.pooled:
+            given = self._target.parameters.get("options", "")
+            parameters["options"] = " ".join([given, *map(_option, self._settings.items())]).strip()
+        return self._target.conninfo(**parameters)
+
+    def _bounded(self, connection: Connection, connecting: Deferred[Any]) -> Deferred[Any]:
+        timer = self._reactor.callLater(CONNECT_TIMEOUT, connection.close)
+
+        def settled(result: Any) -> Any:
+            if timer.active():
+                timer.cancel()
+            return result
+
+        return connecting.addBoth(settled)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _option(setting: tuple[str, str]) -> str:
+    name, value = setting
+    escaped = value.replace("\\", "\\\\").replace(" ", "\\ ")
+    return f"-c {name}={escaped}"
+
+
+def usable(connection: Connection) -> bool:
+    """Whether the next borrower finds a live session outside any transaction."""
+    raw = connection.pollable()
+    return not raw.closed and raw.info.transaction_status == TRANSACTION_STATUS_IDLE
+
+
+async def execute(connection: Connection, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> Any:
+    """Run one statement; answers the psycopg2 cursor with its result.
+
+    Raises QueryFailed, or ConnectionLost when the session is gone; their texts hold no values.
+    """
+    try:
+        cursor = connection.cursor()
+        await cursor.execute(sql, params or None)
+    except (psycopg2.Error, ConnectionDone) as error:
+        failure = explain(error, bool(connection.pollable().closed))
+    else:
+        return cursor
+    raise failure
+
+
+def explain(error: Exception, lost: bool = False) -> QueryFailed:
+    """A driver's error without the values it quotes; ``lost`` tells that the connection is closed."""
+    sqlstate = getattr(error, "pgcode", None)
+    if lost or sqlstate is None and isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+        return ConnectionLost(sqlstate)
+    diagnostics = getattr(error, "diag", None)
+    return QueryFailed(sqlstate, getattr(diagnostics, "constraint_name", None))
+
+
+class Pool:
+    """At most ``size`` connections, opened when first needed, handed out to one borrower at a time."""
+
+    def __init__(self, open_: Callable[[], Awaitable[Connection]], size: int) -> None:
+        self._open = open_
+        self._slots = DeferredSemaphore(size)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def borrow(self) -> Connection:
+        """A usable connection, to be given back with :meth:`give_back`. Raises ConnectionLost."""
+        await self._slots.acquire()
+        try:
+            return self._idle_one() or await self._fresh_one()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def give_back(self, connection: Connection) -> None:
+        """End a loan; a connection that is closed or inside a transaction is thrown away."""
+        if not self._closed and usable(connection):
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._slots.release()
+
+    def close(self) -> None:
+        """Close idle connections now, and borrowed ones when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _idle_one(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if usable(connection):
+                return connection
+            connection.close()
+        return None
+
+    async def _fresh_one(self) -> Connection:
+        if self._closed:
+            raise ConnectionLost(None)
+        return await self._open()

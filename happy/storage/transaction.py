@@ -1,0 +1,130 @@
+"""What a handler sees of a transaction, and what it leaves behind for after the commit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from happy.errors import AccountVanished
+from happy.storage.pool import Connection, execute
+from happy.storage.types import Millis
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class Audience(Protocol):
+    """Who hears a publication; ``account`` is whose sequence numbers it."""
+
+    @property
+    def account(self) -> str: ...
+
+
+class Publication(NamedTuple):
+    """A committed change for the publisher; has the members of ``happy.realtime.updates.Update``."""
+
+    audience: Audience
+    seq: int
+    body: Any
+    created_at: int
+    skip: object | None
+
+
+class Publisher(Protocol):
+    """Where committed changes go; the hub is one."""
+
+    def deliver(self, update: Any) -> None:
+        """Hand a numbered change to its audience."""
+
+    def signal(self, audience: Any, body: Any) -> None:
+        """Hand a passing signal to its audience."""
+
+
+class Pending(NamedTuple):
+    """A publication that has no number yet."""
+
+    audience: Audience
+    body: Any
+    skip: object | None
+
+
+class Signal(NamedTuple):
+    audience: Audience
+    body: Any
+
+
+class Transaction:
+    """Statements of one unit of work, and what is to happen once they are committed.
+
+    Everything collected here belongs to one attempt and is dropped with it. ``now`` is one value for
+    the whole attempt. Statements run one after another: await each before the next.
+    """
+
+    def __init__(self, connection: Connection, now: int, *, reading: bool = False) -> None:
+        self.now = Millis(now)
+        self._connection = connection
+        self._reading = reading
+        self.outbox: list[Pending | Signal] = []
+        self.callbacks: list[Callable[[], None]] = []
+
+    async def rows(self, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
+        """Every row of the result. Raises QueryFailed."""
+        cursor = await execute(self._connection, sql, params)
+        found: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+        return found
+
+    async def row(self, sql: str, params: Parameters = ()) -> tuple[Any, ...] | None:
+        """The first row of the result, or None. Raises QueryFailed."""
+        cursor = await execute(self._connection, sql, params)
+        found: tuple[Any, ...] | None = cursor.fetchone() if cursor.description else None
+        return found
+
+    async def run(self, sql: str, params: Parameters = ()) -> int:
+        """The number of rows the statement touched. Raises QueryFailed."""
+        self._must_write()
+        cursor = await execute(self._connection, sql, params)
+        touched: int = cursor.rowcount
+        return touched
+
+    def publish(self, audience: Audience, body: Any, skip: object | None = None) -> None:
+        """Number a change in its account's sequence at commit, then deliver it to its audience.
+
+        ``skip`` is the connection that must not hear it. The transaction fails with AccountVanished
+        when the account has no row.
+        """
+        self._must_write()
+        self.outbox.append(Pending(audience, body, skip))
+
+    def signal(self, audience: Audience, body: Any) -> None:
+        """Signal an audience after the commit, in order with what is published."""
+        self.outbox.append(Signal(audience, body))
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call a function once the commit is certain and the outbox is delivered."""
+        self.callbacks.append(callback)
+
+    def published(self) -> Counter[str]:
+        """How many numbers each account needs."""
+        return Counter(entry.audience.account for entry in self.outbox if isinstance(entry, Pending))
+
+    def _must_write(self) -> None:
+        if self._reading:
+            raise TypeError("a reading transaction changes and publishes nothing")
+
+
+def deliver(tx: Transaction, seqs: Mapping[str, int], publisher: Publisher) -> None:
+    """Release the outbox: ``seqs`` holds the last number of each account before this transaction."""
+    last = dict(seqs)
+    for entry in tx.outbox:
+        if isinstance(entry, Signal):
+            publisher.signal(entry.audience, entry.body)
+            continue
+        account = entry.audience.account
+        last[account] += 1
+        publisher.deliver(Publication(entry.audience, last[account], entry.body, int(tx.now), entry.skip))
+
+
+def check_present(accounts: Counter[str], seqs: Mapping[str, int]) -> None:
+    """Raises AccountVanished when one of the accounts has no row."""
+    if not accounts.keys() <= seqs.keys():
+        raise AccountVanished

@@ -1,0 +1,27 @@
+"""What every test run needs: hypothesis profiles, and one PostgreSQL cluster that ends with the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.harness import stop_cluster
+
+settings.register_profile("dev", deadline=None, max_examples=50)
+# On a loaded machine slow data says nothing, and a red run must be repeatable.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_cluster() -> Iterator[None]:
+    yield
+    stop_cluster()
