@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -39,10 +39,12 @@ def watchers_of_machine(account: str, machine: str) -> Audience:
     return Audience(account, machine=machine)
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class UpdateBody(Struct, frozen=True, kw_only=True, rename="camel", tag_field="t", omit_defaults=False):
     """A durable change: one account sequence number each."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class EphemeralBody(Struct, frozen=True, kw_only=True, rename="camel", tag_field="type"):
     """A passing signal: neither numbered nor stored."""
 

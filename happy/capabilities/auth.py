@@ -1,0 +1,212 @@
+"""Login by signed challenge, and linking of devices (http.md 6.2, tokens-and-crypto.md 6 and 7)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import field
+
+from happy.capabilities._declare import Caller, Capability, RequestFacts
+from happy.codecs import decode_base64, encode_hex
+from happy.errors import Refusal
+from happy.server import Server
+from happy.storage import accounts, auth_requests
+from happy.storage.auth_requests import POLL_GRAIN, Kind, Request
+from happy.storage.transaction import Transaction
+from happy.tokens import verify_signature
+from happy.wire.structs import Body, Query, Reply
+
+_KEY_SIZE = 32
+
+auth = Capability("auth")
+
+
+class InvalidSignature(Refusal):
+    status = 401
+    error = "Invalid signature"
+
+
+class InvalidPublicKey(Refusal):
+    status = 401
+    error = "Invalid public key"
+
+
+class RequestNotFound(Refusal):
+    status = 404
+    error = "Request not found"
+
+
+class TooManyRequests(Refusal):
+    """The peer address, or the account's key, used up the current minute's requests."""
+
+    status = 429
+    error = "Too many requests. Try again in a minute."
+
+
+class SignedChallenge(Body):
+    """A challenge of the client's own choice, signed with its account key; base64 each (STRICT)."""
+
+    public_key: str
+    challenge: str
+    signature: str
+
+
+class LoggedIn(Reply):
+    success: Literal[True] = True
+    token: str
+
+
+class TerminalPoll(Body):
+    """``public_key`` is the terminal's one-time X25519 key in base64 (STRICT)."""
+
+    public_key: str
+    supports_v2: bool | None = None
+
+
+class DevicePoll(Body):
+    public_key: str
+
+
+class StatusQuery(Query):
+    public_key: str
+
+
+class Approval(Body):
+    """``response`` is sealed for the waiting device; the server never looks into it."""
+
+    public_key: str
+    response: str
+
+
+class Requested(Reply):
+    state: Literal["requested"] = "requested"
+
+
+class Authorized(Reply):
+    state: Literal["authorized"] = "authorized"
+    token: str
+    response: str
+
+
+class PairingStatus(Reply):
+    progress: Literal["not_found", "pending", "authorized"] = field(name="status")
+    supports_v2: bool = False
+
+
+class Done(Reply):
+    success: Literal[True] = True
+
+
+@auth.post("/v1/auth", public=True, refuses=(InvalidSignature, TooManyRequests))
+async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -> LoggedIn:
+    """Exchange a signature for a token; the first login makes the account."""
+    _count_address(server, request)
+    key = _signer(body)
+    if not server.limits.logins.admit(key):
+        raise TooManyRequests
+    account = await server.database.transact(lambda tx: accounts.log_in(tx, key))
+    return LoggedIn(token=server.tokens.issue(account))
+
+
+@auth.post("/v1/auth/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
+async def poll_terminal(server: Server, request: RequestFacts, body: TerminalPoll) -> Requested | Authorized:
+    """What a terminal repeats until it is approved; the first call makes the request."""
+    _count_address(server, request)
+    key = _device_key(body.public_key)
+    found = await _poll(server, Kind.TERMINAL, key, bool(body.supports_v2))
+    return _progress(server, found, session=found.id)
+
+
+@auth.get("/v1/auth/request/status", public=True, refuses=(TooManyRequests,))
+async def terminal_status(server: Server, request: RequestFacts, query: StatusQuery) -> PairingStatus:
+    """What the approving device wants to know before it answers."""
+    _count_address(server, request)
+    try:
+        key = _device_key(query.public_key)
+    except InvalidPublicKey:
+        return PairingStatus(progress="not_found")
+    found = await server.database.read(lambda tx: auth_requests.find(tx, Kind.TERMINAL, key))
+    if found is None:
+        return PairingStatus(progress="not_found")
+    if _answered(found):
+        return PairingStatus(progress="authorized")
+    return PairingStatus(progress="pending", supports_v2=found.supports_v2)
+
+
+@auth.post("/v1/auth/response", refuses=(InvalidPublicKey, RequestNotFound))
+async def approve_terminal(tx: Transaction, caller: Caller, body: Approval) -> Done:
+    """Let a terminal into the caller's account; the first approval wins."""
+    return await _approve(tx, Kind.TERMINAL, caller, body)
+
+
+@auth.post("/v1/auth/account/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
+async def poll_device(server: Server, request: RequestFacts, body: DevicePoll) -> Requested | Authorized:
+    """What a further device repeats until it is approved; the first call makes the request."""
+    _count_address(server, request)
+    key = _device_key(body.public_key)
+    return _progress(server, await _poll(server, Kind.ACCOUNT, key))
+
+
+@auth.post("/v1/auth/account/response", refuses=(InvalidPublicKey, RequestNotFound))
+async def approve_device(tx: Transaction, caller: Caller, body: Approval) -> Done:
+    """Let a further device into the caller's account; the first approval wins."""
+    return await _approve(tx, Kind.ACCOUNT, caller, body)
+
+
+def _count_address(server: Server, request: RequestFacts) -> None:
+    """Count a request to an open endpoint. Raises TooManyRequests."""
+    if not server.limits.addresses.admit(request.address):
+        raise TooManyRequests
+
+
+def _signer(body: SignedChallenge) -> str:
+    """The public key (upper-case hex) that signed the challenge. Raises InvalidSignature."""
+    try:
+        key = decode_base64(body.public_key)
+        valid = verify_signature(key, decode_base64(body.challenge), decode_base64(body.signature))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InvalidSignature
+    return encode_hex(key)
+
+
+def _device_key(text: str) -> str:
+    """A waiting device's public key as upper-case hex. Raises InvalidPublicKey."""
+    try:
+        key = decode_base64(text)
+    except ValueError:
+        raise InvalidPublicKey from None
+    if len(key) != _KEY_SIZE:
+        raise InvalidPublicKey
+    return encode_hex(key)
+
+
+async def _poll(server: Server, kind: Kind, key: str, supports_v2: bool = False) -> Request:
+    """The request for ``key``; most polls find it and write nothing."""
+    found = await server.database.read(lambda tx: auth_requests.find(tx, kind, key))
+    if found is not None and (not found.waiting or _just_noted(server, found)):
+        return found
+    return await server.database.transact(lambda tx: auth_requests.poll(tx, kind, key, supports_v2))
+
+
+def _just_noted(server: Server, request: Request) -> bool:
+    return server.clock.seconds() * 1000 - request.updated_at < POLL_GRAIN
+
+
+def _answered(request: Request) -> bool:
+    return bool(request.response) and request.account is not None
+
+
+def _progress(server: Server, request: Request, session: str | None = None) -> Requested | Authorized:
+    """The answer to a poll; each one after the approval carries a token of its own."""
+    if not request.response or request.account is None:
+        return Requested()
+    return Authorized(token=server.tokens.issue(request.account, session), response=request.response)
+
+
+async def _approve(tx: Transaction, kind: Kind, caller: Caller, body: Approval) -> Done:
+    key = _device_key(body.public_key)
+    if not await auth_requests.approve(tx, kind, key, body.response, caller.account):
+        raise RequestNotFound
+    return Done()

@@ -1,0 +1,146 @@
+"""Device tokens, and notifications of session events (http.md 6.10, realtime.md B.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+from twisted.logger import Logger
+
+from happy.capabilities._declare import Caller, Capability
+from happy.errors import Refusal
+from happy.outbound.expo import Delivery, Notice
+from happy.realtime.updates import SessionEvent, watchers_of_session
+from happy.server import Server
+from happy.storage import presence, push_tokens
+from happy.storage.transaction import Transaction
+from happy.wire.structs import Body, Reply, Size200, Size500
+
+_DEVICES = 1000
+"""Devices of an account that are listed and notified: those registered last."""
+
+_log = Logger()
+
+push = Capability("push")
+
+
+class SessionNotFound(Refusal):
+    status = 404
+    error = "Session not found"
+
+
+class Device(Body):
+    token: str
+
+
+class Done(Reply):
+    success: Literal[True] = True
+
+
+class DeviceToken(Reply):
+    """A registered device; times in ms."""
+
+    id: str
+    token: str
+    created_at: int
+    updated_at: int
+
+
+class DeviceTokens(Reply):
+    tokens: list[DeviceToken]
+
+
+class Happening(Body):
+    """Something a session's owner wants to know; ``data`` goes to the app with the notification."""
+
+    kind: Literal["done", "permission", "question"]
+    title: Size200
+    body: Size500
+    data: dict[str, Any] | UnsetType = UNSET
+
+
+class Outcome(Reply):
+    """What became of a notification.
+
+    ``tokens`` counts accepted ones (``sent``) or registered devices (``partial``).
+    """
+
+    success: Literal[True] = True
+    result: Literal["sent", "partial", "suppressed", "no_tokens", "failed"]
+    tokens: int | UnsetType = UNSET
+    delivered: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+@push.post("/v1/push-tokens", failure={"error": "Failed to register push token"})
+async def register(tx: Transaction, caller: Caller, body: Device) -> Done:
+    """Notify this device from now on."""
+    await push_tokens.register(tx, caller.account, body.token)
+    return Done()
+
+
+@push.delete("/v1/push-tokens/:token", failure={"error": "Failed to delete push token"})
+async def unregister(tx: Transaction, caller: Caller, token: str) -> Done:
+    """Notify this device no more; it need not have been registered."""
+    await push_tokens.remove(tx, caller.account, [token])
+    return Done()
+
+
+@push.get("/v1/push-tokens", failure={"error": "Failed to get push tokens"})
+async def devices(tx: Transaction, caller: Caller) -> DeviceTokens:
+    """The registered devices, the latest first."""
+    rows = await push_tokens.newest(tx, caller.account, _DEVICES)
+    return DeviceTokens(tokens=[DeviceToken(**row._asdict()) for row in rows])
+
+
+@push.post("/v1/sessions/:sessionId/push-event", refuses=(SessionNotFound,))
+async def announce(server: Server, caller: Caller, session_id: str, body: Happening) -> Outcome:
+    """Tell connected clients what happened, and every device if nobody is looking at a client."""
+    account = caller.account
+    if not await server.database.read(lambda tx: presence.owns_session(tx, account, session_id)):
+        raise SessionNotFound
+    event = SessionEvent(
+        session_id=session_id,
+        kind=body.kind,
+        title=body.title,
+        body=body.body,
+        timestamp=int(server.clock.seconds() * 1000),
+    )
+    server.hub.signal(watchers_of_session(account, session_id), event)
+    if server.hub.viewing(account):
+        return Outcome(result="suppressed", reason="active-ui-client")
+    return await _notify(server, account, session_id, body)
+
+
+async def _notify(server: Server, account: str, session: str, happening: Happening) -> Outcome:
+    """Push to every device of the account, and forget those that are gone."""
+    rows = await server.database.read(lambda tx: push_tokens.newest(tx, account, _DEVICES))
+    if not rows:
+        return Outcome(result="no_tokens")
+    data = {} if happening.data is UNSET else happening.data
+    notice = Notice(happening.title, happening.body, {**data, "sessionId": session, "kind": happening.kind})
+    deliveries = await server.expo.send([row.token for row in rows], notice)
+    await _forget(server, account, [delivery.token for delivery in deliveries if delivery.gone])
+    return _outcome(deliveries)
+
+
+async def _forget(server: Server, account: str, tokens: Sequence[str]) -> None:
+    """Delete tokens of devices that are gone; a failure leaves them for the next notification."""
+    if not tokens:
+        return
+    try:
+        await server.database.transact(lambda tx: push_tokens.remove(tx, account, tokens))
+    except Exception:
+        _log.failure("device tokens that are gone could not be deleted")
+
+
+def _outcome(deliveries: Sequence[Delivery]) -> Outcome:
+    errors = [delivery.error for delivery in deliveries if delivery.error is not None]
+    accepted = len(deliveries) - len(errors)
+    if not errors:
+        return Outcome(result="sent", tokens=accepted)
+    reason = ", ".join(errors)
+    if not accepted:
+        return Outcome(result="failed", reason=reason)
+    return Outcome(result="partial", tokens=len(deliveries), delivered=accepted, reason=reason)

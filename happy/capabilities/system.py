@@ -1,0 +1,85 @@
+"""Banner, health and public files (http.md 6.1)."""
+
+from __future__ import annotations
+
+import mimetypes
+import posixpath
+from datetime import UTC, datetime
+from typing import ClassVar, Literal
+
+from msgspec import field
+from twisted.logger import Logger
+
+from happy.capabilities._declare import Capability
+from happy.server import Server
+from happy.wire.structs import Blob, PlainText, Reply
+
+BANNER = "Welcome to Happy Server!"
+_YEAR = 365 * 24 * 3600
+_PUBLIC = "public/"
+
+_log = Logger()
+
+banner = Capability("banner", enabled=lambda config: config.webapp is None)
+system = Capability("system")
+files = Capability("files", enabled=lambda config: config.s3_host is None)
+
+
+class Healthy(Reply):
+    """``timestamp`` is the time in ISO 8601, UTC, with milliseconds."""
+
+    condition: Literal["ok"] = field(default="ok", name="status")
+    timestamp: str
+    service: Literal["happy-server"] = "happy-server"
+
+
+class Unhealthy(Reply):
+    status: ClassVar[int] = 503
+
+    condition: Literal["error"] = field(default="error", name="status")
+    timestamp: str
+    service: Literal["happy-server"] = "happy-server"
+    error: Literal["Database connectivity failed"] = "Database connectivity failed"
+
+
+@banner.get("/", public=True)
+async def welcome() -> PlainText:
+    """What the app looks for when it is given a server's address."""
+    return PlainText(BANNER)
+
+
+@system.get("/health", public=True)
+async def health(server: Server) -> Healthy | Unhealthy:
+    """Whether the server reaches its database."""
+    timestamp = _iso(server.clock.seconds())
+    try:
+        await server.database.ping()
+    except Exception:
+        _log.failure("the database does not answer")
+        return Unhealthy(timestamp=timestamp)
+    return Healthy(timestamp=timestamp)
+
+
+@files.get("/files/*", public=True)
+async def public_file(server: Server, rest: str) -> Blob | PlainText:
+    """A file below ``public/``; the others are nobody's business here (D19)."""
+    path = posixpath.normpath(rest)
+    if path in (".", "..") or path.startswith(("../", "/")):
+        return PlainText("Forbidden", 403)
+    if not path.startswith(_PUBLIC) or "\0" in path or (file := await server.objects.file(path)) is None:
+        return PlainText("Not found", 404)
+    return Blob(
+        path=file,
+        content_type=mimetypes.guess_type(path)[0] or "application/octet-stream",
+        ranges=True,
+        headers={
+            "cache-control": f"public, max-age={_YEAR}, immutable",  # names are never used again
+            "x-content-type-options": "nosniff",
+        },
+    )
+
+
+def _iso(seconds: float) -> str:
+    """Epoch seconds as ``2026-01-31T12:00:00.000Z``."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"

@@ -1,0 +1,88 @@
+"""The vault of third-party credentials (http.md 6.13, tokens-and-crypto.md 5)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twisted.logger import Logger
+
+from happy.capabilities._declare import Caller, Capability
+from happy.sealing import Unsealable, Vault
+from happy.server import Server
+from happy.storage import vendors as storage
+from happy.storage.transaction import Transaction
+from happy.wire.structs import Body, Reply
+
+Vendor = Literal["openai", "anthropic", "gemini"]
+
+_log = Logger()
+
+vendors = Capability("vendors")
+
+
+class Credential(Body):
+    """``token`` is opaque; clients put JSON text into it."""
+
+    token: str
+
+
+class Done(Reply):
+    success: Literal[True] = True
+
+
+class Token(Reply):
+    token: str | None
+
+
+class VendorToken(Reply):
+    vendor: str
+    token: str
+
+
+class VendorTokens(Reply):
+    tokens: list[VendorToken]
+
+
+@vendors.post("/v1/connect/:vendor/register")
+async def register(tx: Transaction, caller: Caller, vendor: Vendor, body: Credential, server: Server) -> Done:
+    """Keep a credential for the caller's own devices, in the place of a former one."""
+    sealed = server.vault.seal(_path(caller.account, vendor), body.token)
+    await storage.register(tx, caller.account, vendor, sealed)
+    return Done()
+
+
+@vendors.get("/v1/connect/:vendor/token")
+async def token(tx: Transaction, caller: Caller, vendor: Vendor, server: Server) -> Token:
+    """The credential; null if there is none, and if it can no longer be opened (T-9)."""
+    sealed = await storage.token(tx, caller.account, vendor)
+    return Token(token=None if sealed is None else _opened(server.vault, caller.account, vendor, sealed))
+
+
+@vendors.delete("/v1/connect/:vendor")
+async def forget(tx: Transaction, caller: Caller, vendor: Vendor) -> Done:
+    """Forget the credential; there need not be one (D4)."""
+    await storage.remove(tx, caller.account, vendor)
+    return Done()
+
+
+@vendors.get("/v1/connect/tokens")
+async def tokens(tx: Transaction, caller: Caller, server: Server) -> VendorTokens:
+    """Every credential that can be opened, in the order they were first stored (D36)."""
+    rows = await storage.all_of(tx, caller.account)
+    opened = [(row.vendor, _opened(server.vault, caller.account, row.vendor, row.sealed)) for row in rows]
+    return VendorTokens(
+        tokens=[VendorToken(vendor=vendor, token=text) for vendor, text in opened if text is not None]
+    )
+
+
+def _path(account: str, vendor: str) -> tuple[str, ...]:
+    return ("user", account, "vendors", vendor, "token")
+
+
+def _opened(vault: Vault, account: str, vendor: str, sealed: bytes) -> str | None:
+    """The plaintext, or None for what another master secret sealed or what is damaged."""
+    try:
+        return vault.open(_path(account, vendor), sealed)
+    except Unsealable:
+        _log.warn("a stored credential for {vendor} cannot be opened", vendor=vendor)
+        return None

@@ -1,0 +1,165 @@
+"""Where files are kept: in a folder of this machine (:mod:`happy.outbound.folder`) or in an S3-compatible
+store (:mod:`happy.outbound.s3`).
+
+Objects are named by paths: ``sessions/<session>/attachments/<file>`` and ``public/...``. Nothing here
+blocks the reactor, and no object is ever held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+if TYPE_CHECKING:
+    from happy.config import Config
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Existing = Callable[[Sequence[str]], Awaitable[Collection[str]]]
+"""Tells which of some session ids exist."""
+
+_RETRIES = (1.0, 10.0, 60.0)
+"""Seconds to wait before a removal that failed is tried again."""
+
+_log = Logger()
+
+
+class Unreachable(Exception):
+    """The object store does not answer; the text says where, for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """An upload that goes to the store itself, as a form with these fields and then a file."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+class ObjectStore(Protocol):
+    """What capabilities see of a store. ``local`` ones exchange their bytes through this server."""
+
+    local: bool
+
+    async def start(self) -> None:
+        """Make ready. Raises :class:`Unreachable`."""
+
+    async def stop(self) -> None:
+        """Let go of everything; removals that still wait for another try are given up."""
+
+    def public_url(self, path: str) -> str:
+        """Where everybody can read an object below ``public/``."""
+
+    async def put(self, path: str, content: BinaryIO) -> None:
+        """Store all of ``content``, in the place of a former object. It is there whole or not at all."""
+
+    async def file(self, path: str) -> Path | None:
+        """The object as a file of this machine; None if there is none, or the store is not local."""
+
+    def upload_form(self, path: str, limit: int) -> UploadForm | None:
+        """How a client uploads up to ``limit`` bytes itself; None if the store is local."""
+
+    def download_url(self, path: str) -> str | None:
+        """Where a client downloads the object itself; None if the store is local."""
+
+    async def used(self, session: str) -> int:
+        """The bytes of a session's attachments."""
+
+    def remove_session(self, session: str) -> Deferred[None]:
+        """Remove a session's attachments. Tries again when that fails, and never fails itself."""
+
+    async def sweep(self, existing: Existing) -> int:
+        """Remove the attachments of sessions that do not exist; returns of how many."""
+
+
+def attachment(session: str, file: str) -> str:
+    """The path of an attachment."""
+    return f"{attachments(session)}{file}"
+
+
+def attachments(session: str) -> str:
+    """What the paths of a session's attachments begin with."""
+    return f"sessions/{session}/attachments/"
+
+
+def object_store(config: Config, reactor: Any) -> ObjectStore:
+    """The store that the configuration asks for."""
+    from happy.outbound.folder import Folder
+    from happy.outbound.s3 import S3
+
+    threads = Threads(reactor)
+    if config.s3_host:
+        return S3(config, threads, reactor)
+    base = config.public_url or f"http://localhost:{config.port}"
+    return Folder(config.data_dir / "files", f"{base}/files/", threads, reactor)
+
+
+class _Background(Thread):
+    """Does not keep a process from ending: a store may take long to not answer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, daemon=True)
+
+
+class Threads:
+    """A few threads for calls that block, apart from those that resolve host names."""
+
+    def __init__(self, reactor: Any, size: int = 4) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(0, size, "objects")
+        self._pool.threadFactory = _Background
+
+    def start(self) -> None:
+        """Accept calls."""
+        self._pool.start()
+
+    def stop(self) -> Deferred[None]:
+        """Fires when the calls under way have ended."""
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._pool.stop)
+
+    def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """The result of the call, made in one of the threads."""
+        return deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs)
+
+
+class Removals:
+    """Removals that go on in the background until they succeed or have been tried often enough."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._under_way: set[Deferred[None]] = set()
+
+    def begin(self, remove: Callable[[], Awaitable[None]]) -> Deferred[None]:
+        """Fires, without a failure, when the removal is over."""
+        removal = Deferred.fromCoroutine(self._persist(remove))
+        self._under_way.add(removal)
+        return removal.addBoth(self._over, removal)
+
+    def _over(self, result: None, removal: Deferred[None]) -> None:
+        self._under_way.discard(removal)
+
+    async def _persist(self, remove: Callable[[], Awaitable[None]]) -> None:
+        for wait in (*_RETRIES, None):
+            try:
+                return await remove()
+            except CancelledError:
+                raise
+            except Exception:
+                _log.failure("attachments of a deleted session could not be removed")
+            if wait is not None:
+                await deferLater(self._clock, wait)
+
+    def stop(self) -> None:
+        """Give up those that wait."""
+        for removal in list(self._under_way):
+            removal.cancel()

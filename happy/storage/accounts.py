@@ -1,0 +1,76 @@
+"""Account rows: login, profile, settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from happy.ids import cuid
+from happy.storage.versioned import Versioned, compare_and_set
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
+
+
+class ProfileRow(NamedTuple):
+    """What an account shows of itself; ``avatar`` and ``github`` are JSON texts, ``vendors`` sorted."""
+
+    first_name: str | None
+    last_name: str | None
+    username: str | None
+    avatar: str | None
+    github: str | None
+    vendors: list[str]
+
+
+LOG_IN = """
+INSERT INTO "Account" ("id", "publicKey", "createdAt", "updatedAt")
+VALUES (%(id)s, %(key)s, %(now)s, %(now)s)
+ON CONFLICT ("publicKey") DO UPDATE SET "updatedAt" = EXCLUDED."updatedAt"
+RETURNING "id"
+"""
+
+PROFILE = """
+SELECT a."firstName", a."lastName", a."username", a."avatar", g."profile", ARRAY(
+    SELECT t."vendor" FROM "ServiceAccountToken" AS t WHERE t."accountId" = a."id" ORDER BY t."vendor"
+)
+FROM "Account" AS a LEFT JOIN "GithubUser" AS g ON g."id" = a."githubUserId"
+WHERE a."id" = %(account)s
+"""
+
+SETTINGS = """
+SELECT "settingsVersion", "settings" FROM "Account" WHERE "id" = %(account)s
+"""
+
+SET_SETTINGS = """
+UPDATE "Account"
+SET "settings" = %(value)s, "settingsVersion" = "settingsVersion" + 1, "updatedAt" = %(now)s
+WHERE "id" = %(account)s AND "settingsVersion" = %(expected)s
+RETURNING "settingsVersion"
+"""
+
+
+async def log_in(tx: Transaction, public_key: str) -> str:
+    """The id of the account with that key (upper-case hex), which is made if there is none."""
+    row = await tx.row(LOG_IN, {"id": cuid(tx.now), "key": public_key, "now": tx.now})
+    assert row is not None
+    return str(row[0])
+
+
+async def profile(tx: Transaction, account: str) -> ProfileRow | None:
+    """The account's profile; None if the account is gone."""
+    row = await tx.row(PROFILE, {"account": account})
+    return None if row is None else ProfileRow._make(row)
+
+
+async def settings(tx: Transaction, account: str) -> tuple[int, str | None] | None:
+    """The version and the opaque text of the account's settings; None if the account is gone."""
+    row = await tx.row(SETTINGS, {"account": account})
+    return None if row is None else (row[0], row[1])
+
+
+async def set_settings(
+    tx: Transaction, account: str, settings: str | None, expected: int
+) -> Versioned | None:
+    """Compare-and-set of the settings; None if the account is gone."""
+    parameters = {"account": account, "value": settings, "expected": expected, "now": tx.now}
+    return await compare_and_set(tx, SET_SETTINGS, SETTINGS, parameters)
