@@ -11,7 +11,7 @@ from happy.errors import Refusal
 from happy.server import Server
 from happy.storage import access_keys as storage
 from happy.storage.access_keys import AccessKeyRow
-from happy.storage.database import Transaction
+from happy.storage.transaction import Transaction
 from happy.wire.structs import Body, NonEmpty, NonNegative, Reply
 
 access_keys = Capability("access_keys")

@@ -15,7 +15,7 @@ from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, Upd
 from happy.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
-from happy.storage.database import Transaction
+from happy.storage.transaction import Transaction
 from happy.wire.structs import Body, NonEmpty, NonNegative, Number, Reply, Uuid
 
 LIST_LENGTH = 200

@@ -13,8 +13,8 @@ from happy.errors import Refusal
 from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
 from happy.server import Server
 from happy.storage import kv as storage
-from happy.storage.database import Transaction
 from happy.storage.kv import ABSENT, Entry, Slot
+from happy.storage.transaction import Transaction
 from happy.wire.structs import Body, Number, Query, Reply
 
 kv = Capability("kv")

@@ -19,8 +19,8 @@ from happy.realtime.updates import (
 )
 from happy.server import Server
 from happy.storage import machines as storage
-from happy.storage.database import Transaction
 from happy.storage.machines import MachineRow
+from happy.storage.transaction import Transaction
 from happy.wire.structs import Body, NonEmpty, Number, Reply
 
 LIST_LENGTH = 1000

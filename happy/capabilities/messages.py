@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.capabilities.sessions import SessionNotFound
+from happy.errors import Refusal
 from happy.realtime.socket import Socket
 from happy.server import Server
 from happy.storage import messages as storage
 from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
+from happy.wire.answers import failure
 from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply
 
 LATEST = 150
 MAX_BATCH = 1000
 
 messages = Capability("messages")
+
+
+class Unstorable(Refusal):
+    """A text holds U+0000, which PostgreSQL cannot store; the contract calls that a failure (http.md 3.9)."""
+
+    status = 500
+
+    def body(self) -> Mapping[str, Any]:
+        return failure().members
 
 
 class MessageView(Reply):
@@ -109,10 +121,13 @@ async def page(server: Server, caller: Caller, session_id: str, query: PageQuery
     return MessagePage(messages=views[: query.limit], has_more=len(views) > query.limit)
 
 
-@messages.post("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound,), limit=100 * MIB)
+@messages.post("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound, Unstorable), limit=100 * MIB)
 async def append(server: Server, caller: Caller, session_id: str, body: Batch) -> Receipts:
     """Store a batch; repeated messages keep the row they have. Answered once everything is stored."""
-    stored = await server.committer.append(caller.account, session_id, _distinct(body.messages))
+    batch = _distinct(body.messages)
+    if not all(map(_storable, batch)):
+        raise Unstorable
+    stored = await server.committer.append(caller.account, session_id, batch)
     if stored is None:
         raise SessionNotFound
     return Receipts(messages=[_receipt(message) for message in stored])
@@ -126,6 +141,11 @@ async def say(server: Server, caller: Caller, socket: Socket, body: Said) -> Non
     """
     local_id = body.local_id if isinstance(body.local_id, str) else None
     await server.committer.append(caller.account, body.sid, [NewMessage(local_id, body.message)], skip=socket)
+
+
+def _storable(message: NewMessage) -> bool:
+    """Whether PostgreSQL can hold it. Looked at here, so that it cannot spoil a batch of other senders."""
+    return "\0" not in message.content and "\0" not in (message.local_id or "")
 
 
 def _distinct(batch: list[Outgoing]) -> list[NewMessage]:

@@ -22,8 +22,8 @@ from happy.realtime.updates import (
 from happy.server import Server
 from happy.storage import presence as presence_storage
 from happy.storage import sessions as storage
-from happy.storage.database import Transaction
 from happy.storage.sessions import SessionRow
+from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from happy.wire.structs import Body, NonEmpty, Number, Positive, Query, Reply
 

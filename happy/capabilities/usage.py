@@ -12,8 +12,8 @@ from happy.capabilities.sessions import SessionNotFound
 from happy.realtime.updates import Usage, devices_of
 from happy.server import Server
 from happy.storage import usage as storage
-from happy.storage.database import Transaction
 from happy.storage.presence import owns_session
+from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from happy.storage.usage import Sum
 from happy.wire.structs import Body, NonEmpty, Positive, Reply

@@ -8,7 +8,7 @@ from happy.ids import cuid
 from happy.storage.versioned import Versioned, compare_and_set
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 
 class AccessKeyRow(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 
 class ArtifactRow(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from happy.ids import cuid
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 ABSENT = -1
 """The version of a key that was never written; the first version is 0."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from happy.storage.versioned import Versioned, compare_and_set
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 
 class MachineRow(NamedTuple):

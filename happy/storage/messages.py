@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 BEYOND_ALL = 2**31
 """Larger than every message number (schema.md 1)."""

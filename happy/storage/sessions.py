@@ -11,7 +11,7 @@ from happy.ids import cuid
 from happy.storage.versioned import Versioned, compare_and_set
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
     from happy.storage.types import Millis
 
 
@@ -106,6 +106,10 @@ WHERE "id" = %(session)s AND "accountId" = %(account)s
 
 LOCK = """
 SELECT 1 FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(account)s FOR UPDATE
+"""
+
+NO_TIME_LIMIT = """
+SET LOCAL statement_timeout = 0
 """
 
 DELETE_MESSAGES = """
@@ -210,11 +214,12 @@ async def set_agent_state(
 async def delete(tx: Transaction, account: str, session: str) -> bool:
     """Delete the session with its messages, usage reports and access keys; False for one not owned.
 
-    The row's lock keeps new children out; their number is not limited.
+    The row's lock keeps new children out. However many there are, they go in this transaction (D34).
     """
     parameters = {"account": account, "session": session}
     if await tx.row(LOCK, parameters) is None:
         return False
+    await tx.run(NO_TIME_LIMIT)
     for statement in (DELETE_MESSAGES, DELETE_USAGE_REPORTS, DELETE_ACCESS_KEYS, DELETE):
         await tx.run(statement, parameters)
     return True

@@ -8,7 +8,7 @@ from happy.ids import cuid
 from happy.storage.types import Jsonb
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
     from happy.storage.types import Millis
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 
 class Versioned(NamedTuple):
