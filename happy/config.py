@@ -217,6 +217,20 @@ class Config:
         "sk_...",
         secret=True,
     )
+    revenuecat_project: str = setting(
+        "proj493735ad",
+        kinds.text,
+        "HAPPY_REVENUECAT_PROJECT",
+        "RevenueCat project that sells the subscription.",
+        "proj493735ad",
+    )
+    voice_for_all: bool = setting(
+        True,
+        kinds.boolean,
+        "HAPPY_VOICE_FOR_ALL",
+        "Whether everybody may talk as long as a subscriber where no RevenueCat key is set.",
+        "false",
+    )
     voice_agents: tuple[str, ...] = setting(
         (),
         kinds.text,
