@@ -104,7 +104,7 @@ class Outgoing:
         self._places = DeferredSemaphore(concurrency)
         self._waiting = waiting
         self._limit = limit
-        self._tls = tls or BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]
+        self._tls = tls or BrowserLikePolicyForHTTPS()
 
     async def ask(self, method: str, url: str, answer: type[T], **request: Unpack[Request]) -> T:
         """The 2xx answer's JSON as ``answer``; raises :class:`CallFailed`."""
@@ -270,7 +270,7 @@ class _Line:
 
     def agent(self) -> Agent:
         """An agent whose connection this is."""
-        return Agent.usingEndpointFactory(self.reactor, self)  # type: ignore[no-any-return, no-untyped-call]
+        return Agent.usingEndpointFactory(self.reactor, self)  # type: ignore[no-any-return]
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         self._endpoint: IStreamClientEndpoint = HostnameEndpoint(self.reactor, uri.host, uri.port)
@@ -280,7 +280,7 @@ class _Line:
         return self
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        metered: WrappingFactory[_Meter] = WrappingFactory(protocolFactory)  # type: ignore[no-untyped-call]
+        metered: WrappingFactory[_Meter] = WrappingFactory(protocolFactory)
         metered.protocol = lambda factory, wrapped: _Meter(factory, wrapped, self)
         connecting: Deferred[Any] = self._endpoint.connect(metered)
         return connecting.addCallback(self._connected)
@@ -315,6 +315,6 @@ class _Meter(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         if self._line.admit(len(data)):
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            super().dataReceived(data)
         else:
             self.abortConnection()
