@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,7 +150,7 @@ def _parsed(one: Setting, text: str, origin: str) -> Any:
     try:
         return one.parse(text)
     except ValueError as error:
-        shown = "the value" if one.secret else json.dumps(text, ensure_ascii=False)
+        shown = "the value" if one.secret else repr(text)
         raise BadSetting(f"{one.name}: {shown} from {origin} must {error}{_example(one)}") from None
 
 
