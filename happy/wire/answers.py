@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from happy.wire.structs import Blob, PlainText, Redirect, Reply, encode
@@ -19,7 +19,7 @@ class Answer:
     status: int = 200
     content: bytes | Blob = b""
     content_type: str | None = JSON
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
