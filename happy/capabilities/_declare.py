@@ -8,7 +8,7 @@ record it and return it unchanged, so tests call it directly. Signatures are che
 ``body``       a Struct, decoded from the JSON body or the event's data argument
 ``content``    the raw body of a request as a readable binary file, for blobs
 ``query``      a Struct, coerced from the query string (http.md 3.4)
-``headers``    a Struct, taken from the request headers (``x-hub-signature-256`` is the member ``x_hub_signature_256``)
+``headers``    a Struct, taken from the request headers (the member ``x_github_event`` is ``x-github-event``)
 ``tx``         a transaction; the pipeline opens, retries and commits it. Reading only for GET,
                otherwise holding the caller's account
 ``server``     :class:`happy.server.Server`, for work that is more than one transaction
@@ -41,8 +41,8 @@ F = TypeVar("F", bound=Handler)
 
 Proof = Callable[["Server", Mapping[str, str], Mapping[str, str]], "str | None"]
 """Another proof of identity than a bearer token: the account that the path variables (by parameter
-name) and the query members of a request prove, or None. Cheap and without side effects; asked before the body is read, so
-that a proven request has the route's own size limit."""
+name) and the query members of a request prove, or None. Cheap and without side effects; asked before
+the body is read, so that a proven request has the route's own size limit."""
 
 _COMMON = frozenset({"caller", "body", "tx", "server"})
 _ROUTE_ONLY = frozenset({"query", "headers", "content", "request"})

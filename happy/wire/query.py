@@ -12,7 +12,6 @@ from happy.wire.validation import numeric_members
 
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _PREFIXED = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
-_BLANKS = " \t\n\v\f\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _ESCAPE_FAULT = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
@@ -57,7 +56,7 @@ def coerce_number(value: str | list[str]) -> int | float:
     """The number a text stands for: NaN for a text that is none, 0 for an empty one."""
     if isinstance(value, list):
         return math.nan
-    text = value.strip(_BLANKS)
+    text = value.strip()
     if not text:
         return 0
     if _PREFIXED.fullmatch(text):

@@ -1,0 +1,208 @@
+"""The one resource that serves every declared endpoint."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.http import Request
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from happy.capabilities._declare import MIB, Capability, RequestFacts, Route
+from happy.capabilities._pipeline import (
+    BEARER,
+    Inputs,
+    Unauthenticated,
+    authenticate,
+    call_route,
+    request_fault,
+)
+from happy.faults import describe_fault
+from happy.web.addressing import base_url, peer_address
+from happy.web.inflight import InFlight
+from happy.web.routes import BadPath, Match, RouteTable
+from happy.web.sending import header_of, send
+from happy.web.webapp import WebApp
+from happy.wire import answers
+from happy.wire.answers import Answer, Fault
+from happy.wire.payload import Payload, payload_of
+
+if TYPE_CHECKING:
+    from happy.config import Config
+    from happy.server import Server
+
+PREFLIGHT_SECONDS: Final = 86_400
+UNMATCHED: Final = "unmatched"
+
+_TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the first line of a request asks for."""
+
+    method: str
+    uri: bytes
+    path: bytes
+    query: bytes
+    match: Match | None
+    bad: bool = False
+
+    @property
+    def route(self) -> Route | None:
+        return None if self.match is None else self.match.route
+
+    @property
+    def strips(self) -> Mapping[int, tuple[str, ...]]:
+        return {} if self.match is None else self.match.route.strips
+
+
+class Router(Resource):
+    """Answers every request but those of the realtime endpoint.
+
+    ``work`` counts what is under way, including the work for clients that have left.
+    """
+
+    isLeaf = True
+    log = Logger()
+
+    def __init__(self, capabilities: Iterable[Capability], server: Server) -> None:
+        super().__init__()
+        self.work = InFlight()
+        self._server = server
+        self._webapp = _webapp(server.config)
+        enabled = [capability for capability in capabilities if capability.enabled(server.config)]
+        self._routes = RouteTable(route for capability in enabled for route in capability.routes)
+
+    def target(self, method: bytes, uri: bytes) -> Target:
+        """Find out what a request is for."""
+        path, _, query = uri.partition(b"?")
+        found = partial(Target, method=method.decode("latin-1"), uri=uri, path=path, query=query)
+        try:
+            return found(match=self._routes.match(method.decode("latin-1"), path))
+        except BadPath:
+            return found(match=None, bad=True)
+
+    def refusal(self, target: Target, request: Request, size: int) -> Answer | None:
+        """Why a body of ``size`` bytes is not read, if it is not (D24).
+
+        Only a caller who proves to be one may send more than a mebibyte.
+        """
+        route = target.route
+        limit = MIB if route is None else route.limit
+        if size <= min(limit, MIB):
+            return None
+        if route is None or target.match is None or size > limit:
+            return answers.too_large().answer(target.strips)
+        header = partial(header_of, request)
+        try:
+            caller = authenticate(self._server, route, target.match.variables, target.query, header)
+        except Unauthenticated as fault:
+            token = (header("authorization") or "").removeprefix(BEARER)
+            refused = answers.unauthorized(str(fault)) if _TOKEN.fullmatch(token) else answers.too_large()
+            return refused.answer(target.strips)
+        return answers.too_large().answer(target.strips) if caller is None else None
+
+    def render(self, request: Request) -> int:
+        """Answer a request; its body is complete."""
+        target = getattr(request, "target", None) or self.target(request.method, request.uri)
+        self.answer(request, target, None)
+        return NOT_DONE_YET
+
+    def answer(self, request: Request, target: Target, refusal: Answer | None) -> None:
+        """Send the answer to a request, or ``refusal`` instead, and count it."""
+        serving = Deferred.fromCoroutine(self._serve(request, target, refusal))
+        serving.addErrback(self._broken)
+
+    def _broken(self, failure: Any) -> None:
+        self.log.error("Answering a request failed: {fault}", fault=describe_fault(failure.value))
+
+    async def _serve(self, request: Request, target: Target, refusal: Answer | None) -> None:
+        began = self._server.clock.seconds()
+        client = header_of(request, "x-happy-client")
+        with self.work.one(), closing(request.content or BytesIO()):
+            answer = refusal or await self._answer(request, target)
+            status = await send(request, answer, self._server.clock, cors=not target.bad)
+        metrics = self._server.metrics
+        template = UNMATCHED if target.route is None else target.route.path
+        seconds = self._server.clock.seconds() - began
+        metrics.answered(target.method, template, status, metrics.client_labels(client), seconds)
+
+    async def _answer(self, request: Request, target: Target) -> Answer:
+        if target.method == "OPTIONS":
+            return _preflight(request)
+        if target.bad:
+            return answers.bad_path(target.path.decode("latin-1"))
+        inputs = self._inputs(request, target)
+        if target.route is not None:
+            return await call_route(self._server, target.route, inputs)
+        fault = _unreadable(inputs)
+        if fault is not None:
+            return fault.answer()
+        if self._webapp is not None:
+            return self._webapp.answer(target, inputs.header, base_url(request, self._server.config))
+        return answers.not_found(target.uri.decode("latin-1"), target.method).answer()
+
+    def _inputs(self, request: Request, target: Target) -> Inputs:
+        header = partial(header_of, request)
+        return Inputs(
+            variables={} if target.match is None else target.match.variables,
+            query=target.query,
+            header=header,
+            payload=partial(_payload, request, target.method),
+            facts=partial(self._facts, request),
+        )
+
+    def _facts(self, request: Request, payload: Payload) -> RequestFacts:
+        return RequestFacts(
+            base_url=base_url(request, self._server.config),
+            address=peer_address(request),
+            raw=payload.raw,
+            header=partial(header_of, request),
+        )
+
+
+def _webapp(config: Config) -> WebApp | None:
+    return None if config.webapp is None else WebApp(config.webapp, config.webapp_config)
+
+
+def _payload(request: Request, method: str) -> Payload:
+    content = cast("BinaryIO", request.content)
+    length = content.seek(0, os.SEEK_END)
+    return payload_of(method, header_of(request, "content-type"), length, content)
+
+
+def _unreadable(inputs: Inputs) -> Fault | None:
+    """What is wrong with a body nobody asked for; it comes before the unknown path (http.md 3.1)."""
+    try:
+        inputs.payload().parse()
+    except Exception as error:
+        fault = request_fault(error)
+        if fault is None:
+            raise
+        return fault
+    return None
+
+
+def _preflight(request: Request) -> Answer:
+    """Let every origin send what it asks for (http.md 3.7, D39)."""
+    if not header_of(request, "origin") or not header_of(request, "access-control-request-method"):
+        return Answer(status=400, content=b"Invalid Preflight Request", content_type="text/plain")
+    return Answer(
+        status=204,
+        content_type=None,
+        headers={
+            "access-control-allow-methods": "GET, POST, PUT, DELETE",
+            "access-control-allow-headers": header_of(request, "access-control-request-headers") or "*",
+            "access-control-max-age": str(PREFLIGHT_SECONDS),
+        },
+    )

@@ -1,0 +1,103 @@
+"""Which endpoint a request is for (http.md 3.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from happy.capabilities._declare import Route
+
+LONGEST_VARIABLE: Final = 1024
+"""A longer path variable matches nothing (D31)."""
+
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
+
+
+class BadPath(ValueError):
+    """A path with a wrong percent sequence, or one that is not UTF-8 once decoded."""
+
+
+class Match(NamedTuple):
+    """An endpoint and the values of its path variables, by parameter name."""
+
+    route: Route
+    variables: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Node:
+    """One place in the tree of a method's paths."""
+
+    fixed: dict[str, _Node] = field(default_factory=dict)
+    variable: _Node | None = None
+    rest: Route | None = None
+    route: Route | None = None
+
+    def add(self, segments: list[str], route: Route) -> None:
+        if not segments:
+            if self.route is not None:
+                raise ValueError(f"{route.method} {route.path} is declared twice")
+            self.route = route
+        elif segments == ["*"]:
+            self.rest = route
+        elif segments[0].startswith(":"):
+            self.variable = self.variable or _Node()
+            self.variable.add(segments[1:], route)
+        else:
+            self.fixed.setdefault(segments[0], _Node()).add(segments[1:], route)
+
+    def find(self, segments: list[str]) -> tuple[Route, list[str]] | None:
+        """The route for ``segments`` and its variables in order; a fixed segment wins over a variable."""
+        if not segments:
+            return (self.route, []) if self.route is not None else None
+        head, tail = segments[0], segments[1:]
+        if head in self.fixed and (found := self.fixed[head].find(tail)):
+            return found
+        if self.variable is not None and _fits(head) and (found := self.variable.find(tail)):
+            return found[0], [head, *found[1]]
+        return (self.rest, ["/".join(segments)]) if self.rest is not None else None
+
+
+def _fits(value: str) -> bool:
+    return len(value) <= LONGEST_VARIABLE
+
+
+class RouteTable:
+    """All endpoints, by method and path."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._plain: dict[tuple[str, bytes], Match] = {}
+        self._trees: dict[str, _Node] = {}
+        for route in routes:
+            segments = route.path.split("/")[1:]
+            self._trees.setdefault(route.method, _Node()).add(segments, route)
+            if not route.variables:
+                self._plain[route.method, route.path.encode()] = Match(route, {})
+
+    def match(self, method: str, path: bytes) -> Match | None:
+        """What serves ``path``, still percent-encoded; None if nothing does. Raises :class:`BadPath`.
+
+        HEAD is served wherever GET is.
+        """
+        method = "GET" if method == "HEAD" else method
+        plain = self._plain.get((method, path))
+        if plain is not None:
+            return plain
+        segments = list(_decoded(path))
+        if method not in self._trees or not path.startswith(b"/"):
+            return None
+        found = self._trees[method].find(segments)
+        return found and Match(found[0], dict(zip(found[0].variables, found[1], strict=True)))
+
+
+def _decoded(path: bytes) -> Iterator[str]:
+    if _BAD_ESCAPE.search(path):
+        raise BadPath
+    for segment in path[1:].split(b"/"):
+        try:
+            yield unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError:
+            raise BadPath from None

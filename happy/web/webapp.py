@@ -1,0 +1,113 @@
+"""Serving a built web app beside the API (http.md 10; D18, D30, D40)."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from happy.web.ranges import unchanged
+from happy.web.sending import http_date
+from happy.wire.answers import Answer, answer_of, json_answer
+from happy.wire.structs import Blob, PlainText, encode
+
+if TYPE_CHECKING:
+    from happy.web.resource import Target
+
+BANNER: Final = "Welcome to Happy Server!"
+CACHE: Final = "public, max-age=0"
+
+_NOT_PAGES: Final = (b"/v1", b"/v2", b"/v3", b"/socket", b"/files/", b"/metrics", b"/health")
+_HEAD_TAG: Final = re.compile(rb"<head(?:\s[^>]*)?>", re.IGNORECASE)
+
+Header = Callable[[str], str | None]
+
+
+class WebApp:
+    """The files of a built web app in ``folder``.
+
+    Its page is told ``config``, a JSON object as text; None stands for one that names this server.
+    Files are looked up at each request, so a new build needs no restart.
+    """
+
+    def __init__(self, folder: Path, config: str | None = None) -> None:
+        self._folder = folder.resolve()
+        self._config = config
+
+    def answer(self, target: Target, header: Header, base_url: str) -> Answer:
+        """Answer a request that no endpoint is declared for; ``base_url`` is where the client reaches us."""
+        if target.method not in ("GET", "HEAD"):
+            return _missing()
+        if target.path == b"/" and not _wants_page(header("accept")):
+            return answer_of(PlainText(BANNER))
+        if target.path in (b"/", b"/index.html"):
+            return self._page(header, base_url)
+        file = self._find(target.path)
+        if file is not None:
+            return answer_of(Blob(path=file, content_type=_type(file), ranges=True, headers=_HEADERS))
+        if target.method == "HEAD" or not _may_be_page(target):
+            return _missing()
+        return self._page(header, base_url)
+
+    def _find(self, path: bytes) -> Path | None:
+        """The file that a path names; nothing outside of the folder, and nothing hidden."""
+        names = unquote(path.decode("latin-1"), errors="strict").split("/")[1:]
+        if any(not name or name.startswith(".") or "\0" in name for name in names):
+            return None
+        file = self._folder.joinpath(*names).resolve()
+        return file if file.is_relative_to(self._folder) and file.is_file() else None
+
+    def _page(self, header: Header, base_url: str) -> Answer:
+        """The page, with its configuration and the banner put in."""
+        index = self._folder / "index.html"
+        try:
+            text, modified = index.read_bytes(), int(index.stat().st_mtime)
+        except OSError:
+            return _missing()
+        page = _inject(text, self._settings(base_url))
+        etag = f'W/"{blake2b(page, digest_size=16).hexdigest()}"'
+        headers = {**_HEADERS, "etag": etag, "last-modified": http_date(modified)}
+        if header("if-none-match") is not None and unchanged(header, etag, None):
+            return Answer(status=304, content_type=None, headers=headers)
+        return Answer(content=page, content_type="text/html; charset=utf-8", headers=headers)
+
+    def _settings(self, base_url: str) -> bytes:
+        if self._config is not None:
+            return self._config.encode()
+        return encode({"serverUrl": base_url, "disableAnalytics": True})
+
+
+_HEADERS: Final = {"cache-control": CACHE}
+
+
+def _missing() -> Answer:
+    return json_answer(404, {"error": "Not found"})
+
+
+def _wants_page(accept: str | None) -> bool:
+    """Whether a client takes HTML; the app's check of a server address does not (D18)."""
+    return accept is None or "text/html" in accept or "*/*" in accept
+
+
+def _may_be_page(target: Target) -> bool:
+    """Whether a path may be one of the app's own pages, rather than a missing file or endpoint (D40)."""
+    last = target.path.rpartition(b"/")[2]
+    return b"." not in last and not target.uri.startswith(_NOT_PAGES)
+
+
+def _inject(page: bytes, settings: bytes) -> bytes:
+    """``page`` with its settings right after the opening head tag, and the banner at the end (D18, D30)."""
+    script = b"\n<script>window.__HAPPY_CONFIG__ = " + settings.replace(b"<", b"\\u003c") + b";</script>"
+    head = _HEAD_TAG.search(page)
+    if head is not None:
+        page = page[: head.end()] + script + page[head.end() :]
+    return page + f"<!-- {BANNER} -->\n".encode()
+
+
+def _type(file: Path) -> str:
+    guessed = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return f"{guessed}; charset=utf-8" if guessed.startswith("text/") else guessed
