@@ -246,10 +246,14 @@ class DatabaseCase(TestCase):
 
     async def setUp(self) -> None:
         self.dsn = self._database_url()
-        self.publisher = RecordingPublisher()
+        self.publisher = self.make_publisher()
         self.database = self.make_database()
         await self.database.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.database.stop()))
+
+    def make_publisher(self) -> Any:
+        """What hears of commits; a test class may put a real one here."""
+        return RecordingPublisher()
 
     def make_database(self, **options: Any) -> Database:
         """A Database on this test's rows; the caller starts and stops it."""

@@ -1,0 +1,214 @@
+"""The durable message path, on a real database."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred, gatherResults
+
+from happy.errors import Overloaded, QueryFailed
+from happy.ids import new_cuid
+from happy.metrics import Metrics
+from happy.realtime import committer as module
+from happy.realtime.committer import Committer
+from happy.realtime.hub import Hub, Scope
+from happy.realtime.updates import DeleteMachine, devices_of
+from happy.storage.messages import NewMessage
+from happy.storage.types import Millis
+from tests.harness import DatabaseCase, psql
+from tests.realtime.clients import bodies, connect, events
+
+NEW_SESSION = """
+INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "updatedAt") VALUES (%s, %s, %s, '', %s)
+"""
+
+OVERSIZED_INDEX_KEY = "".join(random.Random(7).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
+
+
+class CommitterCase(DatabaseCase):
+    """A committer that delivers through a real hub."""
+
+    def make_publisher(self) -> Hub:
+        self.metrics = Metrics(CollectorRegistry())
+        self.hub = Hub(self.metrics)
+        return self.hub
+
+    async def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        await super().setUp()
+        self.committer = Committer(reactor, self.database, self.hub, self.metrics)  # type: ignore[arg-type]
+        self.committer.startService()
+        self.addCleanup(self.committer.stopService)
+        self.account = await self.new_account()
+        self.session = await self.new_session(self.account)
+
+    async def new_session(self, account: str) -> str:
+        session = new_cuid()
+        await self.database.transact(
+            lambda tx: tx.run(NEW_SESSION, (session, account, session, Millis(tx.now)))
+        )
+        return session
+
+    def send(
+        self, *messages: tuple[str | None, str], session: str | None = None, **more: Any
+    ) -> Deferred[Any]:
+        rows = [NewMessage(local_id, content) for local_id, content in messages]
+        return self.committer.append(self.account, session or self.session, rows, **more)
+
+    def stored(self, session: str) -> list[tuple[Any, ...]]:
+        return psql(
+            self.dsn,
+            """SELECT "seq", "localId", "content" ->> 'c' FROM "SessionMessage" WHERE "sessionId" = %s ORDER BY "seq" """,
+            (session,),
+        )
+
+
+class CommitterTests(CommitterCase):
+    async def test_stores_in_order(self) -> None:
+        """Messages are numbered in the order they were handed over, across senders."""
+        answers = await gatherResults([self.send((f"l{n}", f"c{n}")) for n in range(5)])
+        self.assertEqual([answer[0].seq for answer in answers], [1, 2, 3, 4, 5])
+        self.assertEqual(self.stored(self.session), [(n + 1, f"l{n}", f"c{n}") for n in range(5)])
+
+    async def test_delivered_before_answered(self) -> None:
+        """When an answer reveals a number, its update is on the session's sockets (D-3)."""
+        watcher = connect(self.account, Scope.SESSION, self.session)
+        self.hub.add(watcher)
+        heard: list[int] = []
+        running = [self.send((None, str(n))) for n in range(4)]
+        for answer in running:
+            answer.addCallback(lambda _: heard.append(len(events(watcher))))
+        await gatherResults(running)
+        self.assertEqual(heard, [1, 4, 4, 4])
+        self.assertEqual([body["message"]["seq"] for body in bodies(watcher)], [1, 2, 3, 4])
+
+    async def test_update(self) -> None:
+        """The update holds the message as the contract shapes it."""
+        watcher = connect(self.account)
+        self.hub.add(watcher)
+        [stored] = await self.send(("l", "sealed"))
+        [(_, envelope)] = events(watcher)
+        self.assertEqual(
+            envelope["body"],
+            {
+                "t": "new-message",
+                "sid": self.session,
+                "message": {
+                    "id": stored.id,
+                    "seq": 1,
+                    "content": {"t": "encrypted", "c": "sealed"},
+                    "localId": "l",
+                    "createdAt": stored.created_at,
+                    "updatedAt": stored.updated_at,
+                },
+            },
+        )
+
+    async def test_sender_is_skipped(self) -> None:
+        """The sending socket does not hear its own message, other sockets do."""
+        sender, other = connect(self.account), connect(self.account)
+        self.hub.add(sender)
+        self.hub.add(other)
+        await self.send((None, "x"), skip=sender.socket)
+        self.assertEqual((len(events(sender)), len(events(other))), (0, 1))
+
+    async def test_repeated_local_id(self) -> None:
+        """A message sent again is answered with the stored one; it takes no number and is not announced."""
+        [first] = await self.send(("l", "one"))
+        watcher = connect(self.account)
+        self.hub.add(watcher)
+        again, new = await self.send(("l", "other"), ("m", "two"))
+        self.assertEqual(again, first._replace(new=False))
+        self.assertEqual((new.seq, new.new), (2, True))
+        self.assertEqual([body["message"]["localId"] for body in bodies(watcher)], ["m"])
+        self.assertEqual(self.stored(self.session), [(1, "l", "one"), (2, "m", "two")])
+
+    async def test_same_local_id_at_once(self) -> None:
+        """Two senders of one local id get the same record, and one row exists."""
+        [one], [other] = await gatherResults([self.send(("l", "a")), self.send(("l", "b"))])
+        self.assertEqual((one.id, one.seq), (other.id, other.seq))
+        self.assertEqual(sorted([one.new, other.new]), [False, True])
+
+    async def test_unknown_and_foreign_sessions(self) -> None:
+        """Messages to a session that is not the account's are not stored, and harm no other."""
+        foreign = await self.new_session(await self.new_account())
+        unknown, other, own = await gatherResults(
+            [
+                self.send(("l", "x"), session="nowhere"),
+                self.send(("l", "x"), session=foreign),
+                self.send(("l", "x")),
+            ]
+        )
+        self.assertEqual((unknown, other, own[0].seq), (None, None, 1))
+        self.assertEqual(self.stored(foreign), [])
+
+    async def test_poison(self) -> None:
+        """A message that the database refuses fails alone; its neighbours are stored without a gap."""
+        contents = ["l0", "l1", OVERSIZED_INDEX_KEY, "l2", "l3"]
+        running = [self.send((local_id, "x")) for local_id in contents]
+        refused = running.pop(2)
+        await self.assertFailure(refused, QueryFailed)
+        outcomes = await gatherResults(running)
+        self.assertEqual([outcome[0].seq for outcome in outcomes], [1, 2, 3, 4])
+        self.assertEqual([row[0] for row in self.stored(self.session)], [1, 2, 3, 4])
+
+    async def test_poison_fails_its_request_as_a_whole(self) -> None:
+        """Of the messages sent together, none is stored when one is refused."""
+        await self.assertFailure(self.send(("a", "x"), (OVERSIZED_INDEX_KEY, "x")), QueryFailed)
+        self.assertEqual(self.stored(self.session), [])
+
+    async def test_full_queue(self) -> None:
+        """A sender that finds the queue full is told so; what was queued is stored."""
+        self.patch(module, "MAX_QUEUED_ROWS", 3)
+        first = self.send(("0", "x"))  # in flight at once
+        queued = [self.send((str(n), "x")) for n in range(1, 4)]
+        await self.assertFailure(self.send(("4", "x")), Overloaded)
+        await gatherResults([first, *queued])
+        self.assertEqual([row[1] for row in self.stored(self.session)], ["0", "1", "2", "3"])
+
+    async def test_settled(self) -> None:
+        """A reader that waits for the batch in flight finds its updates delivered."""
+        watcher = connect(self.account)
+        self.hub.add(watcher)
+        running = self.send((None, "x"))
+        elsewhere = self.committer.settled("another session")
+        self.assertTrue(elsewhere.called)
+        await self.committer.settled(self.session)
+        self.assertEqual(len(events(watcher)), 1)
+        await running
+
+    async def test_stop_commits_what_is_queued(self) -> None:
+        """Stopping waits for every queued message."""
+        running = [self.send((None, "x")) for _ in range(3)]
+        await self.committer.stopService()
+        self.assertTrue(all(answer.called for answer in running))
+        self.assertEqual(len(self.stored(self.session)), 3)
+
+
+class WritersTests(CommitterCase):
+    """Messages and other changes of the same accounts, at the same time."""
+
+    async def test_account_numbers(self) -> None:
+        """Whatever path produced it, an account's number strictly increases on a socket, without a gap."""
+        watcher = connect(self.account)
+        self.hub.add(watcher)
+        other = await self.new_session(self.account)
+
+        def change() -> Deferred[None]:
+            async def work(tx: Any) -> None:
+                tx.publish(devices_of(self.account), DeleteMachine(machine_id="m"))
+
+            return Deferred.fromCoroutine(self.database.transact(work, accounts=[self.account]))
+
+        work: list[Deferred[Any]] = []
+        for n in range(60):
+            work.append(self.send((str(n), "x"), session=other if n % 2 else None))
+            if n % 3 == 0:
+                work.append(change())
+        await gatherResults(work)
+        self.assertEqual([envelope["seq"] for _, envelope in events(watcher)], list(range(1, 81)))
+        for session in (self.session, other):
+            self.assertEqual([row[0] for row in self.stored(session)], list(range(1, 31)))
