@@ -7,10 +7,14 @@ from happy.capabilities import (
     attachments,
     auth,
     debug_log,
+    feed,
+    github,
     push,
+    social,
     system,
     vendors,
     versions,
+    voice,
 )
 from happy.capabilities._declare import Capability
 
@@ -22,7 +26,11 @@ CAPABILITIES: tuple[Capability, ...] = (
     account.account,
     push.push,
     attachments.attachments,
+    github.github,
     vendors.vendors,
+    social.social,
+    feed.feed,
+    voice.voice,
     versions.versions,
     debug_log.debug_log,
 )

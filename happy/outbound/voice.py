@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +19,8 @@ from happy.outbound._http import CallFailed, Outgoing, Rejected
 if TYPE_CHECKING:
     from happy.config import Config
     from happy.metrics import Metrics
+
+T = TypeVar("T")
 
 ELEVENLABS = "https://api.elevenlabs.io"
 REVENUECAT = "https://api.revenuecat.com"
@@ -162,7 +164,7 @@ class VoiceProvider:
         query = {"agent_id": agent, "participant_name": user}
         return (await self._ask("conversation/token", _Token, query)).token
 
-    async def _ask(self, what: str, answer: type[Any], query: dict[str, str]) -> Any:
+    async def _ask(self, what: str, answer: type[T], query: dict[str, str]) -> T:
         url = f"{self._elevenlabs}/v1/convai/{what}"
         headers = {"xi-api-key": self._elevenlabs_key or ""}
         return await self._calls.ask("GET", url, answer, params=query, headers=headers)
