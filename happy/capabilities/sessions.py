@@ -219,11 +219,10 @@ async def archive(server: Server, caller: Caller, session_id: str) -> Done:
         raise SessionNotFound
 
     async def work(tx: Transaction) -> None:
-        if not await presence_storage.end_session(tx, account, session_id, tx.now):
+        now = int(tx.now)
+        if not await presence_storage.end_session(tx, account, session_id, now):
             raise SessionNotFound
-        tx.signal(
-            devices_of(account), Activity(id=session_id, active=False, active_at=tx.now, thinking=False)
-        )
+        tx.signal(devices_of(account), Activity(id=session_id, active=False, active_at=now, thinking=False))
 
     await server.database.transact(work, accounts=[account])
     return Done()

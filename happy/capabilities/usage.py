@@ -119,7 +119,7 @@ async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | Fa
                 key=body.key,
                 tokens=_announced(body.tokens, TOKENS),
                 cost=_announced(body.cost, COST),
-                timestamp=tx.now,
+                timestamp=int(tx.now),
             ),
         )
     return Reported(report_id=row.id, created_at=row.created_at, updated_at=row.updated_at)
