@@ -177,20 +177,23 @@ class Socket:
         if answered is not None:
             answered(arguments)
 
-    def gone(self) -> None:
-        """Nothing reaches the client from now on: every open call fails. For the driver only."""
+    def gone(self) -> list[Answered]:
+        """Nothing reaches the client from now on.
+
+        Returns what waits for answers and is to be told None. For the driver only.
+        """
         self.connected = False
         calls, self._calls = self._calls, None
-        for answered in (calls or {}).values():
-            answered(None)
+        return list((calls or {}).values())
 
 
 class Application(Protocol):
     """A program served over realtime connections.
 
     For each socket: ``connect``, then either nothing more (refused, or lost while deciding), or ``joined``,
-    any number of ``event``, and ``disconnected`` exactly once. An exception from any of them is logged and
-    never harms the connection, except that ``connect`` failing counts as :class:`Undecided`.
+    any number of ``event``, and ``disconnected`` exactly once, never from inside a method of a socket. An
+    exception from any of them is logged and never harms the connection, except that ``connect`` failing
+    counts as :class:`Undecided`.
     """
 
     @property

@@ -1,14 +1,176 @@
-"""Socket.IO packets from a client: decoding, and reassembly of binary ones.
+r"""Socket.IO packets from a client: decoding, and reassembly of binary ones.
 
-Arguments stay raw JSON. Grammar and outcomes: realtime.md A.11 and A.13.
+Arguments stay raw JSON, split but not interpreted. Grammar and outcomes: realtime.md A.11 and A.13.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
 from msgspec import Raw
+
+from happy.wire.engineio import InvalidPacket
+from happy.wire.jsontext import Attachment, decode_json, split_array, split_object
+from happy.wire.outgoing import MAIN
+
+MAX_ATTACHMENTS: Final = 10
+RESERVED: Final = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Event names that only the library itself may raise."""
+
+_HEAD: Final = re.compile(rb"(?:([0-4])|([56])(\d{1,9})-)(?:(/[^,]*),?)?(\d*)", re.DOTALL)
 
 
 class Arguments(tuple[Raw, ...]):
     """The JSON of each argument, and the binary attachments that placeholders in it refer to."""
 
     attachments: tuple[bytes, ...] = ()
+
+    def values(self) -> list[Any]:
+        """The arguments as Python values, with an :class:`Attachment` for each placeholder."""
+        return [_restore(decode_json(raw), self.attachments) for raw in self]
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """A client asks to join; ``auth`` is a JSON object."""
+
+    namespace: str
+    auth: Raw | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``name`` is None for an event that nobody can listen to: numbered, or without payload."""
+
+    namespace: str
+    name: str | None
+    arguments: Arguments
+    ack_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """``ack_id`` is None if the client left it out, ``arguments`` if it left them out."""
+
+    namespace: str
+    ack_id: int | None
+    arguments: Arguments | None
+
+
+ClientPacket = Connect | Disconnect | Event | Ack
+
+
+class Decoder:
+    """Turns the messages of one connection into packets."""
+
+    __slots__ = ("_attachments", "_expected", "_pending")
+
+    def __init__(self) -> None:
+        self._pending: Event | Ack | None = None
+        self._expected = 0
+        self._attachments: list[bytes] = []
+
+    def text(self, data: bytes) -> ClientPacket | None:
+        """The packet, or None while its attachments are still to come.
+
+        :raises InvalidPacket: it is none, or comes in place of an attachment.
+        """
+        if self._pending is not None:
+            raise InvalidPacket("text in place of an attachment")
+        packet, expected = _decode(data)
+        if not expected or not isinstance(packet, (Event, Ack)):
+            return packet
+        self._pending, self._expected = packet, expected
+        return None
+
+    def binary(self, data: bytes) -> ClientPacket | None:
+        """The packet that this attachment completes, or None while more are to come.
+
+        :raises InvalidPacket: no attachment is due, or the packet refers to one that it did not announce.
+        """
+        if self._pending is None:
+            raise InvalidPacket("unexpected attachment")
+        self._attachments.append(data)
+        if len(self._attachments) < self._expected:
+            return None
+        packet, attachments = self._pending, self._attachments
+        self._pending, self._attachments = None, []
+        return _attach(packet, tuple(attachments))
+
+
+def _decode(data: bytes) -> tuple[ClientPacket, int]:
+    head = _HEAD.match(data)
+    if head is None:
+        raise InvalidPacket("malformed packet")
+    plain, binary, count, named, number = head.groups()
+    expected = int(count) if binary else 0
+    if expected > MAX_ATTACHMENTS:
+        raise InvalidPacket("too many attachments")
+    kind = plain or binary
+    namespace = named.decode("utf-8", "replace") if named else MAIN
+    return _build(kind, namespace, _number(number), data[head.end() :]), expected
+
+
+def _number(digits: bytes) -> int | None:
+    try:
+        return int(digits) if digits else None
+    except ValueError:
+        raise InvalidPacket("acknowledgement id out of range") from None
+
+
+def _build(kind: bytes, namespace: str, ack_id: int | None, payload: bytes) -> ClientPacket:
+    if kind in (b"2", b"5"):
+        return _event(namespace, ack_id, payload)
+    if kind in (b"3", b"6"):
+        return Ack(namespace, ack_id, Arguments(split_array(payload)) if payload else None)
+    if kind == b"0":
+        return Connect(namespace, split_object(payload) if payload else None)
+    if kind == b"1" and not payload:
+        return Disconnect(namespace)
+    raise InvalidPacket("not a client's packet")
+
+
+def _event(namespace: str, ack_id: int | None, payload: bytes) -> Event:
+    if not payload:
+        return Event(namespace, None, Arguments(), ack_id)
+    items = split_array(payload)
+    if not items:
+        raise InvalidPacket("event without a name")
+    name = decode_json(items[0])
+    if isinstance(name, str):
+        if name in RESERVED:
+            raise InvalidPacket("reserved event name")
+        return Event(namespace, name, Arguments(items[1:]), ack_id)
+    if isinstance(name, (int, float)) and not isinstance(name, bool):
+        return Event(namespace, None, Arguments(), ack_id)
+    raise InvalidPacket("event name of a wrong type")
+
+
+def _attach(packet: Event | Ack, attachments: tuple[bytes, ...]) -> Event | Ack:
+    if packet.arguments is not None:
+        packet.arguments.attachments = attachments
+        packet.arguments.values()
+    return packet
+
+
+def _restore(value: Any, attachments: Sequence[bytes]) -> Any:
+    if isinstance(value, list):
+        return [_restore(item, attachments) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("_placeholder") is not True:
+        return {key: _restore(item, attachments) for key, item in value.items()}
+    number = value.get("num")
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(attachments):
+        return Attachment(attachments[number])
+    raise InvalidPacket("placeholder without attachment")

@@ -1,16 +1,20 @@
-"""JSON as ECMAScript writes it, with binary attachments taken out of it.
+r"""JSON as ECMAScript peers write and read it, where msgspec differs (realtime.md A.11).
 
-Where Socket.IO peers expect something else than msgspec's encoder writes (realtime.md A.11): not-a-number
-becomes ``null``, whole floats lose their ``.0``, and lone surrogates, which UTF-8 cannot carry, go out as
-``\\udXXX`` escapes.
+Going out, not-a-number becomes ``null``, whole floats lose their ``.0``, and lone surrogates, which UTF-8
+cannot carry, become ``\udXXX`` escapes. Coming in, such an escape is allowed: it stays in raw slices, and
+counts as U+FFFD in decoded text.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
+
+from happy.wire.engineio import InvalidPacket
 
 _EXPONENT: Final = 1e21
 """From here on ECMAScript writes a whole number in exponent form."""
@@ -34,6 +38,18 @@ class Attachment:
         return f"<Attachment of {len(self.data)} bytes>"
 
 
+_ARRAY: Final = msgspec.json.Decoder(list[Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
+_ANY: Final = msgspec.json.Decoder()
+_BETWEEN: Final = re.compile(rb"[\s,]*")
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|\\.",
+    re.DOTALL,
+)
+
+
 def encode_json(value: Any, attachments: list[bytes]) -> bytes:
     """Compact JSON of any value that msgspec encodes; ``bytes`` and ``Raw`` are JSON already.
 
@@ -44,7 +60,7 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
     """
     if isinstance(value, bytes):
         return value
-    if isinstance(value, msgspec.Raw):
+    if isinstance(value, Raw):
         return bytes(value)
     before = len(attachments)
 
@@ -61,7 +77,7 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
     except UnicodeEncodeError:
         pass
     del attachments[before:]
-    return _write(msgspec.to_builtins(value, builtin_types=(msgspec.Raw,), str_keys=True, enc_hook=replace))
+    return _write(msgspec.to_builtins(value, builtin_types=(Raw,), str_keys=True, enc_hook=replace))
 
 
 def _write(tree: Any) -> bytes:
@@ -74,3 +90,69 @@ def _write(tree: Any) -> bytes:
     if isinstance(tree, float) and tree.is_integer() and abs(tree) < _EXPONENT:
         return b"%d" % tree
     return msgspec.json.encode(tree)
+
+
+def split_array(text: bytes) -> list[Raw]:
+    """The elements of a JSON array, each as it stands.
+
+    :raises InvalidPacket: it is no array, no JSON, or nested too deeply.
+    """
+    try:
+        return _ARRAY.decode(text)
+    except (ValueError, RecursionError):
+        mended = _mend(text)
+    position = text.index(b"[") + 1
+    elements = []
+    for element in _decode(_ARRAY, mended):
+        start = _after(text, position)
+        position = start + len(bytes(element))
+        elements.append(Raw(text[start:position]))
+    return elements
+
+
+def split_object(text: bytes) -> Raw:
+    """A JSON object, with lone surrogates mended.
+
+    :raises InvalidPacket: it is something else.
+    """
+    try:
+        _OBJECT.decode(text)
+    except (ValueError, RecursionError):
+        text = _mend(text)
+        _decode(_OBJECT, text)
+    return Raw(text)
+
+
+def decode_json(text: bytes | Raw) -> Any:
+    """Any JSON as plain values.
+
+    :raises InvalidPacket: it is no JSON, or nested too deeply.
+    """
+    try:
+        return _ANY.decode(text)
+    except (ValueError, RecursionError):
+        return _decode(_ANY, _mend(bytes(text)))
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], text: bytes) -> Any:
+    try:
+        return decoder.decode(text)
+    except (ValueError, RecursionError):
+        raise InvalidPacket("malformed payload") from None
+
+
+def _mend(text: bytes) -> bytes:
+    r"""The same text, byte for byte as long, with ``\ufffd`` in place of escaped lone surrogates.
+
+    :raises InvalidPacket: there is nothing to mend.
+    """
+    mended = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["lone"] else escape[0], text)
+    if mended == text:
+        raise InvalidPacket("malformed payload")
+    return mended
+
+
+def _after(text: bytes, position: int) -> int:
+    """Where the next element starts."""
+    between = _BETWEEN.match(text, position)
+    return between.end() if between else position

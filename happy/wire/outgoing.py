@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from happy.wire.frames import BINARY, TEXT, encode_frame
+from happy.wire.engineio import EncodedPacket
 from happy.wire.jsontext import Attachment, encode_json
 
 __all__ = (
@@ -26,23 +26,6 @@ MAIN: Final = "/"
 """The namespace that packets do not name."""
 
 _MESSAGE: Final = b"4"
-
-
-class EncodedPacket:
-    """A Socket.IO packet inside its Engine.IO message packet, ready for every transport.
-
-    ``text`` starts with the Engine.IO type ``4``; ``attachments`` follow it as binary messages; ``frames``
-    are all of them as WebSocket frames, one after the other. Never changed after construction.
-    """
-
-    __slots__ = ("attachments", "frames", "text")
-
-    def __init__(self, text: bytes, attachments: Sequence[bytes] = ()) -> None:
-        self.text = text
-        self.attachments = tuple(attachments)
-        self.frames = encode_frame(TEXT, text)
-        if attachments:
-            self.frames += b"".join([encode_frame(BINARY, data) for data in attachments])
 
 
 def encode_event(

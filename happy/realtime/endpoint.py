@@ -1,0 +1,185 @@
+"""The realtime endpoint: what of HTTP reaches Engine.IO, and the sessions it leads to.
+
+Sources: realtime.md A.1, A.2, A.8, A.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+from twisted.web.server import NOT_DONE_YET
+
+from happy.realtime import polling, upgrade
+from happy.realtime.connection import SocketConnection, new_id
+from happy.realtime.engine import EngineConnection, Handler, RealtimeSettings
+from happy.realtime.socket import Application, Handshake
+from happy.realtime.websocket import RealtimeWebSocketFactory
+from happy.wire.engineio import POLLING, Problem, Refused, check_request
+from happy.wire.socketio import SHUTTING_DOWN
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.web.http import Request
+
+__all__ = ("EngineEndpoint", "RealtimeEndpoint", "RealtimeSettings")
+
+_OCTETS: Final = b"application/octet-stream"
+_OF_TRANSPORT: Final = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})
+_NOTHING: Final[Mapping[str, str]] = {}
+
+Serve = Callable[[EngineConnection, Handshake], Handler]
+"""Puts a handler on a connection that is about to open."""
+
+
+class EngineEndpoint:
+    """Serves Engine.IO under a path; ``serve`` makes what sits on each connection."""
+
+    def __init__(self, serve: Serve, settings: RealtimeSettings, clock: IReactorTime) -> None:
+        self.settings = settings
+        self._serve = serve
+        self._clock = clock
+        self._connections: dict[str, EngineConnection] = {}
+        self._factory = RealtimeWebSocketFactory(settings, clock)
+        self._prefix = settings.path.encode()
+        self._bare = self._prefix.rstrip(b"/")
+        self._closed = False
+
+    @property
+    def count(self) -> int:
+        """How many sessions there are."""
+        return len(self._connections)
+
+    def handles(self, path: bytes) -> bool:
+        """Whether a request target (``request.uri``, query and all) is this endpoint's."""
+        return path.startswith(self._prefix) or path.partition(b"?")[0] == self._bare
+
+    def render(self, request: Request) -> int:
+        """Answer a request, now or later, or take its connection over. Always ``NOT_DONE_YET``.
+
+        To be called from ``Request.process``, when the whole body is there, on a request of a plain
+        :class:`twisted.web.http.HTTPChannel` (not HTTP/2). The endpoint calls ``finish`` by itself.
+
+        For an upgrade, whatever timers the channel has beyond its own idle timeout must be stopped before.
+        The connection then has another protocol: neither ``request.finish`` nor ``request.notifyFinish`` nor
+        ``connectionLost`` of channel and request will happen, and nobody may touch them again.
+        """
+        if request.method == b"OPTIONS":
+            polling.answer_preflight(request)
+        elif upgrade.wants_upgrade(request):
+            self._upgrade(request)
+        else:
+            self._plain(request)
+        return NOT_DONE_YET
+
+    def close_all(self) -> Deferred[None]:
+        """End every session, and serve no new ones.
+
+        Sockets end as ``server shutting down``, with a bare close and no DISCONNECT. Fires when every
+        WebSocket is gone, which takes ``settings.close_timeout`` at most.
+        """
+        self._closed = True
+        for connection in list(self._connections.values()):
+            connection.shut(SHUTTING_DOWN)
+            connection.discard()
+        self._connections.clear()
+        for websocket in list(self._factory.open):
+            websocket.close()
+        return self._factory.all_closed()
+
+    def _check(self, request: Request, query: Mapping[str, str], *, upgrading: bool) -> str | None:
+        if self._closed:
+            raise Refused(Problem.FORBIDDEN)
+        return check_request(
+            request.method.decode("latin-1"),
+            query,
+            upgrade=upgrading,
+            origin=request.getHeader(b"Origin") or b"",
+            sessions=self._connections.keys(),
+        )
+
+    def _plain(self, request: Request) -> None:
+        query = _query(request)
+        try:
+            sid = self._check(request, query, upgrading=False)
+        except Refused as refusal:
+            polling.refuse(request, refusal.problem)
+            return
+        if sid is None:
+            self._open(request, query).open_polling(request)
+        elif request.method == b"GET":
+            self._connections[sid].poll(request)
+        elif request.method == b"POST":
+            self._post(request, self._connections[sid])
+        else:
+            polling.refuse(request, Problem.BAD_HANDSHAKE_METHOD)
+
+    def _post(self, request: Request, connection: EngineConnection) -> None:
+        if (request.getHeader(b"Content-Type") or b"").startswith(_OCTETS):
+            connection.break_off()
+            polling.refuse(request, None)
+            return
+        assert request.content is not None
+        body = request.content.read(self.settings.max_payload + 1)
+        if len(body) > self.settings.max_payload:
+            polling.respond(request, 413)
+        else:
+            connection.post(request, body)
+
+    def _upgrade(self, request: Request) -> None:
+        query = _query(request)
+        try:
+            sid = self._check(request, query, upgrading=True)
+            if not upgrade.acceptable(request):
+                raise Refused(Problem.BAD_REQUEST)
+        except Refused as refusal:
+            polling.refuse_upgrade(request, refusal.problem.message)
+            return
+        websocket = self._factory.build()
+        handshake_only = query["transport"] == POLLING
+        early = upgrade.take_over(request, websocket)
+        if handshake_only:
+            websocket.close()
+        elif sid is None:
+            self._open(request, query).open_websocket(websocket)
+        else:
+            self._connections[sid].offer(websocket)
+        if early:
+            websocket.dataReceived(early)
+
+    def _open(self, request: Request, query: Mapping[str, str]) -> EngineConnection:
+        sid = new_id()
+        connection = EngineConnection(sid, self.settings, self._clock, self._forget)
+        connection.handler = self._serve(connection, self._handshake(request, query))
+        self._connections[sid] = connection
+        return connection
+
+    def _forget(self, sid: str) -> None:
+        self._connections.pop(sid, None)
+
+    def _handshake(self, request: Request, query: Mapping[str, str]) -> Handshake:
+        headers = {}
+        for name in self.settings.kept_headers:
+            values = request.requestHeaders.getRawHeaders(name.encode())
+            if values:
+                headers[name] = b", ".join(values).decode("latin-1")
+        own = {name: value for name, value in query.items() if name not in _OF_TRANSPORT}
+        return Handshake(headers or _NOTHING, own or _NOTHING)
+
+
+class RealtimeEndpoint(EngineEndpoint):
+    """Serves a Socket.IO application."""
+
+    def __init__(self, application: Application, settings: RealtimeSettings, clock: IReactorTime) -> None:
+        def serve(connection: EngineConnection, handshake: Handshake) -> Handler:
+            return SocketConnection(connection, handshake, application, clock, settings.connect_timeout)
+
+        super().__init__(serve, settings, clock)
+
+
+def _query(request: Request) -> Mapping[str, str]:
+    """The query parameters; of a repeated one, the last."""
+    _, _, text = request.uri.partition(b"?")
+    return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))

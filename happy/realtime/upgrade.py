@@ -1,0 +1,108 @@
+"""Handing a WebSocket upgrade request over from twisted.web to Autobahn.
+
+twisted.web has parsed the request, and its channel is still the connection's protocol. The hand-over
+replaces the channel, passes on what the client sent after the request, and leaves nothing of twisted.web
+behind: no timer, no producer, no reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.protocols.policies import ProtocolWrapper
+
+if TYPE_CHECKING:
+    from twisted.web.http import Request
+
+    from happy.realtime.websocket import RealtimeWebSocket
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_KEY_BYTES: Final = 16
+
+
+def wants_upgrade(request: Request) -> bool:
+    """Whether the client wants to leave HTTP for WebSocket."""
+    return b"websocket" in _tokens(request, b"Upgrade") and b"upgrade" in _tokens(request, b"Connection")
+
+
+def acceptable(request: Request) -> bool:
+    """Whether the opening handshake is in order (RFC 6455 section 4.2.1)."""
+    return (
+        request.method == b"GET"
+        and request.clientproto == b"HTTP/1.1"
+        and request.getHeader(b"Sec-WebSocket-Version") == b"13"
+        and _is_key(request.getHeader(b"Sec-WebSocket-Key") or b"")
+        and _TOKEN.fullmatch(_subprotocol(request) or b"none") is not None
+        and request.getHeader(b"Content-Length") in (None, b"0")
+        and request.getHeader(b"Transfer-Encoding") is None
+    )
+
+
+def take_over(request: Request, websocket: RealtimeWebSocket) -> bytes:
+    """Make ``websocket`` the protocol of the request's connection, and complete its opening handshake.
+
+    :return: what the client already sent after the request; pass it to ``websocket.dataReceived`` once
+        ``websocket`` has an owner. What is still on its way reaches it by itself.
+    """
+    channel: Any = request.channel
+    transport: Any = channel.transport
+    channel.setTimeout(None)
+    transport.unregisterProducer()
+    _replace(transport, channel, websocket)
+    websocket.makeConnection(transport)
+    transport.resumeProducing()
+    websocket.dataReceived(_opening(request))
+    websocket.slim()
+    early = b"".join(channel._dataBuffer)
+    channel._dataBuffer = []
+    return early
+
+
+def _replace(transport: Any, channel: Any, websocket: RealtimeWebSocket) -> None:
+    if isinstance(transport, ProtocolWrapper):  # TLS in memory, or another wrapper
+        transport.wrappedProtocol = websocket
+    elif isinstance(getattr(transport, "protocol", None), ProtocolWrapper):  # TLS started on the transport
+        transport.protocol.wrappedProtocol = websocket
+    else:
+        transport.protocol = websocket
+    # The channel may be in the middle of bytes that reach beyond the request, and some transports know
+    # their protocol from elsewhere: whatever still comes to the channel is the WebSocket's.
+    channel.rawDataReceived = websocket.dataReceived
+    channel.dataReceived = websocket.dataReceived
+    channel.connectionLost = websocket.connectionLost
+
+
+def _opening(request: Request) -> bytes:
+    """The request once more, with nothing but what makes a WebSocket of it."""
+    lines = [
+        b"GET / HTTP/1.1",
+        b"Host: localhost",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: " + (request.getHeader(b"Sec-WebSocket-Key") or b""),
+    ]
+    if subprotocol := _subprotocol(request):
+        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _subprotocol(request: Request) -> bytes:
+    """The first that the client offers; empty if there is none."""
+    offered = request.requestHeaders.getRawHeaders(b"Sec-WebSocket-Protocol") or [b""]
+    return offered[0].split(b",")[0].strip()
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except binascii.Error:
+        return False
+
+
+def _tokens(request: Request, header: bytes) -> set[bytes]:
+    values = request.requestHeaders.getRawHeaders(header) or []
+    return {token.strip().lower() for value in values for token in value.split(b",")}

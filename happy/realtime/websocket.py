@@ -1,0 +1,279 @@
+"""WebSocket connections of Engine.IO clients, on Autobahn.
+
+Autobahn does the framing and the closing handshake; what is written goes past its message layer, because
+packets come framed. Outgoing bytes are bounded: while the transport is full they wait here, shared between
+connections, and a client that lets too many of them wait, or lets them wait too long, is dropped (D-21).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.protocol import TrafficStats
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from happy.realtime.polling import CORS
+
+if TYPE_CHECKING:
+    from autobahn.websocket.types import ConnectionRequest
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from happy.realtime.engine import EngineConnection, RealtimeSettings
+
+_HANDSHAKE_ONLY: Final = frozenset(
+    {
+        "_transport_details",
+        "_wskey",
+        "http_headers",
+        "http_request_data",
+        "http_request_host",
+        "http_request_params",
+        "http_request_path",
+        "http_request_uri",
+        "http_response_data",
+        "http_status_line",
+        "is_open",
+        "peer",
+        "send_queue",
+        "trafficStats",
+        "websocket_extensions",
+        "websocket_extensions_in_use",
+        "websocket_origin",
+        "websocket_protocol_in_use",
+        "websocket_protocols",
+    }
+)
+"""Attributes of Autobahn's that nothing reads once a connection is open, or of which one will do for all."""
+
+_HEADERS: Final = {name.decode(): value.decode() for name, value in CORS}
+
+
+class _Silent:
+    """Stands in for Autobahn's logger, which would log addresses and handshake keys."""
+
+    def debug(self, *_arguments: Any, **_fields: Any) -> None:
+        """Log nothing."""
+
+    info = warn = error = debug
+
+
+@implementer(IPushProducer)
+class RealtimeWebSocket(WebSocketServerProtocol):
+    """One WebSocket. ``owner`` hears its messages and its end."""
+
+    log = _Silent()
+    owner: EngineConnection | None = None
+    factory: RealtimeWebSocketFactory
+    transport: Any
+
+    # One of each for all connections: nothing is ever put into the queue, and nobody reads the statistics.
+    send_queue: deque[Any] = deque()
+    trafficStats = TrafficStats()
+
+    _paused = False
+    _closing = False
+    _pending: deque[bytes] | None = None
+    _pending_bytes = 0
+    _stuck_bytes = 0
+    _stall: IDelayedCall | None = None
+    _abortion: IDelayedCall | None = None
+
+    # Outgoing
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits here, and what was written when the transport became full."""
+        return self._pending_bytes + self._stuck_bytes
+
+    def send_frames(self, frames: bytes) -> None:
+        """Write whole frames, or keep them until the transport has room."""
+        if self._closing or self.state != self.STATE_OPEN:
+            return
+        if not self._paused:
+            self.transport.write(frames)
+            if self._paused:
+                self._stuck_bytes = len(frames)
+            return
+        if self._pending is None:
+            self._pending = deque()
+        self._pending.append(frames)
+        self._pending_bytes += len(frames)
+        if self.queued_bytes > self.factory.settings.max_queued_bytes:
+            self._drop("too much is queued for it")
+
+    def close(self) -> None:
+        """Send what waits, then a close frame without status code; cut the connection if that takes long."""
+        if self._closing:
+            return
+        self._closing = True
+        self._abort_later()
+        if not self._pending:
+            self.sendClose()
+
+    def slim(self) -> None:
+        """Forget what only the opening handshake needed."""
+        kind = type(self)
+        self.__dict__ = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in _HANDSHAKE_ONLY and getattr(kind, name, kind) is not value
+        }
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        self._closing = True
+        self._discard_pending()
+        self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """The transport is full."""
+        self._paused = True
+        if self._stall is None:
+            seconds = self.factory.settings.slow_reader_seconds
+            self._stall = self.factory.clock.callLater(seconds, self._drop, "it reads too slowly")
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self._paused = False
+        self._stuck_bytes = 0
+        while self._pending and not self._paused:
+            frames = self._pending.popleft()
+            self._pending_bytes -= len(frames)
+            self.transport.write(frames)
+        if self._paused:
+            return
+        self._stop_stall()
+        if self._closing:
+            self.sendClose()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; :meth:`onClose` follows."""
+
+    def _drop(self, reason: str) -> None:
+        self.factory.log.info("A client was dropped: {reason}", reason=reason)
+        self._stop_stall()
+        self.abort()
+
+    def _stop_stall(self) -> None:
+        if self._stall is not None and self._stall.active():
+            self._stall.cancel()
+        self._stall = None
+
+    def _discard_pending(self) -> None:
+        self._pending = None
+        self._pending_bytes = self._stuck_bytes = 0
+
+    def _abort_later(self) -> None:
+        if self._abortion is None:
+            seconds = self.factory.settings.close_timeout
+            self._abortion = self.factory.clock.callLater(seconds, self.abort)
+
+    # What Autobahn calls
+
+    def onConnect(self, request: ConnectionRequest) -> tuple[str | None, dict[str, str]]:
+        """Accept, speaking the first subprotocol that the client offers."""
+        return (request.protocols[0] if request.protocols else None), _HEADERS
+
+    def onOpen(self) -> None:
+        """The 101 is written."""
+        self.factory.open.add(self)
+        self.transport.registerProducer(self, True)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A whole message."""
+        if self.owner is not None:
+            self.owner.websocket_message(self, payload, isBinary)
+
+    def onPing(self, payload: bytes) -> None:
+        """Answer, unless the client is not reading: then a later ping will do (RFC 6455 section 5.5.3)."""
+        if not self._paused:
+            super().onPing(payload)
+
+    def sendCloseFrame(
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
+    ) -> None:
+        """Start or answer the closing handshake, which must not take for ever."""
+        self._closing = True
+        self._abort_later()
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        if self.failedByMe or isReply:
+            self._lose(clean=not self.failedByMe)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """The closing handshake is done; what was written still goes out, or is cut off in time."""
+        super().dropConnection(abort=False)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The transport is gone."""
+        self._closing = True
+        self._discard_pending()
+        self._stop_stall()
+        if self._abortion is not None and self._abortion.active():
+            self._abortion.cancel()
+        self._abortion = None
+        self._lose(clean=wasClean and not self.failedByMe)
+        self.factory.lost(self)
+
+    def _lose(self, *, clean: bool) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.websocket_lost(self, clean=clean)
+
+
+class RealtimeWebSocketFactory(WebSocketServerFactory):
+    """Makes the WebSockets of one endpoint, and knows the open ones."""
+
+    log = Logger()
+
+    def __init__(self, settings: RealtimeSettings, clock: IReactorTime) -> None:
+        super().__init__(server="", reactor=clock)
+        self.settings = settings
+        self.clock = clock
+        self.open: set[RealtimeWebSocket] = set()
+        self._closed: list[Deferred[None]] = []
+        self.setProtocolOptions(
+            versions=[13],
+            webStatus=False,
+            maxFramePayloadSize=settings.max_payload,
+            maxMessagePayloadSize=settings.max_payload,
+            failByDrop=False,
+            echoCloseCodeReason=True,
+            # Timers of ours do this, on our clock and covering every way to close.
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+        )
+        self._kind = self._specialise()
+
+    def _specialise(self) -> type[RealtimeWebSocket]:
+        """The protocol with these options on the class, where they cost no connection any memory."""
+        options = {name: getattr(self, name) for name in RealtimeWebSocket.CONFIG_ATTRS}
+        options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
+        return type(RealtimeWebSocket.__name__, (RealtimeWebSocket,), options)
+
+    def build(self) -> RealtimeWebSocket:
+        """A WebSocket that has no transport yet."""
+        websocket = self._kind()
+        websocket.factory = self
+        return websocket
+
+    def lost(self, websocket: RealtimeWebSocket) -> None:
+        """One is gone."""
+        self.open.discard(websocket)
+        if not self.open:
+            closed, self._closed = self._closed, []
+            for waiting in closed:
+                waiting.callback(None)
+
+    def all_closed(self) -> Deferred[None]:
+        """Fires as soon as no WebSocket is open."""
+        waiting: Deferred[None] = Deferred()
+        if self.open:
+            self._closed.append(waiting)
+        else:
+            waiting.callback(None)
+        return waiting

@@ -1,0 +1,116 @@
+"""The namespaces of one transport connection: who asked to join, who is in, what they may send.
+
+A machine without I/O. The driver feeds it decoded messages and its own decisions, and acts on what comes
+back. Rules: realtime.md A.12 and A.13, D-18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from happy.wire.engineio import InvalidPacket
+from happy.wire.incoming import (
+    Ack,
+    ClientPacket,
+    Connect,
+    Decoder,
+    Disconnect,
+    Event,
+)
+
+FORCED_CLOSE: Final = "forced close"
+FORCED_SERVER_CLOSE: Final = "forced server close"
+CLIENT_DISCONNECT: Final = "client namespace disconnect"
+SERVER_DISCONNECT: Final = "server namespace disconnect"
+SHUTTING_DOWN: Final = "server shutting down"
+
+
+class Membership(Enum):
+    """How a client stands to one namespace."""
+
+    OUT = auto()
+    ASKED = auto()
+    IN = auto()
+
+
+class Outcome(Enum):
+    """What becomes of a packet."""
+
+    PASS = auto()
+    DROP = auto()
+    """Ignored: an acknowledgement that came before its namespace was joined again (D-18)."""
+
+    CLOSE = auto()
+    """A violation: the transport connection is closed."""
+
+
+TABLE: Final = {
+    (Membership.OUT, Connect): Outcome.PASS,
+    (Membership.OUT, Disconnect): Outcome.CLOSE,
+    (Membership.OUT, Event): Outcome.CLOSE,
+    (Membership.OUT, Ack): Outcome.DROP,
+    (Membership.ASKED, Connect): Outcome.CLOSE,
+    (Membership.ASKED, Disconnect): Outcome.CLOSE,
+    (Membership.ASKED, Event): Outcome.CLOSE,
+    (Membership.ASKED, Ack): Outcome.DROP,
+    (Membership.IN, Connect): Outcome.CLOSE,
+    (Membership.IN, Disconnect): Outcome.PASS,
+    (Membership.IN, Event): Outcome.PASS,
+    (Membership.IN, Ack): Outcome.PASS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownNamespace:
+    """A client asks for a namespace that does not exist; it is to be told ``Invalid namespace``."""
+
+    namespace: str
+
+
+class Namespaces:
+    """The machine of one transport connection."""
+
+    __slots__ = ("_decoder", "_known", "_members")
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = known
+        self._decoder = Decoder()
+        self._members: dict[str, Membership] = {}
+
+    def receive(self, data: bytes, binary: bool) -> ClientPacket | UnknownNamespace | None:
+        """What a message amounts to; None if to nothing (yet).
+
+        A :class:`Connect` is to be followed by :meth:`admit` or :meth:`dismiss`.
+
+        :raises InvalidPacket: the connection is to be closed.
+        """
+        packet = self._decoder.binary(data) if binary else self._decoder.text(data)
+        if packet is None:
+            return None
+        membership = self._members.get(packet.namespace, Membership.OUT)
+        outcome = TABLE[membership, type(packet)]
+        if outcome is Outcome.CLOSE:
+            raise InvalidPacket("packet out of place")
+        if outcome is Outcome.DROP:
+            return None
+        return self._pass(packet)
+
+    def admit(self, namespace: str) -> None:
+        """The client that asked for a namespace is in."""
+        self._members[namespace] = Membership.IN
+
+    def dismiss(self, namespace: str) -> None:
+        """The client is out of a namespace: refused, or disconnected by the server."""
+        self._members.pop(namespace, None)
+
+    def _pass(self, packet: ClientPacket) -> ClientPacket | UnknownNamespace:
+        if isinstance(packet, Connect):
+            if packet.namespace not in self._known:
+                return UnknownNamespace(packet.namespace)
+            self._members[packet.namespace] = Membership.ASKED
+        elif isinstance(packet, Disconnect):
+            self.dismiss(packet.namespace)
+        return packet

@@ -1,0 +1,111 @@
+"""The echo programs that the public protocol suites talk to (realtime.md A.15).
+
+``python tests/echo_server.py --port 3000 --suite engineio`` or ``--suite socketio``; listens on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+from twisted.internet import reactor
+from twisted.web.http import Request
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from happy.realtime.endpoint import EngineEndpoint, RealtimeEndpoint
+from happy.realtime.engine import EngineConnection, RealtimeSettings
+from happy.realtime.socket import Acknowledge, Arguments, Handshake, Socket
+from happy.wire.engineio import encode_message
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+AUTH_DELAY = 0.02
+"""The suite reads one frame at a time and loses a second one that comes in the same TCP segment."""
+
+
+def suite_settings(path: str) -> RealtimeSettings:
+    """The intervals that the suites expect."""
+    return RealtimeSettings(path=path, ping_interval=0.3, ping_timeout=0.2, connect_timeout=1.0)
+
+
+class EngineEcho:
+    """Sends every message back."""
+
+    def __init__(self, connection: EngineConnection, handshake: Handshake) -> None:
+        self._connection = connection
+
+    def message(self, data: bytes, binary: bool) -> None:
+        """Send it back."""
+        self._connection.send(encode_message(data, binary=binary))
+
+    def ended(self, reason: str) -> None:
+        """Nothing is kept."""
+
+
+class SocketEcho:
+    """Echoes what the main namespace hears, and tells everybody what they presented on joining."""
+
+    namespaces = ("/", "/custom")
+
+    def __init__(self, clock: IReactorTime, auth_delay: float = AUTH_DELAY) -> None:
+        self._clock = clock
+        self._auth_delay = auth_delay
+
+    def connect(self, socket: Socket, auth: Raw | None) -> None:
+        """Everybody may join."""
+        socket.program = auth or Raw(b"{}")
+
+    def joined(self, socket: Socket) -> None:
+        """Tell the client what it presented."""
+        self._clock.callLater(self._auth_delay, socket.emit, "auth", socket.program)
+
+    def event(self, socket: Socket, name: str, arguments: Sequence[Raw], ack: Acknowledge | None) -> None:
+        """Echo ``message``, acknowledge ``message-with-ack``."""
+        assert isinstance(arguments, Arguments)
+        if name == "message":
+            socket.emit("message-back", *arguments.values())
+        elif name == "message-with-ack" and ack is not None:
+            ack(*arguments.values())
+
+    def disconnected(self, socket: Socket, reason: str) -> None:
+        """Nothing is kept."""
+
+
+def echo_site(endpoint: EngineEndpoint) -> Site:
+    """A web server with nothing but the endpoint."""
+
+    class EchoRequest(Request):
+        def process(self) -> None:
+            if endpoint.handles(self.uri):
+                endpoint.render(self)
+            else:
+                self.setResponseCode(404)
+                self.finish()
+
+    site = Site(Resource(), requestFactory=EchoRequest)
+    return site
+
+
+def echo_endpoint(suite: str, clock: IReactorTime) -> EngineEndpoint:
+    """The endpoint of a suite."""
+    if suite == "engineio":
+        return EngineEndpoint(EngineEcho, suite_settings("/engine.io/"), clock)
+    return RealtimeEndpoint(SocketEcho(clock), suite_settings("/socket.io/"), clock)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--suite", choices=("engineio", "socketio"), required=True)
+    options = parser.parse_args()
+    site = echo_site(echo_endpoint(options.suite, reactor))
+    reactor.listenTCP(options.port, site, interface="127.0.0.1")
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
