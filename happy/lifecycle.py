@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 Step = Callable[[], Any]
+"""May return a Deferred or a coroutine, which is awaited."""
 
 
 class Lifecycle:
@@ -52,10 +54,15 @@ class Lifecycle:
                 timeout.cancel()
                 over.callback(None)
 
-        running = maybeDeferred(undo)
+        running = maybeDeferred(_begin, undo)
         running.addErrback(self._failed, what)
         running.addBoth(ended)
         return over
 
     def _failed(self, failure: Any, what: str) -> None:
         self.log.failure("Stopping {what} failed", failure=failure, what=what)
+
+
+def _begin(undo: Step) -> Any:
+    begun = undo()
+    return Deferred.fromCoroutine(begun) if inspect.iscoroutine(begun) else begun

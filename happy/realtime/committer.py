@@ -21,7 +21,8 @@ from twisted.logger import Logger
 from happy.errors import DatabaseDown, Overloaded, QueryFailed
 from happy.ids import new_cuid
 from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
-from happy.storage.append import AppendedRow, AppendRow, append
+from happy.storage import append as storage
+from happy.storage.append import AppendedRow, AppendRow
 from happy.storage.messages import NewMessage as IncomingMessage
 from happy.storage.messages import StoredMessage
 
@@ -226,9 +227,11 @@ class Committer(Service):
         taken: list[Append] = []
         left: list[Append] = []
         busy: set[str] = set()
-        rows = size = position = 0
-        for position, append in enumerate(self._queue):
+        rows = size = 0
+        queue = iter(self._queue)
+        for append in queue:
             if taken and (rows + len(append.rows) > MAX_BATCH_ROWS or size + append.size > MAX_BATCH_BYTES):
+                left.append(append)
                 break
             if append.account in busy or not self._hold(append.account, held):
                 busy.add(append.account)
@@ -237,9 +240,7 @@ class Committer(Service):
             taken.append(append)
             rows += len(append.rows)
             size += append.size
-        else:
-            position += 1
-        self._queue[:position] = left
+        self._queue = left + list(queue)
         for append in taken:
             self._account_for(append, -1)
         return taken
@@ -266,7 +267,7 @@ class Committer(Service):
         """Store a batch, for as long as that takes; fails only for what the rows hold."""
         while True:
             try:
-                return await self._database.transact(lambda tx: append(tx, rows))
+                return await self._database.transact(lambda tx: storage.append(tx, rows))
             except (DatabaseDown, Overloaded):
                 reason = "the database does not answer"
             except QueryFailed as refused:

@@ -24,6 +24,10 @@ NEW_SESSION = """
 INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "updatedAt") VALUES (%s, %s, %s, '', %s)
 """
 
+STORED = """
+SELECT "seq", "localId", "content" ->> 'c' FROM "SessionMessage" WHERE "sessionId" = %s ORDER BY "seq"
+"""
+
 OVERSIZED_INDEX_KEY = "".join(random.Random(7).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
 
 
@@ -59,11 +63,7 @@ class CommitterCase(DatabaseCase):
         return self.committer.append(self.account, session or self.session, rows, **more)
 
     def stored(self, session: str) -> list[tuple[Any, ...]]:
-        return psql(
-            self.dsn,
-            """SELECT "seq", "localId", "content" ->> 'c' FROM "SessionMessage" WHERE "sessionId" = %s ORDER BY "seq" """,
-            (session,),
-        )
+        return psql(self.dsn, STORED, (session,))
 
 
 class CommitterTests(CommitterCase):

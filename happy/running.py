@@ -1,0 +1,204 @@
+"""A running server: every part built, started and stopped in order.
+
+Stopping is the exact reverse of starting: no new connections, requests in flight end, sockets close,
+heartbeats and queued messages are stored, and only then the database goes. The bounds of the steps
+add up to less than ten seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from happy import takeover
+from happy.capabilities import CAPABILITIES
+from happy.errors import ConnectionLost, StartupError
+from happy.lifecycle import Lifecycle
+from happy.limits import Limits
+from happy.master_secret import settle
+from happy.metrics import Metrics
+from happy.monitoring import Gauges, Monitoring
+from happy.outbound._http import Outgoing
+from happy.outbound.expo import Expo
+from happy.outbound.github import GitHub
+from happy.outbound.objects import object_store
+from happy.outbound.voice import VoiceProvider
+from happy.postgres import EmbeddedPostgres
+from happy.realtime.application import Realtime
+from happy.realtime.calls import Calls
+from happy.realtime.committer import Committer
+from happy.realtime.endpoint import RealtimeEndpoint
+from happy.realtime.engine import RealtimeSettings
+from happy.realtime.hub import Hub
+from happy.realtime.presence import Presence
+from happy.sealing import Vault
+from happy.server import Server
+from happy.settings import BadSetting
+from happy.storage.database import Database
+from happy.storage.migrate import migrate
+from happy.storage.statistics import estimate_records
+from happy.tokens import Keys, Tokens
+from happy.web.resource import Router
+from happy.web.site import HappySite
+from happy.web.webapp import WebApp
+
+if TYPE_CHECKING:
+    from happy.config import Config
+
+
+class Running:
+    """One server from start to stop.
+
+    ``server`` and ``ports`` (the listening ports) are there once it has started.
+    """
+
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._lifecycle = Lifecycle(reactor)
+        self._metrics = Metrics()
+        self.server: Server
+        self.ports: list[IListeningPort] = []
+
+    async def start(self) -> None:
+        """Start everything; what was started is stopped again when a later part cannot be.
+
+        Raises StartupError with a line for the operator.
+        """
+        began = self._reactor.seconds()
+        try:
+            await self._start()
+        except BadSetting as wrong:
+            await self.stop()
+            raise StartupError(str(wrong)) from None
+        except BaseException:
+            await self.stop()
+            raise
+        self.log.info("Ready after {seconds:.2f} s", seconds=self._reactor.seconds() - began)
+
+    async def stop(self) -> None:
+        """Stop everything that was started, in the reverse order."""
+        await self._lifecycle.stop()
+
+    async def _start(self) -> None:
+        takeover.check(self._config)
+        config = settle(self._config)
+        deriving = deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
+        )
+        dsn = config.database_url or await self._start_postgres(config)
+        hub = Hub(self._metrics)
+        database = await self._start_database(config, dsn, hub)
+        self.server = await self._build(config, database, hub, await deriving)
+        await self._serve(self.server)
+
+    async def _start_postgres(self, config: Config) -> str:
+        postgres = EmbeddedPostgres(
+            config.data_dir / "postgres",
+            reactor=self._reactor,
+            bin_dir=config.postgres_bin_dir,
+            on_restart=self._metrics.happy_postgres_restarts_total.inc,
+        )
+        self._lifecycle.started("PostgreSQL", postgres.stop, 3.5)
+        await postgres.start()
+        return postgres.dsn
+
+    async def _start_database(self, config: Config, dsn: str, hub: Hub) -> Database:
+        database = Database(
+            dsn, size=config.database_pool, clock=self._reactor, publisher=hub, metrics=self._metrics
+        )
+        try:
+            connection = await database.connect()
+        except ConnectionLost as lost:
+            raise StartupError(f"database-url: cannot connect to PostgreSQL: {lost.reason}") from None
+        try:
+            await migrate(connection)
+        finally:
+            connection.close()
+        await database.start()
+        self._lifecycle.started("the database connections", database.stop, 1.0)
+        return database
+
+    async def _build(self, config: Config, database: Database, hub: Hub, keys: Keys) -> Server:
+        reactor, metrics = self._reactor, self._metrics
+        committer = Committer(reactor, database, hub, metrics)
+        committer.startService()
+        self._lifecycle.started("the message queue", committer.stopService, 1.5)
+        presence = Presence(reactor, database, hub, metrics)
+        presence.startService()
+        self._lifecycle.started("presence", presence.stopService, 1.0)
+        objects = object_store(config, reactor)
+        await objects.start()
+        self._lifecycle.started("file storage", objects.stop, 0.5)
+        return Server(
+            config=config,
+            clock=reactor,
+            limits=Limits.per_minute(
+                reactor.seconds, addresses=config.address_limit, logins=config.login_limit
+            ),
+            metrics=metrics,
+            database=database,
+            tokens=Tokens(keys, reactor.seconds),
+            vault=Vault(keys.vault_master),
+            hub=hub,
+            committer=committer,
+            presence=presence,
+            calls=Calls(reactor, metrics),
+            objects=objects,
+            expo=Expo(Outgoing("expo", reactor, metrics)),
+            github=GitHub.from_config(config, reactor, metrics),
+            voice=VoiceProvider.from_config(config, reactor, metrics),
+        )
+
+    async def _serve(self, server: Server) -> None:
+        config = server.config
+        events = [event for capability in CAPABILITIES for event in capability.events]
+        realtime = Realtime(server, events)
+        self._lifecycle.started("machines that may return", realtime.stop, 0.1)
+        endpoint = RealtimeEndpoint(realtime, _realtime_settings(config), self._reactor)
+        self._lifecycle.started("sockets", endpoint.close_all, 1.0)
+        webapp = WebApp(config.webapp, config.webapp_config) if config.webapp else None
+        site = HappySite(Router(CAPABILITIES, server, webapp), endpoint, self._reactor)
+        self._lifecycle.started("requests", site.drain, 1.0)
+        await self._monitor(server)
+        for description in config.listen:
+            await self._listen(description, site)
+
+    async def _monitor(self, server: Server) -> None:
+        gauges = Gauges(self._metrics, self._reactor, lambda: server.database.read(estimate_records))
+        gauges.start()
+        self._lifecycle.started("gauges", gauges.stop, 0.1)
+        monitoring = Monitoring(server.config, self._metrics, self._reactor)
+        try:
+            await monitoring.start()
+        except CannotListenError as error:
+            raise StartupError(f"metrics-port: cannot listen: {error.socketError}") from None
+        self._lifecycle.started("metrics", monitoring.stop, 0.1)
+
+    async def _listen(self, description: str, site: HappySite) -> None:
+        try:
+            port = await serverFromString(self._reactor, description).listen(site)
+        except CannotListenError as error:
+            raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
+        self.ports.append(port)
+        self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
+        self.log.info("Listening on {address}", address=description)
+
+
+def _realtime_settings(config: Config) -> RealtimeSettings:
+    return RealtimeSettings(
+        ping_interval=config.ping_interval,
+        ping_timeout=config.ping_timeout,
+        upgrade_timeout=config.upgrade_timeout,
+        connect_timeout=config.connect_timeout,
+        max_payload=config.max_payload,
+        max_queued_bytes=config.max_queued,
+    )

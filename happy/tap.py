@@ -1,0 +1,90 @@
+"""The composition root of ``twistd happy`` and ``twist happy``.
+
+Constructing the service forks nothing, opens nothing and reads no file: twistd may daemonise after it.
+A start that fails says why in one line and ends the process with exit code 1; the second signal to stop
+ends it at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from happy.config import Config
+from happy.errors import StartupError
+from happy.faults import describe_fault
+from happy.options import Options
+from happy.running import Running
+
+__all__ = ["HappyService", "Options", "makeService"]
+
+
+def makeService(options: Options) -> Service:
+    """The service that the command line asks for."""
+    from twisted.internet import reactor
+
+    return HappyService(options.config, reactor)
+
+
+class HappyService(Service):
+    """The whole server as one service."""
+
+    name = "happy"
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._reactor = reactor
+        self.running = Running(config, reactor)
+        self._starting: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        """Start once the reactor runs, so that signals and children are handled."""
+        super().startService()
+        self._reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        self._starting = Deferred.fromCoroutine(self.running.start())
+        self._starting.addErrback(self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        expected = failure.check(StartupError)
+        reason = str(failure.value) if expected else describe_fault(failure.value)
+        self.log.critical("Cannot start: {reason}", reason=reason)
+        print(f"happy: {reason}", file=sys.stderr)  # noqa: T201 - a daemon's operator looks here first
+        exit_with(1)
+        self._reactor.stop()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; fires when everything is stored and PostgreSQL has stopped."""
+        super().stopService()
+        if self._reactor.running:
+            _end_at_the_next_signal()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            await self._starting
+        await self.running.stop()
+
+
+def exit_with(status: int) -> None:
+    """Give the process this exit status at its regular end: twistd has no way to ask for one."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(leave)
+
+
+def _end_at_the_next_signal() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: os._exit(128 + received))
