@@ -1,0 +1,220 @@
+"""Heartbeats, on a real database and a clock that the test moves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
+
+from happy.ids import new_cuid
+from happy.metrics import Metrics
+from happy.realtime.hub import Hub
+from happy.realtime.presence import Presence, accepted_time
+from happy.storage.types import Millis
+from tests.harness import DatabaseCase, psql
+from tests.realtime.clients import bodies, connect
+
+NEW_SESSION = """
+INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "active", "lastActiveAt", "updatedAt")
+VALUES (%s, %s, %s, '', %s, %s, %s)
+"""
+
+NEW_MACHINE = """
+INSERT INTO "Machine" ("id", "accountId", "metadata", "active", "lastActiveAt", "updatedAt")
+VALUES (%s, %s, '', %s, %s, %s)
+"""
+
+MINUTE = 60_000
+
+
+def test_accepted_time() -> None:
+    """A heartbeat of the future counts for now; one older than ten minutes does not count."""
+    assert accepted_time(5_000_000, 4_000_000) == 4_000_000
+    assert accepted_time(3_999_999.7, 4_000_000) == 3_999_999
+    assert accepted_time(3_400_000, 4_000_000) == 3_400_000
+    assert accepted_time(3_399_999, 4_000_000) is None
+
+
+class PresenceTests(DatabaseCase):
+    def make_publisher(self) -> Hub:
+        self.metrics = Metrics(CollectorRegistry())
+        self.hub = Hub(self.metrics)
+        return self.hub
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.clock = Clock()
+        self.clock.advance(time.time())
+        self.presence = Presence(self.clock, self.database, self.hub, self.metrics)  # type: ignore[arg-type]
+        self.account = await self.new_account()
+        self.device = connect(self.account)
+        self.hub.add(self.device)
+
+    async def new_session(self, *, active: bool = True, age: int = 5 * MINUTE) -> str:
+        session, at = new_cuid(), Millis(self.presence.now() - age)
+        values = (session, self.account, session, active, at, at)
+        await self.database.transact(lambda tx: tx.run(NEW_SESSION, values))
+        return session
+
+    async def new_machine(self, *, active: bool = False, age: int = 0) -> str:
+        machine, at = new_cuid(), Millis(self.presence.now() - age)
+        await self.database.transact(lambda tx: tx.run(NEW_MACHINE, (machine, self.account, active, at, at)))
+        return machine
+
+    def row(self, table: str, id: str) -> tuple[bool, int]:
+        """Whether the row says active, and how many ms ago it was last active."""
+        [(active, at)] = psql(
+            self.dsn,
+            f"""SELECT "active", extract(epoch FROM "lastActiveAt") * 1000 FROM "{table}" WHERE "id" = %s""",
+            (id,),
+        )
+        return active, self.presence.now() - int(at)
+
+    async def beat(self, session: str, *, age: int = 0, thinking: bool = False) -> None:
+        at = self.presence.now() - age
+        await self.presence.session_alive(self.account, session, at, thinking)
+
+    async def test_heartbeat_is_stored_by_the_next_flush(self) -> None:
+        """A session's row moves forward with the flush, not before."""
+        session = await self.new_session(age=5 * MINUTE)
+        await self.beat(session)
+        self.assertEqual(self.row("Session", session), (True, 5 * MINUTE))
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 0))
+
+    async def test_recent_heartbeats_are_not_written(self) -> None:
+        """Within thirty seconds of the stored moment nothing is queued; afterwards it is."""
+        session = await self.new_session(age=20_000)
+        await self.beat(session)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 20_000))
+        self.clock.advance(11)
+        await self.beat(session)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 0))
+
+    async def test_inactive_session_is_written_at_once(self) -> None:
+        """A session shown as inactive becomes active with its first heartbeat (D-12e)."""
+        session = await self.new_session(active=False, age=1000)
+        await self.beat(session)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 0))
+
+    async def test_new_machine_becomes_active(self) -> None:
+        """A fresh, inactive machine becomes active at the flush after its first heartbeat."""
+        machine = await self.new_machine()
+        await self.presence.machine_alive(self.account, machine, self.presence.now())
+        await self.presence.flush()
+        self.assertEqual(self.row("Machine", machine), (True, 0))
+
+    async def test_last_active_never_moves_back(self) -> None:
+        """A heartbeat with an older time does not turn the stored one back (D-12c)."""
+        machine = await self.new_machine(age=0)
+        await self.presence.machine_alive(self.account, machine, self.presence.now() - MINUTE)
+        await self.presence.flush()
+        self.assertEqual(self.row("Machine", machine), (True, 0))
+
+    async def test_foreign_and_unknown(self) -> None:
+        """Heartbeats of another account's or unknown sessions change and announce nothing."""
+        session = await self.new_session()
+        stranger = await self.new_account()
+        await self.presence.session_alive(stranger, session, self.presence.now(), True)
+        await self.presence.session_alive(self.account, "unknown", self.presence.now(), True)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 5 * MINUTE))
+        self.assertEqual(bodies(self.device), [])
+
+    async def test_a_cached_session_is_still_its_owners(self) -> None:
+        """Once cached for its owner, a session is no less closed to another account."""
+        session = await self.new_session()
+        await self.beat(session)
+        await self.presence.session_alive(await self.new_account(), session, self.presence.now(), True)
+        self.assertEqual([body["thinking"] for body in bodies(self.device)], [False])
+
+    async def test_signals(self) -> None:
+        """Changed flags are announced at once, an unchanged heartbeat every ten seconds (D-23)."""
+        session = await self.new_session()
+        for thinking in (False, False, True, True):
+            await self.beat(session, thinking=thinking)
+        self.assertEqual([body["thinking"] for body in bodies(self.device)], [False, True])
+        self.clock.advance(10)
+        await self.beat(session, thinking=True)
+        self.assertEqual(len(bodies(self.device)), 3)
+
+    async def test_stop_window(self) -> None:
+        """After a stop, queued and later heartbeats are ignored for a minute, unless it is resumed."""
+        session = await self.new_session()
+        await self.beat(session)
+        await self.presence.stop_session(self.account, session)
+        await self.beat(session, thinking=True)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 5 * MINUTE))
+        self.assertEqual(len(bodies(self.device)), 1)
+        self.presence.resume_session(self.account, session)
+        await self.beat(session, thinking=True)
+        self.assertEqual(len(bodies(self.device)), 2)
+
+    async def test_stop_window_ends_by_itself(self) -> None:
+        """A minute after the stop heartbeats count again."""
+        session = await self.new_session()
+        await self.presence.stop_session(self.account, session)
+        self.clock.advance(60)
+        await self.beat(session)
+        self.assertEqual(len(bodies(self.device)), 1)
+
+    async def test_stopped_during_validation(self) -> None:
+        """A heartbeat whose look-up is under way when its session is stopped is ignored."""
+        session = await self.new_session()
+        running = Deferred.fromCoroutine(
+            self.presence.session_alive(self.account, session, self.presence.now(), True)
+        )
+        await self.presence.stop_session(self.account, session)
+        await running
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, 5 * MINUTE))
+        self.assertEqual(bodies(self.device), [])
+
+    async def test_look_ups_are_gathered(self) -> None:
+        """Many heartbeats at once are validated, and each is answered for itself."""
+        sessions = [await self.new_session() for _ in range(20)]
+        await gatherResults(
+            [
+                Deferred.fromCoroutine(
+                    self.presence.session_alive(self.account, session, self.presence.now(), False)
+                )
+                for session in [*sessions, "unknown"]
+            ]
+        )
+        self.assertEqual(sorted(body["id"] for body in bodies(self.device)), sorted(sessions))
+
+    async def test_deleted_row_is_given_up(self) -> None:
+        """The heartbeat of a row that vanished does not stay pending for ever."""
+        session = await self.new_session()
+        await self.beat(session)
+        psql(self.dsn, 'DELETE FROM "Session" WHERE "id" = %s', (session,))
+        for _ in range(5):
+            await self.presence.flush()
+        self.assertEqual(self.presence._sessions.pending, set())
+
+    async def test_sweep(self) -> None:
+        """Rows without a heartbeat for ten minutes become inactive and are announced, exactly these."""
+        idle, live = await self.new_session(age=11 * MINUTE), await self.new_session(age=9 * MINUTE)
+        machine = await self.new_machine(active=True, age=10 * MINUTE)
+        await self.presence.sweep()
+        self.assertEqual(self.row("Session", idle), (False, 11 * MINUTE))
+        self.assertEqual(self.row("Session", live), (True, 9 * MINUTE))
+        self.assertEqual(self.row("Machine", machine), (False, 10 * MINUTE))
+        heard: list[Any] = [(body["type"], body["id"], body["active"]) for body in bodies(self.device)]
+        self.assertEqual(heard, [("activity", idle, False), ("machine-activity", machine, False)])
+
+    async def test_stop_flushes(self) -> None:
+        """Stopping the service stores what is pending."""
+        session = await self.new_session()
+        self.presence.startService()
+        await self.beat(session)
+        await self.presence.stopService()
+        self.assertEqual(self.row("Session", session), (True, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
