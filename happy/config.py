@@ -18,6 +18,9 @@ from happy.settings import BadSetting, declared, evaluate, from_environment, fro
 _PORT = kinds.integer(0, 65535)
 _MANY = 2**31 - 1
 
+EMBEDDED_CONNECTIONS = 30
+"""What a pool may take of the embedded PostgreSQL's connections; the rest is for the committer and tools."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -222,7 +225,7 @@ class Config:
         kinds.text,
         "HAPPY_REVENUECAT_PROJECT",
         "RevenueCat project that sells the subscription.",
-        "proj493735ad",
+        "proj0123abcd",
     )
     voice_for_all: bool = setting(
         True,
@@ -258,7 +261,7 @@ class Config:
         False,
         kinds.boolean,
         "DANGEROUSLY_LOG_TO_SERVER_FOR_AI_AUTO_DEBUGGING",
-        "Take log lines that development builds of the clients send, into a file below .logs.",
+        "Write what development builds of the clients send as log lines into the log; may contain anything.",
         "true",
         flag=True,
     )
@@ -331,6 +334,8 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
 
 def _consistent(config: Config) -> None:
     """Refuse settings that contradict each other or lack their counterpart."""
+    if not config.database_url and config.database_pool > EMBEDDED_CONNECTIONS:
+        raise BadSetting(f"database-pool: the embedded PostgreSQL takes at most {EMBEDDED_CONNECTIONS}")
     if config.s3_host:
         _together(config, "s3-host", "s3-access-key", "s3-secret-key", "s3-bucket", "s3-public-url")
     if config.github_client_secret:

@@ -269,6 +269,12 @@ def test_contradicting_databases() -> None:
     assert "pw" not in told
 
 
+def test_pool_of_the_embedded_database() -> None:
+    """A pool that the embedded PostgreSQL has no room for is refused; another one may have it."""
+    assert "takes at most 30" in refusal({"database-pool": ["31"]})
+    assert load({"database-pool": ["31"], "database-url": ["postgresql://h/d"]}, {}).database_pool == 31
+
+
 @pytest.mark.parametrize(
     ("host", "listens"),
     [

@@ -1,0 +1,107 @@
+"""What is shipped: the wheel, its twistd plugin, and a README that tells the truth."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+
+from happy import __version__, tap
+from tests.readme import README, command_lines, present_table, settings_table
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of this environment on the code of this checkout."""
+    program = str(Path(sys.executable).parent / command[0])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [program, *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built of a copy of the sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in ("happy", "twisted"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("dropin.cache"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    built = run(
+        "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder), str(source), cwd=folder
+    )
+    assert built.returncode == 0, built.stderr
+    (file,) = folder.glob("*.whl")
+    return zipfile.ZipFile(file)
+
+
+def test_wheel_has_everything(wheel: zipfile.ZipFile) -> None:
+    """Every module, migration and marker is in the wheel, and nothing else."""
+    shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    kept = {
+        str(file.relative_to(ROOT))
+        for pattern in ("happy/**/*.py", "happy/**/*.sql", "happy/py.typed", "twisted/plugins/*.py")
+        for file in ROOT.glob(pattern)
+    }
+    assert shipped == kept
+    assert "twisted/__init__.py" not in shipped
+    assert "twisted/plugins/__init__.py" not in shipped
+
+
+def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
+    """Name, version, Python and the extras are declared, and each dependency has a lower bound."""
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    lines = wheel.read(name).decode().partition("\n\n")[0].splitlines()
+    assert {"Name: happy-server", f"Version: {__version__}", "Requires-Python: >=3.11"} <= set(lines)
+    assert {"Provides-Extra: test", "Provides-Extra: s3", "Provides-Extra: dev"} <= set(lines)
+    requirements = [line for line in lines if line.startswith("Requires-Dist: ")]
+    assert requirements
+    assert all(">=" in line for line in requirements)
+
+
+def test_plugin_is_found() -> None:
+    """Twisted finds one command named happy, and it is the tap's."""
+    (plugin,) = (plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "happy")
+    assert plugin.options is tap.Options
+    assert plugin.makeService is tap.makeService
+
+
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+def test_commands_know_happy(program: str, tmp_path: Path) -> None:
+    """Both of Twisted's commands show the help of every option."""
+    shown = run(program, "happy", "--help", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "--master-secret=" in shown.stdout
+
+
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+def test_wrong_setting_is_one_line(program: str, tmp_path: Path) -> None:
+    """A wrong setting ends either command with a single line and a failure."""
+    shown = run(program, "happy", "--port", "http", cwd=tmp_path)
+    assert shown.returncode == 1
+    assert shown.stdout == ""
+    assert shown.stderr.startswith("happy: port: 'http' from the option --port must be a whole number")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_readme_lists_every_setting() -> None:
+    """The table in the README is what the settings say; python -m tests.readme writes it."""
+    assert present_table(README.read_text()) == settings_table()
+
+
+def test_readme_sets_up_in_two_lines() -> None:
+    """One command line ends in a serving server, one runs the tests, and there is no third."""
+    assert command_lines(README.read_text()) == [
+        "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/twistd -n happy",
+        "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest",
+    ]
