@@ -63,7 +63,7 @@ async def profile(tx: Transaction, caller: Caller, server: Server) -> Profile:
         raise AccountVanished
     return Profile(
         id=caller.account,
-        timestamp=tx.now,
+        timestamp=int(tx.now),
         first_name=row.first_name,
         last_name=row.last_name,
         username=row.username,

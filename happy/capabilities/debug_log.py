@@ -42,10 +42,10 @@ async def write(body: Line) -> Done:
     """Write the line to this server's own log."""
     _log.emit(
         _LEVELS.get(body.level, LogLevel.info),
-        "[{source} {platform} {timestamp}] {message}",
+        "[{source} {platform} {timestamp}] {text}",
         source=body.source,
         platform=body.platform or "-",
         timestamp=body.timestamp,
-        message=body.message,
+        text=body.message,
     )
     return Done()

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from happy.capabilities._declare import Caller, Capability
 from happy.errors import Refusal
+from happy.faults import describe_fault
 from happy.outbound.expo import Delivery, Notice
 from happy.realtime.updates import SessionEvent, watchers_of_session
 from happy.server import Server
@@ -108,9 +109,20 @@ async def announce(server: Server, caller: Caller, session_id: str, body: Happen
         timestamp=int(server.clock.seconds() * 1000),
     )
     server.hub.signal(watchers_of_session(account, session_id), event)
+    outcome = await _delivered(server, account, session_id, body)
+    server.metrics.happy_push_total.labels(outcome=outcome.result).inc()
+    return outcome
+
+
+async def _delivered(server: Server, account: str, session: str, happening: Happening) -> Outcome:
+    """Push unless somebody is looking; whatever goes wrong is an outcome, not a failed request."""
     if server.hub.viewing(account):
         return Outcome(result="suppressed", reason="active-ui-client")
-    return await _notify(server, account, session_id, body)
+    try:
+        return await _notify(server, account, session, happening)
+    except Exception as error:
+        _log.error("Notifying devices failed: {fault}", fault=describe_fault(error))
+        return Outcome(result="failed", reason="Internal error")
 
 
 async def _notify(server: Server, account: str, session: str, happening: Happening) -> Outcome:
@@ -119,7 +131,8 @@ async def _notify(server: Server, account: str, session: str, happening: Happeni
     if not rows:
         return Outcome(result="no_tokens")
     data = {} if happening.data is UNSET else happening.data
-    notice = Notice(happening.title, happening.body, {**data, "sessionId": session, "kind": happening.kind})
+    data = {**data, "sessionId": session, "kind": happening.kind}  # neither is the client's to choose (D26)
+    notice = Notice(happening.title, happening.body, data)
     deliveries = await server.expo.send([row.token for row in rows], notice)
     await _forget(server, account, [delivery.token for delivery in deliveries if delivery.gone])
     return _outcome(deliveries)
@@ -131,8 +144,8 @@ async def _forget(server: Server, account: str, tokens: Sequence[str]) -> None:
         return
     try:
         await server.database.transact(lambda tx: push_tokens.remove(tx, account, tokens))
-    except Exception:
-        _log.failure("device tokens that are gone could not be deleted")
+    except Exception as error:
+        _log.warn("Tokens of devices that are gone stay: {fault}", fault=describe_fault(error))
 
 
 def _outcome(deliveries: Sequence[Delivery]) -> Outcome:

@@ -8,15 +8,19 @@ from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
 from msgspec import field
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from happy.capabilities._declare import Capability
+from happy.faults import describe_fault
 from happy.server import Server
 from happy.wire.structs import Blob, PlainText, Reply
 
 BANNER = "Welcome to Happy Server!"
 _YEAR = 365 * 24 * 3600
 _PUBLIC = "public/"
+_PATIENCE = 3.0
+"""Seconds that a health check waits for the database, which itself waits longer for a lost one."""
 
 _log = Logger()
 
@@ -52,10 +56,11 @@ async def welcome() -> PlainText:
 async def health(server: Server) -> Healthy | Unhealthy:
     """Whether the server reaches its database."""
     timestamp = _iso(server.clock.seconds())
+    ping = Deferred.fromCoroutine(server.database.ping())
     try:
-        await server.database.ping()
-    except Exception:
-        _log.failure("the database does not answer")
+        await ping.addTimeout(_PATIENCE, server.clock)
+    except Exception as error:
+        _log.warn("The database does not answer: {fault}", fault=describe_fault(error))
         return Unhealthy(timestamp=timestamp)
     return Healthy(timestamp=timestamp)
 

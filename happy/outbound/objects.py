@@ -19,6 +19,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from happy.faults import describe_fault
+
 if TYPE_CHECKING:
     from happy.config import Config
 
@@ -154,8 +156,9 @@ class Removals:
                 return await remove()
             except CancelledError:
                 raise
-            except Exception:
-                _log.failure("attachments of a deleted session could not be removed")
+            except Exception as error:
+                fault = describe_fault(error)
+                _log.error("Attachments of a deleted session could not be removed: {fault}", fault=fault)
             if wait is not None:
                 await deferLater(self._clock, wait)
 

@@ -1,0 +1,168 @@
+"""Endpoints asked through the real route table and pipeline, on a real database and a real folder.
+
+Only the transport is left out: what a request holds goes in as values, and the answer comes back as one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet import reactor
+
+from happy.capabilities import CAPABILITIES
+from happy.capabilities._declare import RequestFacts
+from happy.capabilities._pipeline import Inputs, call_route
+from happy.config import Config
+from happy.limits import Limits
+from happy.metrics import Metrics
+from happy.outbound.folder import Folder
+from happy.outbound.objects import Threads
+from happy.sealing import Vault
+from happy.server import Server
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
+from happy.tokens import Keys, Tokens
+from happy.web.routes import RouteTable
+from happy.wire.answers import Answer
+from happy.wire.payload import Payload, payload_of
+from happy.wire.structs import Blob
+from tests.harness import DatabaseCase, RecordingPublisher
+
+BASE = "http://happy.test"
+KEYS = Keys(bearer_seed=b"b" * 32, state_seed=b"s" * 32, vault_master=b"v" * 64)
+
+NEW_SESSION = """
+INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "createdAt", "updatedAt")
+VALUES (%s, %s, %s, 'm', %s, %s)
+"""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer taken apart; ``content`` of a blob is what the file holds."""
+
+    status: int
+    content: bytes
+    content_type: str | None
+    headers: Mapping[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+class ListeningPublisher(RecordingPublisher):
+    """A publisher that stands for the hub; ``viewers`` are the accounts that look at a client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.viewers: set[str] = set()
+
+    def viewing(self, account: str) -> bool:
+        return account in self.viewers
+
+
+class CapabilityCase(DatabaseCase):
+    """Tests that ask ``self.server`` with :meth:`ask`."""
+
+    config = Config()
+    server: Server
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.hub = ListeningPublisher()
+        self.database._publisher = self.hub
+        self.folder = Path(tempfile.mkdtemp(prefix="happy-files-"))
+        self.addCleanup(rmtree, self.folder)
+        objects = Folder(self.folder, f"{BASE}/files/", Threads(reactor), reactor)
+        await objects.start()
+        self.addCleanup(objects.stop)
+        now = reactor.seconds  # type: ignore[attr-defined]
+        parts: dict[str, Any] = {
+            "config": self.config,
+            "clock": reactor,
+            "limits": Limits.per_minute(now, addresses=0, logins=0),
+            "metrics": Metrics(),
+            "database": self.database,
+            "tokens": Tokens(KEYS, now),
+            "vault": Vault(KEYS.vault_master),
+            "hub": self.hub,
+            "objects": objects,
+        }
+        absent = dict.fromkeys(("committer", "presence", "calls", "expo", "github", "voice"))
+        self.server = Server(**absent, **parts)
+
+    def change(self, **parts: Any) -> None:
+        """Put other parts into the server."""
+        self.server = replace(self.server, **parts)
+
+    async def new_session(self, account: str, name: str = "tag") -> str:
+        """The id of a new session of the account."""
+        session = f"s-{account}-{name}"
+
+        async def insert(tx: Transaction) -> None:
+            now = Millis(tx.now)
+            await tx.run(NEW_SESSION, (session, account, name, now, now))
+
+        await self.database.transact(insert)
+        return session
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        json: Any = None,
+        *,
+        account: str | None = None,
+        token: str | None = None,
+        content: bytes | None = None,
+        content_type: str | None = "application/json",
+        address: str = "192.0.2.1",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answered:
+        """Send a request, as ``account`` or with ``token`` if given; ``json`` is the body, or ``content``."""
+        parts = urlsplit(target)
+        enabled = [capability for capability in CAPABILITIES if capability.enabled(self.server.config)]
+        table = RouteTable(route for capability in enabled for route in capability.routes)
+        match = table.match(method, parts.path.encode())
+        if match is None:
+            return Answered(404, b"", None, {})
+        body = _encode(json) if content is None else content
+        given = dict(headers or {})
+        if account is not None:
+            given["authorization"] = f"Bearer {self.server.tokens.issue(account)}"
+        if token is not None:
+            given["authorization"] = f"Bearer {token}"
+        payload = payload_of(method, content_type, len(body), io.BytesIO(body))
+        inputs = Inputs(
+            variables=match.variables,
+            query=parts.query.encode(),
+            header=given.get,
+            payload=lambda: payload,
+            facts=lambda payload: _facts(payload, address),
+        )
+        return _taken_apart(await call_route(self.server, match.route, inputs))
+
+
+def _encode(body: Any) -> bytes:
+    return b"" if body is None else json.dumps(body).encode()
+
+
+def _facts(payload: Payload, address: str) -> RequestFacts:
+    return RequestFacts(base_url=BASE, address=address, raw=payload.raw, header=lambda name: None)
+
+
+def _taken_apart(answer: Answer) -> Answered:
+    content = answer.content
+    if isinstance(content, Blob):
+        assert content.path is not None
+        content = content.path.read_bytes()
+    return Answered(answer.status, content, answer.content_type, answer.headers)
