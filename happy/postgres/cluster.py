@@ -14,11 +14,15 @@ DATABASE = "postgres"
 PORT = 5432
 """Only a part of the socket's name: no network address is listened on."""
 
+MARK = "cluster_name=happy"
+"""In the command line of every server we start, by which one is known that outlived its parent."""
+
 _BUILTIN_LOCALES_SINCE = 17
 
 # A server for one application on a shared machine, durable before anything else. What is logged
 # must not quote values: statements are never logged, and log lines are filtered again on arrival.
 SETTINGS: Mapping[str, str] = {
+    "cluster_name": "happy",
     "listen_addresses": "",
     "port": str(PORT),
     "unix_socket_permissions": "0700",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -99,9 +100,12 @@ class Database:
             await self._drained
         self._pool.close()
 
-    async def connect(self) -> Connection:
-        """A connection of one's own, outside the pool. Raises ConnectionLost."""
-        return await self.connector.open()
+    async def connect(self, patience: float | None = None) -> Connection:
+        """A connection of one's own, outside the pool; the caller closes it.
+
+        Tries for ``patience`` seconds, the database's own by default. Raises DatabaseDown.
+        """
+        return await self._patiently(self.connector.open, patience)
 
     async def ping(self) -> None:
         """One round trip. Raises DatabaseDown."""
@@ -132,9 +136,9 @@ class Database:
         """
         return await shield(self._counted(self._in_order(work, frozenset(accounts))))
 
-    async def _counted(self, work: Awaitable[T]) -> T:
+    async def _counted(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
         if self._stopping or self._busy >= self._backlog:
-            _discard(work)
+            work.close()
             raise Overloaded
         self._busy += 1
         try:
@@ -148,15 +152,15 @@ class Database:
         while True:
             release = await self.linearizer.acquire(accounts)
             try:
-                return await self._patiently(lambda: self._attempt(work, accounts))
+                return await self._patiently(partial(self._attempt, work, accounts))
             except _MoreAccounts as more:
                 accounts |= more.accounts
             finally:
                 release()
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
         """Repeat an attempt while that helps: conflicts a few times, a lost server for ``patience``."""
-        deadline = self._clock.seconds() + self._patience
+        deadline = self._clock.seconds() + (self._patience if patience is None else patience)
         conflicts, pause = 0, _FIRST_PAUSE
         while True:
             try:
@@ -297,8 +301,3 @@ async def _roll_back(connection: Connection) -> None:
         await execute(connection, "ROLLBACK")
     except QueryFailed:
         connection.close()
-
-
-def _discard(work: Any) -> None:
-    """Close a coroutine that will not be run."""
-    work.close()

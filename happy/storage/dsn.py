@@ -33,7 +33,8 @@ class Target:
 
     def conninfo(self, **more: str) -> str:
         """The libpq connection string, with further parameters."""
-        return make_dsn(**{**self.parameters, **more})
+        conninfo: str = make_dsn(**{**self.parameters, **more})
+        return conninfo
 
 
 def parse_target(dsn: str) -> Target:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from happy.errors import QueryFailed, StartupError
+from happy.errors import DatabaseDown, QueryFailed, StartupError
 from happy.storage.pool import Connection, execute
 
 ADVISORY_LOCK = 72707369
@@ -32,8 +32,8 @@ DROP_LOCK = """
 SELECT pg_advisory_unlock(%s)
 """
 
-ENSURE_SCHEMA = """
-SELECT current_setting('search_path'), current_schema()
+SCHEMA = """
+SELECT current_schema() IS NOT NULL, current_setting('search_path')
 """
 
 COLUMNS = """
@@ -43,9 +43,8 @@ SELECT "table_name"::text, "column_name"::text,
 """
 
 ORIGINAL_MIGRATIONS = """
-SELECT "migration_name", "finished_at" IS NOT NULL AND (to_jsonb("_prisma_migrations") ->> 'rolled_back_at') IS NULL,
-       (to_jsonb("_prisma_migrations") ->> 'rolled_back_at') IS NOT NULL
-  FROM "_prisma_migrations"
+SELECT "migration_name", "finished_at" IS NOT NULL, to_jsonb("entry") ->> 'rolled_back_at' IS NOT NULL
+  FROM "_prisma_migrations" AS "entry"
 """
 
 OWN_MIGRATIONS = """
@@ -56,6 +55,9 @@ RECORD_MIGRATION = """
 INSERT INTO "happy_migrations" ("version", "name", "appliedAt")
 VALUES (%s, %s, date_trunc('milliseconds', now() AT TIME ZONE 'UTC'))
 """
+
+PATIENCE = 30.0
+"""Seconds that an external server may take to come up when both start together."""
 
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -164,19 +166,39 @@ def _check_columns(columns: Mapping[str, Mapping[str, bool]], expected: Mapping[
             )
 
 
-async def migrate(connection: Connection, schema: str = "public") -> None:
+class Connects(Protocol):
+    """What gives connections to the database: :class:`happy.storage.database.Database`."""
+
+    async def connect(self, patience: float = ...) -> Connection:
+        """A connection of one's own."""
+
+
+async def migrate(database: Connects) -> None:
     """Apply what is missing, one transaction for each file, while no other server does.
 
-    The connection should be one of its own. Raises StartupError with the reason and what to do.
+    Raises StartupError with the reason and what to do.
     """
+    try:
+        connection = await database.connect(PATIENCE)
+    except DatabaseDown as down:
+        raise StartupError(f"DATABASE_URL: {down}") from None
+    try:
+        await migrate_connection(connection)
+    except QueryFailed as failed:
+        raise StartupError(f"the database cannot be migrated: {failed}") from None
+    finally:
+        connection.close()
+
+
+async def migrate_connection(connection: Connection) -> None:
+    """As :func:`migrate`, on a connection that is used for nothing else afterwards."""
     await execute(connection, PREPARE_SESSION)
     await _lock(connection)
-    try:
-        migrations = load_migrations()
-        for migration in plan(await _examine(connection), migrations):
-            await _apply(connection, migration)
-    finally:
-        await execute(connection, DROP_LOCK, (ADVISORY_LOCK,))
+    await _ensure_schema(connection)
+    migrations = load_migrations()
+    for migration in plan(await _examine(connection), migrations):
+        await _apply(connection, migration)
+    await execute(connection, DROP_LOCK, (ADVISORY_LOCK,))
 
 
 async def _lock(connection: Connection) -> None:
@@ -188,13 +210,20 @@ async def _lock(connection: Connection) -> None:
         raise StartupError("another server has been migrating the database for a minute; try again") from None
 
 
+async def _ensure_schema(connection: Connection) -> None:
+    """Make the schema that the connection URL names; the search path holds it alone, and quoted."""
+    ((exists, path),) = await _rows(connection, SCHEMA)
+    if not exists:
+        await execute(connection, f"CREATE SCHEMA IF NOT EXISTS {path}")
+
+
 async def _examine(connection: Connection) -> Found:
     columns: dict[str, dict[str, bool]] = {}
     for table, column, optional in await _rows(connection, COLUMNS):
         columns.setdefault(table, {})[column] = optional
     recorded = "_prisma_migrations" in columns
     history = await _rows(connection, ORIGINAL_MIGRATIONS) if recorded else []
-    applied = {name for name, done, _ in history if done}
+    applied = {name for name, done, undone in history if done and not undone}
     return Found(
         columns=columns,
         applied=applied,

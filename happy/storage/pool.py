@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -40,6 +40,11 @@ class Connection(TxConnection):  # type: ignore[misc]
     def continuePolling(self, swallowErrors: bool = False) -> None:
         # An idle session's end has nobody to report to; `usable` tells it to the next borrower.
         super().continuePolling(swallowErrors=True)
+
+    def close(self) -> None:
+        """Close it, if there is anything to close: a connection that could not begin has nothing."""
+        if self.pollable() is not None:
+            super().close()
 
 
 class Connector:
@@ -102,7 +107,7 @@ def usable(connection: Connection) -> bool:
     return not raw.closed and raw.info.transaction_status == TRANSACTION_STATUS_IDLE
 
 
-async def execute(connection: Connection, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> Any:
+async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
     """Run one statement; answers the psycopg2 cursor with its result.
 
     Raises QueryFailed, or ConnectionLost when the session is gone; their texts hold no values.
@@ -120,7 +125,8 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | dict
 def explain(error: Exception, lost: bool = False) -> QueryFailed:
     """A driver's error without the values it quotes; ``lost`` tells that the connection is closed."""
     sqlstate = getattr(error, "pgcode", None)
-    if lost or sqlstate is None and isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+    unsaid = sqlstate is None and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    if lost or unsaid:
         return ConnectionLost(sqlstate)
     diagnostics = getattr(error, "diag", None)
     return QueryFailed(sqlstate, getattr(diagnostics, "constraint_name", None))

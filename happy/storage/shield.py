@@ -23,7 +23,7 @@ def shield(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
 
     def failed(failure: Failure) -> None:
         if abandoned:
-            _log.warn("work nobody waits for any more failed: {kind}", kind=failure.type.__name__)
+            _log.warn("work nobody waits for any more failed: {kind}", kind=type(failure.value).__name__)
         else:
             waiting.errback(failure)
 

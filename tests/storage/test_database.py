@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from happy.storage.database import Transaction
 from tests.harness import DatabaseCase

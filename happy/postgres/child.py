@@ -1,0 +1,85 @@
+"""Stands between the server and a PostgreSQL program for a moment: becomes its process, then is it.
+
+Run as a script with the standard library alone, since an account without rights may not be able to
+read anything else. The first argument is a JSON object, the rest the command:
+
+``parent``     process id of the server; when it is gone, nothing is started
+``signal``     what the kernel sends when the server dies, where the kernel can do that
+``uid, gid``   the account to become, or null
+``reach``      pairs of folders: the first is one that the account may not enter, the second is one
+               inside that it needs; the program gets to see the second, and nothing else of the first
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+
+_NEW_MOUNTS = 0x20000
+_BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
+_SIGNAL_ON_PARENTS_DEATH = 1
+
+
+def main(options: dict[str, object], command: list[str]) -> None:
+    """Become what ``options`` say, then the program. Raises OSError; returns only when the parent is gone."""
+    # Ctrl-C in a terminal is for the server, which stops PostgreSQL when it is done with it.
+    os.setsid()
+    os.umask(0o077)
+    if options["reach"]:
+        _open_a_way(options["reach"])  # type: ignore[arg-type]
+    if options["uid"] is not None:
+        _become(options["uid"], options["gid"])  # type: ignore[arg-type]
+    os.chdir("/")
+    if _dies_with(options["parent"], options["signal"]):  # type: ignore[arg-type]
+        os.execv(command[0], command)
+
+
+def _become(uid: int, gid: int) -> None:
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def _dies_with(parent: int, signal: int) -> bool:
+    """Ask the kernel for a signal at the parent's death; False when it is dead already.
+
+    Changing the account clears the request, so this comes after.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SIGNAL_ON_PARENTS_DEATH, signal)
+    return os.getppid() == parent
+
+
+def _open_a_way(reach: list[tuple[str, str]]) -> None:
+    """Cover closed folders with empty open ones, in a view of the file system of our own.
+
+    Permissions on disk stay as they are, and no other process sees a difference.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    handles = [os.open(needed, os.O_RDONLY | os.O_DIRECTORY) for _, needed in reach]
+    _check(libc.unshare(_NEW_MOUNTS))
+    _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
+    for closed in sorted({closed for closed, _ in reach}):
+        _check(libc.mount(b"tmpfs", os.fsencode(closed), b"tmpfs", 0, b"mode=0755,size=1m"))
+    os.umask(0o022)
+    for handle, (_, needed) in zip(handles, reach, strict=True):
+        os.makedirs(needed, exist_ok=True)
+        source = f"/proc/self/fd/{handle}".encode()
+        _check(libc.mount(source, os.fsencode(needed), None, _BIND | _RECURSIVE, None))
+        os.close(handle)
+    os.umask(0o077)
+
+
+def _check(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+if __name__ == "__main__":
+    try:
+        main(json.loads(sys.argv[1]), sys.argv[2:])
+    except OSError as error:
+        sys.exit(f"FATAL:  cannot prepare PostgreSQL's process: {error}")

@@ -1,0 +1,225 @@
+"""The embedded server's life: made, started, watched, restarted, stopped (decisions 3)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from happy.errors import ConnectionLost, StartupError
+from happy.postgres.account import Account, account_for
+from happy.postgres.binaries import Installation, choose, installations
+from happy.postgres.cluster import DATABASE, USER, data_major, server_arguments
+from happy.postgres.initialise import initialise
+from happy.postgres.logs import LogSink
+from happy.postgres.orphans import FolderLock, is_ours, living_server, remove_stale_files, stop_process
+from happy.postgres.process import Child, Program, spawn
+from happy.postgres.sockets import fits, short_folder
+from happy.storage.dsn import parse_target
+from happy.storage.pool import Connector
+
+_CONNECT_STEP = 0.02
+_PATIENCE_NOTICE = 10.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 10.0
+_LOCK_FILE_EXISTS = "F0001"
+_LOCK_ATTEMPTS = 6
+_ORPHAN_PATIENCE = 30.0
+
+
+class EmbeddedPostgres(Service):
+    """PostgreSQL as a child process on a unix socket, with its data in ``folder``.
+
+    The folder's neighbours ``<name>.log`` and ``<name>.lock`` belong to it. ``bin_dir`` is searched for
+    programs of the data's own major version when the installed wheel has none. ``on_restart`` is called
+    whenever the server is started again because it died. ``stop_patience`` is how many seconds a
+    shutdown in order may take before one without the final checkpoint is asked for.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        reactor: Any,
+        bin_dir: Path | None = None,
+        on_restart: Callable[[], None] = lambda: None,
+        settings: Mapping[str, str] | None = None,
+        stop_patience: float = 2.5,
+    ) -> None:
+        self.folder = Path(os.path.realpath(folder))
+        self._reactor = reactor
+        self._bin_dir = bin_dir
+        self._on_restart = on_restart
+        self._settings = settings
+        self._stop_patience = stop_patience
+        self._lock = FolderLock(self._beside("lock"))
+        self._sockets = self.folder
+        self._program: Program
+        self._sink = LogSink(self._beside("log"))
+        self._child: Child | None = None
+        self._stopping = False
+
+    @property
+    def dsn(self) -> str:
+        """The URL to connect with; known once the server was started."""
+        return f"postgresql://{USER}@/{DATABASE}?{urlencode({'host': str(self._sockets)})}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, while it runs."""
+        return self._child.pid if self._child and self._child.running else None
+
+    def startService(self) -> Deferred[None]:
+        """As :meth:`start`."""
+        super().startService()
+        return self.start()
+
+    def stopService(self) -> Deferred[None]:
+        """As :meth:`stop`."""
+        super().stopService()
+        return self.stop()
+
+    def start(self) -> Deferred[None]:
+        """Make the cluster if there is none, and run it; fires when it takes connections.
+
+        Recovery after a crash may take as long as it needs. Fails with StartupError.
+        """
+        return Deferred.fromCoroutine(self._start())
+
+    def stop(self) -> Deferred[None]:
+        """Stop the server; fires when it is gone."""
+        return Deferred.fromCoroutine(self._stop())
+
+    def _beside(self, ending: str) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.{ending}")
+
+    async def _start(self) -> None:
+        self._stopping = False
+        self.folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._lock.take()
+        try:
+            self._sink.open()
+            await self._prepare()
+            await self._first_start()
+        except BaseException:
+            await self._stop()
+            raise
+
+    async def _prepare(self) -> None:
+        installation = choose(installations(self._bin_dir), data_major(self.folder))
+        account = account_for(self.folder)
+        await self._end_orphan()
+        if data_major(self.folder) is None:
+            await initialise(self._reactor, installation, self.folder, account, self._sink)
+        remove_stale_files(self.folder)
+        self._program = self._command(installation, account)
+
+    def _command(self, installation: Installation, account: Account | None) -> Program:
+        if not fits(self.folder):
+            self._sockets = short_folder(account)
+        arguments = server_arguments(installation, self.folder, self._sockets, self._settings)
+        return Program(arguments, account, (installation.folder, self.folder, self._sockets))
+
+    async def _end_orphan(self) -> None:
+        """Stop a server whose parent died without being able to; ours alone, and in order."""
+        pid = living_server(self.folder)
+        if pid is None:
+            return
+        if not is_ours(self.folder):
+            raise StartupError(
+                f"PostgreSQL process {pid}, which is not this server's, uses {self.folder}; stop it first"
+            )
+        self._log.warn("stopping PostgreSQL process {pid}, left behind by a server that died", pid=pid)
+        await stop_process(pid, self._reactor, _ORPHAN_PATIENCE)
+
+    async def _first_start(self) -> None:
+        """Run the server. One whose predecessor's last sessions are still ending is tried again."""
+        pause = _FIRST_PAUSE
+        for attempt in range(_LOCK_ATTEMPTS):
+            if await self._run():
+                return
+            if self._sink.fatal_state != _LOCK_FILE_EXISTS or attempt + 1 == _LOCK_ATTEMPTS:
+                break
+            await deferLater(self._reactor, pause)
+            pause *= 2
+        raise StartupError(f"PostgreSQL did not start: {self._sink.reason()}")
+
+    async def _run(self) -> bool:
+        """Start the process and wait until it takes connections; False when it ended before."""
+        self._sink.begin()
+        child = self._child = spawn(self._reactor, self._program, self._sink.line)
+        notice = self._reactor.callLater(_PATIENCE_NOTICE, self._still_waiting)
+        try:
+            while child.running and not self._stopping:
+                if await self._answers():
+                    child.ended.addCallback(self._died)
+                    return True
+                await deferLater(self._reactor, _CONNECT_STEP)
+        finally:
+            if notice.active():
+                notice.cancel()
+        return False
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await Connector(parse_target(self.dsn), self._reactor).open()
+        except ConnectionLost:
+            return False
+        connection.close()
+        return True
+
+    def _still_waiting(self) -> None:
+        self._log.info("PostgreSQL is not ready yet; after a crash, recovery can take a while")
+
+    def _died(self, reason: str | None) -> None:
+        if not self._stopping:
+            self._log.error("PostgreSQL ended unexpectedly: {reason}", reason=reason or "it was told to")
+            Deferred.fromCoroutine(self._revive()).addErrback(self._not_revived)
+
+    async def _revive(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping:
+            remove_stale_files(self.folder)
+            self._on_restart()
+            if await self._run():
+                return
+            self._log.error("PostgreSQL did not start again: {reason}", reason=self._sink.reason())
+            await deferLater(self._reactor, pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _not_revived(self, failure: Any) -> None:
+        self._log.failure("restarting PostgreSQL failed", failure=failure)
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        if self._child is not None and self._child.running:
+            await self._end(self._child)
+        if self._sockets != self.folder:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+        self._sink.close()
+        self._lock.release()
+
+    async def _end(self, child: Child) -> None:
+        """SIGINT ends sessions and writes a checkpoint, SIGQUIT leaves that to the next start."""
+        over: Deferred[None] = Deferred()
+        child.ended.addCallback(lambda _: over.callback(None))
+        child.send(signal.SIGINT)
+        timers = [
+            self._reactor.callLater(self._stop_patience, child.send, signal.SIGQUIT),
+            self._reactor.callLater(self._stop_patience + 0.5, child.send, signal.SIGKILL),
+        ]
+        await over
+        for timer in timers:
+            if timer.active():
+                timer.cancel()
