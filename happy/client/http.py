@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import msgspec
 import treq
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from happy.client._errors import Refused
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IConsumer, IReactorTime
+    from twisted.internet.interfaces import IConsumer, IReactorTime, IStreamClientEndpoint
     from twisted.web.iweb import IAgent
 
 CLIENT_NAME: Final = "python/1"
@@ -54,7 +55,8 @@ class RemoteServer:
     """A Happy server at ``url``, and the connections to it.
 
     Every request is bounded by ``timeout`` (seconds), after which it fails with
-    ``twisted.internet.defer.TimeoutError``. An ``agent`` replaces the network, in tests for example.
+    ``twisted.internet.defer.TimeoutError``. ``endpoint`` reaches a server that the address alone does not,
+    for example on a unix socket; an ``agent`` replaces the network for requests.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class RemoteServer:
         url: str,
         reactor: IReactorTime,
         *,
+        endpoint: IStreamClientEndpoint | None = None,
         agent: IAgent | None = None,
         client: str = CLIENT_NAME,
         timeout: float = 30.0,
@@ -71,13 +74,17 @@ class RemoteServer:
         self.reactor = reactor
         self.client = client
         self.timeout = timeout
-        self._pool: HTTPConnectionPool | None = None
-        if agent is None:
-            self._pool = HTTPConnectionPool(reactor)
-            self._pool.maxPersistentPerHost = connections
-            self._pool.retryAutomatically = False
-            agent = cast("IAgent", Agent(reactor, pool=self._pool))
-        self._treq = HTTPClient(agent, data_to_body_producer=_WholeBody)
+        self.endpoint = endpoint
+        self._pool = HTTPConnectionPool(reactor)
+        self._pool.maxPersistentPerHost = connections
+        self._pool.retryAutomatically = False
+        self._treq = HTTPClient(agent or self._agent(), data_to_body_producer=_WholeBody)
+
+    def _agent(self) -> IAgent:
+        if self.endpoint is None:
+            return cast("IAgent", Agent(self.reactor, pool=self._pool))
+        factory = _Always(self.endpoint)
+        return cast("IAgent", Agent.usingEndpointFactory(self.reactor, factory, pool=self._pool))
 
     async def request(
         self,
@@ -115,12 +122,13 @@ class RemoteServer:
 
     async def post_form(self, url: str, fields: Mapping[str, str], file: bytes) -> Answer:
         """Upload a file as multipart form data, after the fields that an object store asked for."""
-        return await self._exchange("POST", url, data=dict(fields), files={"file": file})
+        boundary = uuid.uuid4().hex
+        headers = Headers({"content-type": [f"multipart/form-data; boundary={boundary}"]})
+        return await self._exchange("POST", url, data=_form(fields, file, boundary), headers=headers)
 
     async def close(self) -> None:
         """Close idle connections."""
-        if self._pool is not None:
-            await self._pool.closeCachedConnections()
+        await self._pool.closeCachedConnections()
 
     async def _exchange(self, method: str, url: str, **options: Any) -> Answer:
         """One exchange, cancelled when it takes longer than it may."""
@@ -137,7 +145,18 @@ class RemoteServer:
             return Answer(response.code, response.headers, await treq.content(response))
 
         answer: Deferred[Answer] = Deferred.fromCoroutine(exchange())
-        return await answer.addTimeout(self.timeout, self.reactor)
+        return await answer.addTimeout(self.timeout, self.reactor, _too_slow)
+
+
+@implementer(IAgentEndpointFactory)
+class _Always:
+    """The same endpoint whatever the address."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
+        return self._endpoint
 
 
 @implementer(IBodyProducer)
@@ -160,6 +179,19 @@ class _WholeBody:
 
     def stopProducing(self) -> None:
         """Nothing is left to stop."""
+
+
+def _form(fields: Mapping[str, str], file: bytes, boundary: str) -> bytes:
+    """A multipart body; treq's own producer needs the global reactor."""
+    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    texts = "".join(f'{start}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+    head = f'{start}"file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\n'
+    return (texts + head).encode() + file + f"\r\n--{boundary}--\r\n".encode()
+
+
+def _too_slow(result: object, timeout: float) -> NoReturn:
+    """The agent wraps a cancellation in errors of its own; callers wait for one kind."""
+    raise TimeoutError(timeout, "Deferred")
 
 
 def decoded(method: str, path: str, answer: Answer) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -13,15 +13,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from happy.client._engine import Engine
 from happy.client._errors import Disconnected, RpcFailed, SocketRefused
 from happy.client._mailbox import Mailbox, Predicate
-from happy.client._packets import Kind, Packet, decode_packet
-from happy.wire.engineio import PacketType
-from happy.wire.engineio import decode_packet as decode_engine_packet
+from happy.client._packets import Kind, Packet
+from happy.client._websocket import connect
+from happy.client.http import RemoteServer
 from happy.wire.outgoing import encode_ack, encode_disconnect, encode_event
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
 Listener = Callable[..., Any]
 Method = Callable[[Any], Any | Awaitable[Any]]
@@ -61,38 +62,38 @@ class Scope:
         return {"token": token, "clientType": self.kind, **self.members}
 
 
-class Wire(Protocol):
-    """The transport connection under a socket."""
+class Link(Protocol):
+    """A socket's way to the server."""
 
     def send(self, text: bytes) -> None:
-        """Send one Engine.IO packet."""
+        """Send one Engine.IO packet; nothing happens once the connection is closing."""
 
-    def close(self) -> None:
+    def close(self, reason: str) -> None:
         """End the connection after what was sent has gone."""
 
-    def abort(self) -> None:
+    def abort(self, reason: str) -> None:
         """End the connection at once, as a failing network does."""
 
 
-class _Open(msgspec.Struct, frozen=True, rename="camel"):
-    ping_interval: int
-    ping_timeout: int
-
-
 class Socket:
-    """A socket of the main namespace; :meth:`joined` tells when it is in.
+    """A socket of the main namespace; made by :func:`open_socket`.
 
     Every event goes to the listeners of its name and, except for remote calls that a registered method
     answers, is kept for ``next_event``. Waiting is bounded by a number of seconds on ``clock``.
+
+    ``id`` is its public name. ``pid``, ``offset`` and ``recovered`` are those of connection state
+    recovery (realtime.md A.14), as far as the server offers it.
     """
 
     log = Logger()
 
     def __init__(
-        self, wire: Wire, auth: Mapping[str, Any], clock: IReactorTime, *, keep: int = KEPT_EVENTS
+        self, link: Link, auth: Mapping[str, Any], clock: IReactorTime, *, keep: int = KEPT_EVENTS
     ) -> None:
         self.id = ""
-        self._wire = wire
+        self.pid: str | None = None
+        self.offset: str | None = None
+        self._link = link
         self._auth = auth
         self._clock = clock
         self._mailbox = Mailbox(keep)
@@ -103,8 +104,6 @@ class Socket:
         self._joining: Deferred[None] = Deferred()
         self._closing: list[Deferred[str]] = []
         self._ended: Disconnected | None = None
-        self._heartbeat = 0.0
-        self._silence: IDelayedCall | None = None
 
     # Being connected
 
@@ -113,9 +112,18 @@ class Socket:
         """Whether the socket is in and not yet gone."""
         return bool(self.id) and self._ended is None
 
-    def joined(self) -> Deferred[None]:
-        """Fires when the server lets the socket in; fails with SocketRefused or Disconnected. To be used once."""
-        return self._joining
+    @property
+    def recovered(self) -> bool:
+        """Whether the server took this socket for the one that it continues."""
+        return self.pid is not None and self.pid == self._auth.get("pid")
+
+    async def joined(self, timeout: float) -> None:
+        """Wait to be let in, once. Raises SocketRefused, Disconnected or TimeoutError; it is closed then."""
+        try:
+            await self._joining.addTimeout(timeout, self._clock)
+        except Exception:
+            await self.close()
+            raise
 
     def closed(self) -> Deferred[str]:
         """Fires when the socket is gone, with the reason."""
@@ -126,20 +134,21 @@ class Socket:
         return waiting
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Leave in good order, and wait until the connection is gone; drop it if that takes too long."""
+        """Leave in good order and wait until the connection is gone; cut it if that takes too long."""
         if self._ended is not None:
             return
         gone = self.closed()
-        self._wire.send(encode_disconnect().text)
-        self._wire.close()
-        too_slow = self._clock.callLater(timeout, self._wire.abort)
+        if self.connected:
+            self._link.send(encode_disconnect().text)
+        self._link.close("client namespace disconnect")
+        too_slow = self._clock.callLater(timeout, self._link.abort, "")
         await gone
         if too_slow.active():
             too_slow.cancel()
 
     def abort(self) -> None:
-        """Drop the connection at once, as a failing network does."""
-        self._wire.abort()
+        """Cut the connection at once, as a failing network does."""
+        self._link.abort("transport close")
 
     # Events
 
@@ -155,9 +164,12 @@ class Socket:
         ack_id = self._next_call
         self._next_call += 1
         self._send(encode_event(name, *arguments, ack_id=ack_id).text)
-        answer: Deferred[list[Any]] = Deferred(lambda _: self._calls.pop(ack_id, None))
+        answer: Deferred[list[Any]] = Deferred()
         self._calls[ack_id] = answer
-        answered = await answer.addTimeout(timeout, self._clock)
+        try:
+            answered = await answer.addTimeout(timeout, self._clock)
+        finally:
+            self._calls.pop(ack_id, None)
         return answered[0] if answered else None
 
     def on(self, name: str, listener: Listener) -> Callable[[], None]:
@@ -168,11 +180,11 @@ class Socket:
 
     def on_update(self, listener: Listener) -> Callable[[], None]:
         """Hear every durable change (realtime.md B.4); see :meth:`on`."""
-        return self.on("update", listener)
+        return self.on("update", lambda update, *_: listener(update))
 
     def on_ephemeral(self, listener: Listener) -> Callable[[], None]:
         """Hear every passing signal; see :meth:`on`."""
-        return self.on("ephemeral", listener)
+        return self.on("ephemeral", lambda signal, *_: listener(signal))
 
     async def next_event(self, name: str, wants: Predicate | None = None, timeout: float = 10.0) -> Any:
         """The first argument of the earliest event called ``name`` that ``wants`` accepts and nobody took.
@@ -220,28 +232,27 @@ class Socket:
 
     # What the connection says
 
-    def received(self, text: bytes) -> None:
-        """A packet came. For the connection."""
-        packet = decode_engine_packet(text)
-        if packet.type is PacketType.OPEN:
-            opened = msgspec.json.decode(packet.data, type=_Open)
-            self._heartbeat = (opened.ping_interval + opened.ping_timeout) / 1000
-            self._expect_ping()
-            self._wire.send(b"40" + msgspec.json.encode(self._auth))
-        elif packet.type is PacketType.PING:
-            self._expect_ping()
-            self._wire.send(b"3")
-        elif packet.type is PacketType.MESSAGE:
-            self._dispatch(decode_packet(packet.data))
+    def opened(self) -> None:
+        """The transport is ready: ask to be let in. For the connection."""
+        self._link.send(b"40" + msgspec.json.encode(self._auth))
+
+    def packet(self, packet: Packet) -> None:
+        """The server said something. For the connection."""
+        if packet.kind is Kind.EVENT:
+            self._event(*packet.payload, ack_id=packet.ack_id)
+        elif packet.kind is Kind.ACK:
+            self._answered(packet.payload, packet.ack_id)
+        elif packet.kind is Kind.CONNECT:
+            self.id, self.pid = packet.payload["sid"], packet.payload.get("pid")
+            self._joining.callback(None)
+        elif packet.kind is Kind.CONNECT_ERROR:
+            self._joining.errback(SocketRefused(packet.payload["message"]))
+        else:
+            self._link.close("server namespace disconnect")
 
     def lost(self, reason: str) -> None:
-        """The connection is gone. For the connection."""
-        if self._ended is not None:
-            return
+        """The connection is gone: everything that is awaited fails. For the connection."""
         self._ended = Disconnected(reason)
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
         failure = Failure(self._ended)
         if not self._joining.called:
             self._joining.errback(failure)
@@ -256,56 +267,36 @@ class Socket:
     def _send(self, text: bytes) -> None:
         if self._ended is not None:
             raise self._ended
-        self._wire.send(text)
+        self._link.send(text)
 
-    def _expect_ping(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-        self._silence = self._clock.callLater(self._heartbeat, self._gone_silent)
+    def _answered(self, arguments: list[Any], ack_id: int | None) -> None:
+        call = self._calls.pop(ack_id, None) if ack_id is not None else None
+        if call is not None:
+            call.callback(arguments)
 
-    def _gone_silent(self) -> None:
-        self._silence = None
-        self.lost("ping timeout")
-        self._wire.abort()
-
-    def _dispatch(self, packet: Packet) -> None:
-        if packet.kind is Kind.EVENT:
-            self._event(packet.payload, packet.ack_id)
-        elif packet.kind is Kind.ACK:
-            call = self._calls.pop(packet.ack_id or 0, None)
-            if call is not None:
-                call.callback(packet.payload)
-        elif packet.kind is Kind.CONNECT:
-            self.id = packet.payload["sid"]
-            self._joining.callback(None)
-        elif packet.kind is Kind.CONNECT_ERROR:
-            self._joining.errback(SocketRefused(packet.payload["message"]))
-        else:
-            self.lost("server namespace disconnect")
-            self._wire.close()
-
-    def _event(self, payload: Sequence[Any], ack_id: int | None) -> None:
-        name, *arguments = payload
+    def _event(self, name: str, *arguments: Any, ack_id: int | None) -> None:
+        if ack_id is None and arguments and isinstance(arguments[-1], str):
+            self.offset = arguments[-1]
         for listener in tuple(self._listeners.get(name, ())):
             try:
                 listener(*arguments)
             except Exception:
                 self.log.failure("A listener of {name} failed", name=name)
-        request = arguments[0] if arguments else None
-        if name == "rpc-request" and ack_id is not None and request["method"] in self._methods:
-            Deferred.fromCoroutine(self._answer(request, ack_id)).addErrback(self._unanswered)
+        first: Any = arguments[0] if arguments else None
+        if name == "rpc-request" and ack_id is not None and first["method"] in self._methods:
+            Deferred.fromCoroutine(self._answer(first["method"], first.get("params"), ack_id))
         else:
-            self._mailbox.put(name, request)
+            self._mailbox.put(name, first)
 
-    async def _answer(self, request: Mapping[str, Any], ack_id: int) -> None:
-        result = self._methods[request["method"]](request.get("params"))
-        if inspect.isawaitable(result):
-            result = await result
-        self._send(encode_ack(ack_id, [result]).text)
-
-    def _unanswered(self, failure: Failure) -> None:
-        if not failure.check(Disconnected):
-            self.log.failure("A method failed; its caller gets no answer", failure=failure)
+    async def _answer(self, method: str, params: Any, ack_id: int) -> None:
+        """Answer a remote call, without a result if the method fails."""
+        results: list[Any] = []
+        try:
+            result = self._methods[method](params)
+            results.append(await result if inspect.isawaitable(result) else result)
+        except Exception:
+            self.log.failure("A remote call failed")
+        self._link.send(encode_ack(ack_id, results).text)
 
 
 def _of_type(member: str, wants: Predicate | str | None, *, body: str | None = None) -> Predicate | None:
@@ -313,3 +304,36 @@ def _of_type(member: str, wants: Predicate | str | None, *, body: str | None = N
     if not isinstance(wants, str):
         return wants
     return lambda value: bool((value[body] if body else value)[member] == wants)
+
+
+async def open_socket(
+    server: RemoteServer,
+    token: str | None,
+    scope: Scope,
+    *,
+    app_state: str | None = None,
+    after: Socket | None = None,
+    keep: int = KEPT_EVENTS,
+    timeout: float = 10.0,
+) -> Socket:
+    """Connect a socket and wait until the server lets it in.
+
+    ``app_state`` is the focus state it begins with. ``after`` is a lost socket that this one continues
+    where the server offers recovery. ``keep`` is how many events wait for ``next_event``; listeners of
+    the result hear everything that comes after this function returned.
+
+    Raises SocketRefused, Disconnected, ``twisted.internet.defer.TimeoutError``, or what connecting raises.
+    """
+    auth = scope.auth(token) | {"happyClient": server.client}
+    if app_state is not None:
+        auth["appState"] = app_state
+    if after is not None and after.pid is not None:
+        auth |= {"pid": after.pid, "offset": after.offset}
+
+    def start(engine: Engine) -> Socket:
+        return Socket(engine, auth, server.reactor, keep=keep)
+
+    connecting = Deferred.fromCoroutine(connect(server.url, start, server.reactor, server.endpoint))
+    socket = await connecting.addTimeout(timeout, server.reactor)
+    await socket.joined(timeout)
+    return socket
