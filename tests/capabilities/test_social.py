@@ -137,7 +137,8 @@ class FriendshipTests(SocialCase):
         self.assertEqual(await self.friends(b), [(a, "friend")])
         rows = psql(
             self.dsn,
-            'SELECT "status", "acceptedAt" = "updatedAt" FROM "UserRelationship" WHERE "fromUserId" = ANY (%s)',
+            'SELECT "status", "acceptedAt" = "updatedAt" FROM "UserRelationship" '
+            'WHERE "fromUserId" = ANY (%s)',
             [[a, b]],
         )
         self.assertEqual(rows, [("friend", True), ("friend", True)])
@@ -257,8 +258,8 @@ class NotificationTests(SocialCase):
             await self.remove(a, b)
             psql(
                 self.dsn,
-                'UPDATE "UserRelationship" '
-                'SET "lastNotifiedAt" = "lastNotifiedAt" - make_interval(hours => %s) WHERE "fromUserId" = %s',
+                'UPDATE "UserRelationship" SET "lastNotifiedAt" = '
+                '"lastNotifiedAt" - make_interval(hours => %s) WHERE "fromUserId" = %s',
                 [hours, b],
             )
             await self.add(a, b)
