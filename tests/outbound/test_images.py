@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from base64 import b64decode
-from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -153,7 +153,7 @@ def test_damage_is_survived(format: str, place: int, damage: bytes) -> None:
     data = bytearray(SMALL[format])
     place = 8 + place % (len(data) - 16)
     data[place : place + len(damage)] = damage
-    with suppress(NotAPicture):
+    with contextlib.suppress(NotAPicture):
         examine(bytes(data))
 
 
