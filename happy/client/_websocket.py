@@ -31,8 +31,11 @@ class _Connection(WebSocketClientProtocol):
         self.sendMessage(text)
 
     def close(self) -> None:
-        """Begin the closing handshake."""
-        self.sendClose()
+        """Begin the closing handshake; before the opening one is over, just hang up."""
+        if self.state == self.STATE_CONNECTING:
+            self.dropConnection()
+        else:
+            self.sendClose()
 
     def abort(self) -> None:
         """Cut the connection."""

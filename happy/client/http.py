@@ -5,18 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import treq
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from happy.client._errors import Refused
+from happy.client._waiting import within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IReactorTime, IStreamClientEndpoint
@@ -145,7 +146,7 @@ class RemoteServer:
             return Answer(response.code, response.headers, await treq.content(response))
 
         answer: Deferred[Answer] = Deferred.fromCoroutine(exchange())
-        return await answer.addTimeout(self.timeout, self.reactor, _too_slow)
+        return await within(self.timeout, answer, self.reactor)
 
 
 @implementer(IAgentEndpointFactory)
@@ -187,11 +188,6 @@ def _form(fields: Mapping[str, str], file: bytes, boundary: str) -> bytes:
     texts = "".join(f'{start}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
     head = f'{start}"file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\n'
     return (texts + head).encode() + file + f"\r\n--{boundary}--\r\n".encode()
-
-
-def _too_slow(result: object, timeout: float) -> NoReturn:
-    """The agent wraps a cancellation in errors of its own; callers wait for one kind."""
-    raise TimeoutError(timeout, "Deferred")
 
 
 def decoded(method: str, path: str, answer: Answer) -> Any:

@@ -17,6 +17,7 @@ from happy.client._engine import Engine
 from happy.client._errors import Disconnected, RpcFailed, SocketRefused
 from happy.client._mailbox import Mailbox, Predicate
 from happy.client._packets import Kind, Packet
+from happy.client._waiting import within
 from happy.client._websocket import connect
 from happy.client.http import RemoteServer
 from happy.wire.outgoing import encode_ack, encode_disconnect, encode_event
@@ -120,7 +121,7 @@ class Socket:
     async def joined(self, timeout: float) -> None:
         """Wait to be let in, once. Raises SocketRefused, Disconnected or TimeoutError; it is closed then."""
         try:
-            await self._joining.addTimeout(timeout, self._clock)
+            await within(timeout, self._joining, self._clock)
         except Exception:
             await self.close()
             raise
@@ -167,7 +168,7 @@ class Socket:
         answer: Deferred[list[Any]] = Deferred()
         self._calls[ack_id] = answer
         try:
-            answered = await answer.addTimeout(timeout, self._clock)
+            answered = await within(timeout, answer, self._clock)
         finally:
             self._calls.pop(ack_id, None)
         return answered[0] if answered else None
@@ -192,7 +193,7 @@ class Socket:
         Raises Disconnected, or ``twisted.internet.defer.TimeoutError``.
         """
         taken = self._mailbox.take(name, wants or (lambda _: True))
-        return await taken.addTimeout(timeout, self._clock)
+        return await within(timeout, taken, self._clock)
 
     async def next_update(self, wants: Predicate | str | None = None, timeout: float = 10.0) -> Any:
         """The earliest update (its whole envelope) that nobody took; ``wants`` may be the body's ``t``."""
@@ -334,6 +335,6 @@ async def open_socket(
         return Socket(engine, auth, server.reactor, keep=keep)
 
     connecting = Deferred.fromCoroutine(connect(server.url, start, server.reactor, server.endpoint))
-    socket = await connecting.addTimeout(timeout, server.reactor)
+    socket = await within(timeout, connecting, server.reactor)
     await socket.joined(timeout)
     return socket
