@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from happy import takeover
 from happy.capabilities import CAPABILITIES
-from happy.errors import ConnectionLost, StartupError
+from happy.errors import StartupError
 from happy.lifecycle import Lifecycle
 from happy.limits import Limits
 from happy.master_secret import settle
@@ -46,7 +46,6 @@ from happy.storage.statistics import estimate_records
 from happy.tokens import Keys, Tokens
 from happy.web.resource import Router
 from happy.web.site import HappySite
-from happy.web.webapp import WebApp
 
 if TYPE_CHECKING:
     from happy.config import Config
@@ -115,14 +114,7 @@ class Running:
         database = Database(
             dsn, size=config.database_pool, clock=self._reactor, publisher=hub, metrics=self._metrics
         )
-        try:
-            connection = await database.connect()
-        except ConnectionLost as lost:
-            raise StartupError(f"database-url: cannot connect to PostgreSQL: {lost.reason}") from None
-        try:
-            await migrate(connection)
-        finally:
-            connection.close()
+        await migrate(database)
         await database.start()
         self._lifecycle.started("the database connections", database.stop, 1.0)
         return database
@@ -165,8 +157,7 @@ class Running:
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         endpoint = RealtimeEndpoint(realtime, _realtime_settings(config), self._reactor)
         self._lifecycle.started("sockets", endpoint.close_all, 1.0)
-        webapp = WebApp(config.webapp, config.webapp_config) if config.webapp else None
-        site = HappySite(Router(CAPABILITIES, server, webapp), endpoint, self._reactor)
+        site = HappySite(Router(CAPABILITIES, server), endpoint, self._reactor)
         self._lifecycle.started("requests", site.drain, 1.0)
         await self._monitor(server)
         for description in config.listen:

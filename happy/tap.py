@@ -41,7 +41,7 @@ class HappyService(Service):
 
     def __init__(self, config: Config, reactor: Any) -> None:
         self._reactor = reactor
-        self.running = Running(config, reactor)
+        self._parts = Running(config, reactor)
         self._starting: Deferred[None] | None = None
 
     def startService(self) -> None:
@@ -50,7 +50,7 @@ class HappyService(Service):
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
-        self._starting = Deferred.fromCoroutine(self.running.start())
+        self._starting = Deferred.fromCoroutine(self._parts.start())
         self._starting.addErrback(self._failed)
 
     def _failed(self, failure: Any) -> None:
@@ -71,7 +71,7 @@ class HappyService(Service):
     async def _stop(self) -> None:
         if self._starting is not None:
             await self._starting
-        await self.running.stop()
+        await self._parts.stop()
 
 
 def exit_with(status: int) -> None:

@@ -52,6 +52,15 @@ class EngineEndpoint:
         """How many sessions there are."""
         return len(self._connections)
 
+    @property
+    def largest_body(self) -> int:
+        """The bytes that a POST may have; a larger one need not be read before :meth:`refuse`."""
+        return self.settings.max_payload
+
+    def refuse(self, request: Request) -> None:
+        """Answer a request whose body is too large; its session goes on (realtime.md A.4)."""
+        polling.respond(request, 413)
+
     def handles(self, path: bytes) -> bool:
         """Whether a request target (``request.uri``, query and all) is this endpoint's."""
         return path.startswith(self._prefix) or path.partition(b"?")[0] == self._bare

@@ -16,6 +16,16 @@ from msgspec import UNSET, Struct, UnsetType
 _ALPHABET = string.ascii_letters + string.digits
 
 
+def _plain(value: Any) -> int:
+    """A time as storage types it (``Millis``), which msgspec does not take for a number by itself."""
+    if isinstance(value, int):
+        return int(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
+
+
 class Audience(Struct, frozen=True):
     """Connections of one account: all user-scoped ones, and those of a session or of a machine."""
 
@@ -256,11 +266,11 @@ def update_id() -> str:
 
 def encode_update(update: Update) -> bytes:
     """The JSON object that the event ``update`` carries."""
-    return msgspec.json.encode(
+    return _encoder.encode(
         _Envelope(id=update_id(), seq=update.seq, body=update.body, created_at=update.created_at)
     )
 
 
 def encode_ephemeral(body: EphemeralBody) -> bytes:
     """The JSON object that the event ``ephemeral`` carries."""
-    return msgspec.json.encode(body)
+    return _encoder.encode(body)

@@ -114,6 +114,7 @@ class HappyRequest(Request):
         try:
             if self._realtime and self.site.realtime is not None:
                 self.args = parse_qs(self.uri.partition(b"?")[2], keep_blank_values=True)
+                self.content.seek(0)
                 self.site.realtime.render(self)
             elif self._upgrades():
                 refusal = answers.not_found(self.uri.decode("latin-1"), self.method.decode("latin-1"))
