@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from happy.errors import StartupError
 from happy.faults import describe_fault
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ _RETRIES = (1.0, 10.0, 60.0)
 _log = Logger()
 
 
-class Unreachable(Exception):
-    """The object store does not answer; the text says where, for the operator."""
-
-
 @dataclass(frozen=True, slots=True)
 class UploadForm:
     """An upload that goes to the store itself, as a form with these fields and then a file."""
@@ -54,7 +51,7 @@ class ObjectStore(Protocol):
     local: bool
 
     async def start(self) -> None:
-        """Make ready. Raises :class:`Unreachable`."""
+        """Make ready. Raises :class:`~happy.errors.StartupError`."""
 
     async def stop(self) -> None:
         """Let go of everything; removals that still wait for another try are given up."""
@@ -95,15 +92,22 @@ def attachments(session: str) -> str:
 
 
 def object_store(config: Config, reactor: Any) -> ObjectStore:
-    """The store that the configuration asks for."""
+    """The store that the configuration asks for. Raises :class:`~happy.errors.StartupError`."""
     from happy.outbound.folder import Folder
-    from happy.outbound.s3 import S3
 
     threads = Threads(reactor)
     if config.s3_host:
-        return S3(config, threads, reactor)
+        return _s3(config, threads, reactor)
     base = config.public_url or f"http://localhost:{config.port}"
     return Folder(config.data_dir / "files", f"{base}/files/", threads, reactor)
+
+
+def _s3(config: Config, threads: Threads, clock: Any) -> ObjectStore:
+    try:
+        from happy.outbound.s3 import S3
+    except ImportError:
+        raise StartupError("s3-host: S3 needs a library: pip install 'happy-server[s3]'") from None
+    return S3(config, threads, clock)
 
 
 class _Background(Thread):

@@ -20,7 +20,8 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from twisted.logger import Logger
 
-from happy.outbound.objects import Existing, Removals, Threads, Unreachable, UploadForm, attachments
+from happy.errors import StartupError
+from happy.outbound.objects import Existing, Removals, Threads, UploadForm, attachments
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -58,14 +59,14 @@ class S3:
         )
 
     async def start(self) -> None:
-        """Probe the bucket: a missing one is only logged. Raises :class:`Unreachable`."""
+        """Probe the bucket: a missing one is only logged. Raises StartupError if nothing answers."""
         self._threads.start()
         try:
             found = await self._threads.run(self._client.bucket_exists, self._bucket)
         except S3Error as error:
             _log.warn("the S3 bucket cannot be looked at: {code}", code=error.code)
         except (urllib3.exceptions.HTTPError, OSError):
-            raise Unreachable(f"s3-host: nothing answers at {self._endpoint}") from None
+            raise StartupError(f"s3-host: nothing answers at {self._endpoint}") from None
         else:
             if not found:
                 _log.warn("the S3 bucket does not exist")

@@ -141,12 +141,11 @@ class CapabilityCase(DatabaseCase):
             given["authorization"] = f"Bearer {self.server.tokens.issue(account)}"
         if token is not None:
             given["authorization"] = f"Bearer {token}"
-        payload = payload_of(method, content_type, len(body), io.BytesIO(body))
         inputs = Inputs(
             variables=match.variables,
             query=parts.query.encode(),
             header=given.get,
-            payload=lambda: payload,
+            payload=lambda: payload_of(method, content_type, len(body), io.BytesIO(body)),
             facts=lambda payload: _facts(payload, address),
         )
         return _taken_apart(await call_route(self.server, match.route, inputs))

@@ -27,7 +27,7 @@ class VendorTests(CapabilityCase):
         return (await self.ask("GET", "/v1/connect/tokens", account=self.account)).json["tokens"]
 
     async def test_story(self) -> None:
-        """A credential is stored, read back exactly, replaced and forgotten; forgetting twice is fine (D4)."""
+        """A credential is stored, read back exactly, replaced and forgotten, also twice (D4)."""
         self.assertIsNone(await self.token("openai"))
         self.assertEqual(await self.register("openai", '{"oauth":{"a":1}}'), {"success": True})
         self.assertEqual(await self.token("openai"), '{"oauth":{"a":1}}')

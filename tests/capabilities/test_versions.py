@@ -31,7 +31,7 @@ def test_supported(version: str) -> None:
         "01.5.0",
         "1.5.0+",
         "V1.5.0",
-        "١.٥.٠",
+        "\u0661.5.0",
     ],
 )
 def test_unsupported(version: str) -> None:
