@@ -58,9 +58,9 @@ def _open_a_way(reach: list[tuple[str, str]]) -> None:
     Permissions on disk stay as they are, and no other process sees a difference.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    handles = [os.open(needed, os.O_RDONLY | os.O_DIRECTORY) for _, needed in reach]
     _check(libc.unshare(_NEW_MOUNTS))
     _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
+    handles = [os.open(needed, os.O_RDONLY | os.O_DIRECTORY) for _, needed in reach]
     for closed in sorted({closed for closed, _ in reach}):
         _check(libc.mount(b"tmpfs", os.fsencode(closed), b"tmpfs", 0, b"mode=0755,size=1m"))
     os.umask(0o022)
