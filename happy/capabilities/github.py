@@ -207,28 +207,27 @@ async def _link(server: Server, account: str, code: str) -> str:
     sealed = server.vault.seal(["user", account, "github", "token"], token)
     linked = await server.database.read(lambda tx: storage.owner(tx, user.id)) == account
     image = None if linked else await _picture(server, account, user.avatar_url)
+    holders = await server.database.read(lambda tx: storage.holders(tx, user.id, user.login))
 
     async def work(tx: Transaction) -> None:
-        if await storage.owner(tx, user.id) == account:
-            await storage.store_user(tx, user.id, user.profile, sealed)
-        else:
-            await _move_here(tx, account, user, sealed, image, server)
+        await storage.store_user(tx, user.id, user.profile, sealed)
+        owner = await storage.owner(tx, user.id)
+        if owner != account:
+            await _move_here(tx, account, owner, user, image, server)
 
-    await server.database.transact(work, accounts=[account])
+    await server.database.transact(work, accounts=[account, *holders])
     return user.login
 
 
 async def _move_here(
-    tx: Transaction, account: str, user: GitHubUser, sealed: bytes, image: _Image | None, server: Server
+    tx: Transaction, account: str, owner: str | None, user: GitHubUser, image: _Image | None, server: Server
 ) -> None:
     """Take the user and the username from whoever had them, link them to ``account``, and tell everybody."""
-    former_owner = await storage.owner(tx, user.id)
-    if former_owner is not None:
-        await _unlink(tx, former_owner)
+    if owner is not None:
+        await _unlink(tx, owner)
     for other in await storage.take_username(tx, account, user.login):
         tx.publish(devices_of(other), UpdateAccount(id=other, username=None))
     former_user = await storage.linked_user(tx, account)
-    await storage.store_user(tx, user.id, user.profile, sealed)
     await _link_row(tx, account, user, image)
     if former_user is not None:
         await storage.forget_user(tx, former_user)

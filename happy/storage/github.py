@@ -14,6 +14,10 @@ OWNER = """
 SELECT "id" FROM "Account" WHERE "githubUserId" = %(user)s
 """
 
+HOLDERS = """
+SELECT "id" FROM "Account" WHERE "githubUserId" = %(user)s OR "username" = %(username)s
+"""
+
 LINKED = """
 SELECT "githubUserId" FROM "Account" WHERE "id" = %(account)s
 """
@@ -54,6 +58,11 @@ async def owner(tx: Transaction, user: str) -> str | None:
     return None if row is None else row[0]
 
 
+async def holders(tx: Transaction, user: str, username: str) -> list[str]:
+    """The accounts that have a GitHub user or a username."""
+    return [row[0] for row in await tx.rows(HOLDERS, {"user": user, "username": username})]
+
+
 async def linked_user(tx: Transaction, account: str) -> str | None:
     """The GitHub user that an account is linked to; None also for an account that is gone."""
     row = await tx.row(LINKED, {"account": account})
@@ -61,7 +70,10 @@ async def linked_user(tx: Transaction, account: str) -> str | None:
 
 
 async def store_user(tx: Transaction, user: str, profile: Mapping[str, Any], sealed: bytes) -> None:
-    """Keep what GitHub tells about a user, and the user's token, in the place of what was known."""
+    """Keep what GitHub tells about a user, and the user's token, in the place of what was known.
+
+    From then on nobody else links that user until the transaction ends.
+    """
     await tx.run(STORE_USER, {"user": user, "profile": Jsonb(profile), "sealed": sealed, "now": tx.now})
 
 
