@@ -89,13 +89,13 @@ class Account:
     # Sessions
 
     async def create_session(self, tag: str, metadata: Any, cipher: Cipher | None = None) -> Session:
-        """The session with this tag, created if there is none yet."""
+        """The session with this tag, created if there is none yet, with the given cipher or a new one."""
         cipher = cipher or self.keys.new_cipher()
         wrapped = cipher.wrapped_for(self.keys.content_public_key)
         body = {"tag": tag, "metadata": cipher.seal(metadata), "dataEncryptionKey": wrapped}
         answer = await self.call("POST", "/v1/sessions", body)
         record = msgspec.convert(answer["session"], SessionRecord)
-        return Session(record, self._cipher(record.data_encryption_key, wrapped, cipher))
+        return Session(record, self._cipher(record, cipher))
 
     async def sessions(self) -> list[Session]:
         """The latest sessions that the keys open, latest change first."""
@@ -147,7 +147,7 @@ class Account:
             body["daemonState"] = cipher.seal(daemon_state)
         answer = await self.call("POST", "/v1/machines", body)
         record = msgspec.convert(answer["machine"], MachineRecord)
-        return Machine(record, self._cipher(record.data_encryption_key, wrapped, cipher))
+        return Machine(record, self._cipher(record, cipher))
 
     async def machines(self) -> list[Machine]:
         """The machines that the keys open, most recently active first."""
@@ -204,9 +204,13 @@ class Account:
 
     # Ciphers of records
 
-    def _cipher(self, stored: str | None, offered: str | None, cipher: Cipher) -> Cipher:
-        """The cipher of a record: ours if the server took our key, else that of the key it had."""
-        return cipher if stored == offered else self.keys.cipher_of(stored)
+    def _cipher(self, record: SessionRecord | MachineRecord, offered: Cipher) -> Cipher:
+        """The cipher of a record: the one we offered if it fits, else that of the key the record has."""
+        try:
+            offered.open(record.metadata)
+        except Undecryptable:
+            return self.keys.cipher_of(record.data_encryption_key)
+        return offered
 
     def _openable(self, records: list[R]) -> Iterable[tuple[R, Cipher]]:
         for record in records:

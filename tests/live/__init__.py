@@ -1,0 +1,1 @@
+"""Ring three: the whole server on a real PostgreSQL and real sockets, and clients of several kinds."""

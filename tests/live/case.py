@@ -1,0 +1,82 @@
+"""A whole server for each test, and clients of it that go with the test."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from happy.client import Account, AccountKeys, RemoteServer, Scope, Socket, sign_in
+from happy.config import Config
+from happy.running import Running
+from happy.tokens import Keys
+from tests.harness import DatabaseCase
+
+SECRET = "a secret that only tests use"
+
+
+@functools.cache
+def derived_keys(secret: str) -> Keys:
+    """The keys of a secret, stretched once for the whole run."""
+    return Keys.derive(secret)
+
+
+class LiveCase(DatabaseCase):
+    """Tests against a running server: ``server`` reaches it, ``running`` is its parts.
+
+    Tests of a class share the database. ``settings`` are further settings of the server.
+    """
+
+    settings: dict[str, Any] = {}  # noqa: RUF012 - classes replace it, nobody changes it
+
+    async def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        keys = derived_keys(SECRET)
+        self.patch(Keys, "derive", lambda secret: keys)
+        self.dsn = self._database_url()
+        self.running = Running(self.config(), reactor)
+        await self.running.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.running.stop()))
+        self.server = self.remote()
+
+    def config(self) -> Config:
+        """The settings of the server under test."""
+        folder = tempfile.TemporaryDirectory(prefix="happy-live-")
+        self.addCleanup(folder.cleanup)
+        values = {
+            "data_dir": Path(folder.name),
+            "database_url": self.dsn,
+            "database_pool": 4,
+            "listen": ("tcp:0:interface=127.0.0.1",),
+            "master_secret": SECRET,
+            "metrics_enabled": False,
+            **self.settings,
+        }
+        return Config(**values)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return f"http://127.0.0.1:{self.running.ports[0].getHost().port}"
+
+    def remote(self, **options: Any) -> RemoteServer:
+        """The server as one more client process sees it."""
+        from twisted.internet import reactor
+
+        server = RemoteServer(self.url, reactor, **options)
+        self.addCleanup(lambda: Deferred.fromCoroutine(server.close()))
+        return server
+
+    async def new_phone(self) -> Account:
+        """The first device of a new account; it holds the account secret."""
+        return await sign_in(self.remote(), AccountKeys.generate())
+
+    async def connect(self, account: Account, scope: Scope | None = None, **options: Any) -> Socket:
+        """A socket that is closed when the test ends."""
+        socket = await account.open_socket(scope, **options)
+        self.addCleanup(lambda: Deferred.fromCoroutine(socket.close()))
+        return socket
