@@ -7,6 +7,7 @@ add up to less than ten seconds.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import maybeDeferred
@@ -18,7 +19,9 @@ from twisted.logger import Logger
 
 from happy import takeover
 from happy.capabilities import CAPABILITIES
+from happy.debug_file import DebugFile
 from happy.errors import StartupError
+from happy.housekeeping import Housekeeping
 from happy.lifecycle import Lifecycle
 from happy.limits import Limits
 from happy.master_secret import settle
@@ -89,6 +92,8 @@ class Running:
 
     async def _start(self) -> None:
         takeover.check(self._config)
+        if self._config.debug_log:
+            self._write_debug_file()
         config = settle(self._config)
         deriving = deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
@@ -97,6 +102,9 @@ class Running:
         hub = Hub(self._metrics)
         database = await self._start_database(config, dsn, hub)
         self.server = await self._build(config, database, hub, await deriving)
+        housekeeping = Housekeeping(self.server)
+        housekeeping.start()
+        self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
         await self._serve(self.server)
 
     async def _start_postgres(self, config: Config) -> str:
@@ -149,6 +157,11 @@ class Running:
             github=GitHub.from_config(config, reactor, metrics),
             voice=VoiceProvider.from_config(config, reactor, metrics),
         )
+
+    def _write_debug_file(self) -> None:
+        file = DebugFile()
+        file.start(datetime.fromtimestamp(self._reactor.seconds()))
+        self._lifecycle.started("the debug log", file.stop, 0.1)
 
     async def _serve(self, server: Server) -> None:
         config = server.config

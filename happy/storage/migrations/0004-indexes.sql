@@ -21,3 +21,6 @@ CREATE INDEX "happy_Account_username_idx" ON "Account" (lower("username") text_p
 -- Removal of pairing requests that nobody answered.
 CREATE INDEX "happy_TerminalAuthRequest_createdAt_idx" ON "TerminalAuthRequest" ("createdAt");
 CREATE INDEX "happy_AccountAuthRequest_createdAt_idx" ON "AccountAuthRequest" ("createdAt");
+
+-- A device that another account registered before.
+CREATE INDEX "happy_AccountPushToken_token_idx" ON "AccountPushToken" ("token");
