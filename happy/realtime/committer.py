@@ -112,7 +112,7 @@ class Committer(Service):
         self._queue: list[Append] = []
         self._queued_rows = 0
         self._queued_size = 0
-        self._running: Deferred[None] | None = None
+        self._running = False
         self._in_flight: Sequence[Append] = ()
         self._landings: list[Deferred[None]] = []
         self._expiry = LoopingCall(self._expire)
@@ -124,7 +124,7 @@ class Committer(Service):
         self._expiry.start(EXPIRY_CHECK_SECONDS, now=False)
 
     async def _stop(self) -> None:
-        while self._running is not None:
+        while self._running:
             await self._landing()
         if self._expiry.running:
             self._expiry.stop()
@@ -151,8 +151,9 @@ class Committer(Service):
             return append.answer
         self._queue.append(append)
         self._account_for(append, 1)
-        if self._running is None:
-            self._running = Deferred.fromCoroutine(self._run())
+        if not self._running:
+            self._running = True
+            Deferred.fromCoroutine(self._run())
         return append.answer
 
     def _full(self, append: Append) -> bool:
@@ -198,7 +199,7 @@ class Committer(Service):
                     release()
                 self._metrics.happy_commit_seconds.observe(self._clock.seconds() - started)
                 self._land()
-        self._running = None
+        self._running = False
         self._land()
 
     def _land(self) -> None:
