@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
-from twisted.internet import reactor
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -75,7 +74,14 @@ class SocketEcho:
         """Nothing is kept."""
 
 
-def echo_site(endpoint: EngineEndpoint) -> Site:
+class EchoSite(Site):
+    """Keeps no access log."""
+
+    def log(self, request: Request) -> None:
+        """Log nothing."""
+
+
+def echo_site(endpoint: EngineEndpoint, clock: IReactorTime) -> Site:
     """A web server with nothing but the endpoint."""
 
     class EchoRequest(Request):
@@ -86,8 +92,7 @@ def echo_site(endpoint: EngineEndpoint) -> Site:
                 self.setResponseCode(404)
                 self.finish()
 
-    site = Site(Resource(), requestFactory=EchoRequest)
-    return site
+    return EchoSite(Resource(), requestFactory=EchoRequest, reactor=clock)
 
 
 def echo_endpoint(suite: str, clock: IReactorTime) -> EngineEndpoint:
@@ -98,11 +103,14 @@ def echo_endpoint(suite: str, clock: IReactorTime) -> EngineEndpoint:
 
 
 def main() -> None:
+    """Serve until stopped."""
+    from twisted.internet import reactor
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--suite", choices=("engineio", "socketio"), required=True)
     options = parser.parse_args()
-    site = echo_site(echo_endpoint(options.suite, reactor))
+    site = echo_site(echo_endpoint(options.suite, reactor), reactor)
     reactor.listenTCP(options.port, site, interface="127.0.0.1")
     reactor.run()
 

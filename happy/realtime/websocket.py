@@ -50,6 +50,10 @@ _HANDSHAKE_ONLY: Final = frozenset(
 )
 """Attributes of Autobahn's that nothing reads once a connection is open, or of which one will do for all."""
 
+_NOTHING_QUEUED: Final = deque[Any]()
+_STATISTICS: Final = TrafficStats()
+"""One of each for all connections: nothing is ever queued there, and nobody reads the statistics."""
+
 _HEADERS: Final = {name.decode(): value.decode() for name, value in CORS}
 
 
@@ -71,9 +75,8 @@ class RealtimeWebSocket(WebSocketServerProtocol):
     factory: RealtimeWebSocketFactory
     transport: Any
 
-    # One of each for all connections: nothing is ever put into the queue, and nobody reads the statistics.
-    send_queue: deque[Any] = deque()
-    trafficStats = TrafficStats()
+    send_queue = _NOTHING_QUEUED
+    trafficStats = _STATISTICS
 
     _paused = False
     _closing = False

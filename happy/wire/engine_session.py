@@ -153,13 +153,11 @@ class EngineSession:
         return self._take()
 
     def post(self, request: Any, body: bytes, now: float) -> Sequence[Effect]:
-        """The body of a POST is complete; follows :meth:`post_begun`."""
+        """The body of a POST is complete; without effect if :meth:`post_begun` answered it already."""
         self._now = now
         if request is self._posting:
             self._posting = None
             self._step(Input.POST, request, body)
-        else:
-            self._effects.append(Refuse(request, None))
         return self._take()
 
     def post_refused(self, request: Any) -> None:
@@ -249,9 +247,6 @@ class EngineSession:
         request, self._held = self._held, None
         return request
 
-    def _nothing(self) -> None:
-        pass
-
     def _deliver(self, packet: Packet) -> None:
         self._effects.append(Deliver(packet.data, packet.binary))
 
@@ -286,7 +281,7 @@ class EngineSession:
             self._receive(text)
         self._effects.append(Accept(request))
 
-    def _ignore_post(self, request: Any, body: bytes) -> None:
+    def _ignore_post(self, request: Any, body: bytes = b"") -> None:
         self._effects.append(Accept(request))
 
     def _refuse(self, problem: Problem, request: Any, body: bytes = b"") -> None:

@@ -67,6 +67,7 @@ TABLE: Final[Mapping[State, Mapping[Input, Row]]] = {
     State.WEBSOCKET: {
         Input.POLL: (_SAME, "_refuse", Problem.BAD_REQUEST),
         Input.POST: (_SAME, "_refuse", Problem.BAD_REQUEST),
+        Input.EXTRA_POST: (_SAME, "_refuse", Problem.BAD_REQUEST),
         Input.OFFER: (_SAME, "_refuse_websocket"),
         Input.MESSAGE: (_SAME, "_deliver"),
         Input.PONG: (_SAME, "_pong"),
@@ -84,18 +85,21 @@ TABLE: Final[Mapping[State, Mapping[Input, Row]]] = {
     State.DRAINING: {
         Input.POLL: (State.CLOSED, "_end_draining"),
         Input.POST: (_SAME, "_ignore_post"),
+        Input.EXTRA_POST: (_SAME, "_ignore_post"),
         Input.OFFER: (_SAME, "_refuse_websocket"),
         Input.FORGET_DUE: (State.CLOSED, "_forget"),
     },
     State.LINGERING: {
         Input.POLL: (State.CLOSED, "_end_lingering"),
         Input.POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
+        Input.EXTRA_POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
         Input.OFFER: (_SAME, "_refuse_websocket"),
         Input.FORGET_DUE: (State.CLOSED, "_forget"),
     },
     State.CLOSED: {
         Input.POLL: (_SAME, "_refuse", Problem.UNKNOWN_SID),
         Input.POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
+        Input.EXTRA_POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
         Input.OFFER: (_SAME, "_refuse_websocket"),
     },
 }

@@ -1,0 +1,386 @@
+"""Socket.IO packets both ways, and the namespaces of a connection."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from happy.wire.engineio import EncodedPacket, InvalidPacket
+from happy.wire.incoming import RESERVED, Ack, Arguments, ClientPacket, Connect, Decoder, Disconnect, Event
+from happy.wire.jsontext import Attachment, decode_json, encode_json
+from happy.wire.outgoing import (
+    encode_ack,
+    encode_connect,
+    encode_connect_error,
+    encode_disconnect,
+    encode_event,
+)
+from happy.wire.socketio import TABLE, Membership, Namespaces, Outcome, UnknownNamespace
+from tests.strategies import (
+    ack_ids,
+    argument_lists,
+    event_names,
+    json_values,
+    namespaces,
+    texts,
+    wild_json_values,
+    within_cap,
+)
+
+
+def decode(text: bytes, *binary: bytes) -> ClientPacket | None:
+    """One packet from a client, ``text`` without the Engine.IO type."""
+    decoder = Decoder()
+    packet = decoder.text(text)
+    for data in binary:
+        packet = decoder.binary(data)
+    return packet
+
+
+def returned(packet: EncodedPacket) -> ClientPacket | None:
+    """What a client would mean by sending our packet back."""
+    return decode(packet.text[1:], *packet.attachments)
+
+
+def as_bytes(arguments: Arguments | None) -> tuple[bytes, ...]:
+    assert arguments is not None
+    return tuple(map(bytes, arguments))
+
+
+class TestRoundTrips:
+    @given(event_names, argument_lists.filter(within_cap), namespaces, st.none() | ack_ids)
+    def test_event(self, name: str, arguments: list[Any], namespace: str, ack_id: int | None) -> None:
+        """An event comes back as it was: name, arguments, binary data, namespace, ack id."""
+        packet = returned(encode_event(name, *arguments, namespace=namespace, ack_id=ack_id))
+        assert isinstance(packet, Event)
+        assert (packet.namespace, packet.name, packet.ack_id) == (namespace, name, ack_id)
+        assert packet.arguments.values() == arguments
+
+    @given(ack_ids, argument_lists.filter(within_cap), namespaces)
+    def test_ack(self, ack_id: int, arguments: list[Any], namespace: str) -> None:
+        """So does an acknowledgement."""
+        packet = returned(encode_ack(ack_id, arguments, namespace))
+        assert isinstance(packet, Ack)
+        assert (packet.namespace, packet.ack_id) == (namespace, ack_id)
+        assert packet.arguments is not None
+        assert packet.arguments.values() == arguments
+
+    @given(namespaces)
+    def test_disconnect(self, namespace: str) -> None:
+        """So does a disconnect."""
+        assert returned(encode_disconnect(namespace)) == Disconnect(namespace)
+
+    @given(texts, namespaces)
+    def test_connect(self, sid: str, namespace: str) -> None:
+        """The CONNECT reply holds the sid and nothing else."""
+        packet = returned(encode_connect(sid, namespace))
+        assert isinstance(packet, Connect)
+        assert (packet.namespace, decode_json(packet.auth or b"")) == (namespace, {"sid": sid})
+
+    @given(st.lists(json_values, max_size=4))
+    def test_raw_arguments_pass_unchanged(self, values: list[Any]) -> None:
+        """Arguments are split, not rewritten, whatever the spacing."""
+        spaced = [json.dumps(value, indent=1).encode() for value in values]
+        packet = decode(b'2 [ "x"' + b"".join(b"\n,  " + text for text in spaced) + b" ] ")
+        assert isinstance(packet, Event)
+        assert as_bytes(packet.arguments) == tuple(spaced)
+        again = encode_event("x", *packet.arguments).text
+        assert again == b'42["x"' + b"".join(b"," + text for text in spaced) + b"]"
+
+
+class TestOutgoing:
+    def test_forms(self) -> None:
+        """The packets, letter by letter."""
+        assert encode_event("e").text == b'42["e"]'
+        assert encode_event("e", 1, "é", None, namespace="/n", ack_id=3).text == (
+            '42/n,3["e",1,"é",null]'.encode()
+        )
+        assert encode_ack(0).text == b"430[]"
+        assert encode_connect("s").text == b'40{"sid":"s"}'
+        assert encode_connect_error("no", "/n").text == b'44/n,{"message":"no"}'
+        assert (encode_disconnect().text, encode_disconnect("/n").text) == (b"41", b"41/n,")
+
+    def test_attachments_are_numbered_depth_first(self) -> None:
+        """Binary data is taken out in the order in which a reader meets it."""
+        packet = encode_event("e", {"a": [Attachment(b"1")], "b": Attachment(b"2")}, Attachment(b"3"))
+        hole = '{"_placeholder":true,"num":%d}'
+        assert packet.text.decode() == f'453-["e",{{"a":[{hole % 0}],"b":{hole % 1}}},{hole % 2}]'
+        assert packet.attachments == (b"1", b"2", b"3")
+        assert returned(encode_ack(7, [Attachment(b"x")])) == decode(
+            b"61-7[" + (hole % 0).encode() + b"]", b"x"
+        )
+
+    def test_json_given_as_json(self) -> None:
+        """Bytes and Raw are JSON already, and stay as they are."""
+        assert encode_event("e", b'{"a": 1.0}', Raw(b"[ ]")).text == b'42["e",{"a": 1.0},[ ]]'
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (math.nan, b"null"),
+            (math.inf, b"null"),
+            (-math.inf, b"null"),
+            (1.0, b"1"),
+            (-0.0, b"0"),
+            (123456789.0, b"123456789"),
+            (1e21, b"1e21"),
+            (0.5, b"0.5"),
+            ({"a": [2.0, "x.0"], "b": math.nan}, b'{"a":[2,"x.0"],"b":null}'),
+            ("\ud800", rb'"\ud800"'),
+            ("é\ud800😀\udc00", '"é\\ud800😀\\udc00"'.encode()),
+            ({"\udfff": 1.0}, rb'{"\udfff":1}'),
+            ('"\\\n\x1e\u2028', '"\\"\\\\\\n\\u001e\u2028"'.encode()),
+            ((1, (2,)), b"[1,[2]]"),
+        ],
+    )
+    def test_json_as_javascript_writes_it(self, value: Any, text: bytes) -> None:
+        """Not-a-number, whole floats and lone surrogates go out as clients expect them."""
+        assert encode_json(value, []) == text
+
+    def test_structs_may_hold_anything(self) -> None:
+        """Attachments, raw JSON and odd floats work inside of Structs too, each counted once."""
+
+        class Body(msgspec.Struct, rename="camel"):
+            raw_part: Raw
+            number: float
+            data: Attachment
+
+        attachments: list[bytes] = [b"before"]
+        text = encode_json(Body(Raw(b"[1.0]"), 2.0, Attachment(b"x")), attachments)
+        assert text == b'{"rawPart":[1.0],"number":2,"data":{"_placeholder":true,"num":1}}'
+        assert attachments == [b"before", b"x"]
+
+    def test_no_json_form(self) -> None:
+        """What JSON cannot carry is the caller's mistake."""
+        with pytest.raises(TypeError):
+            encode_event("e", object())
+
+    @given(wild_json_values)
+    def test_any_value_is_json_that_javascript_reads_alike(self, value: Any) -> None:
+        """Whatever strings and numbers there are, a JSON parser gets the same values."""
+        text = encode_json(value, [])
+        text.decode()
+        assert json.loads(text) == value
+
+
+class TestIncoming:
+    @pytest.mark.parametrize(
+        ("text", "packet"),
+        [
+            (b"0", Connect("/", None)),
+            (b"0/", Connect("/", None)),
+            (b"0/custom", Connect("/custom", None)),
+            (b"0/custom,", Connect("/custom", None)),
+            (b"0/?token=1,2", Connect("/?token=1", None)),
+            (b"0/a?token=1", Connect("/a?token=1", None)),
+            (b"1", Disconnect("/")),
+            (b"1/custom", Disconnect("/custom")),
+            (b"1/custom,", Disconnect("/custom")),
+            (b"2", Event("/", None, Arguments(), None)),
+            (b"29", Event("/", None, Arguments(), 9)),
+            (b"2[1,2]", Event("/", None, Arguments(), None)),
+            (b"2[-1.5]", Event("/", None, Arguments(), None)),
+            (b'2["error"]', Event("/", "error", Arguments(), None)),
+            (b'2007["x"]', Event("/", "x", Arguments(), 7)),
+            (b'29007199254740991["x"]', Event("/", "x", Arguments(), 2**53 - 1)),
+            (b"3", Ack("/", None, None)),
+            (b"35", Ack("/", 5, None)),
+            (b"3[]", Ack("/", None, Arguments())),
+            (b"3/a,12[]", Ack("/a", 12, Arguments())),
+        ],
+    )
+    def test_accepted(self, text: bytes, packet: ClientPacket) -> None:
+        """Namespace, ack id and payload are each optional."""
+        assert decode(text) == packet
+
+    @pytest.mark.parametrize("auth", [b'{"token":"x"}', b' {"a": [1]} ', b"{}"])
+    def test_connect_data(self, auth: bytes) -> None:
+        """The auth object is handed on as it stands."""
+        packet = decode(b"0/n," + auth)
+        assert isinstance(packet, Connect)
+        assert bytes(packet.auth or b"") == auth
+
+    @pytest.mark.parametrize(
+        "text",
+        [b"", b"7", b"8", b"a", b"abc", b"0null", b"0[]", b'0"x"', b'0{"a"', b"0{}x", b"01,5{"]
+        + [b"1{}", b'1"x"', b"1[]", b"2{}", b'2"x"', b"2[]", b"2[null]", b"2[{}]", b"2[true]", b"2notjson"]
+        + [b'21.5["x"]', b'2-1["x"]', b'2abc["x"]', b'21-["x"]', b"31{}", b"3null", b'4{"message":"x"}', b"4"]
+        + [b'5["x"]', b'5x-["x"]', b'5-["x"]', b"511-[]", b"6[]", b'2["x",]', b'2["x"', b'2["x"]]', b"2[NaN]"]
+        + [b'2["x",\x00]', b'2["\x01"]', b'2["x","\xff"', b'2["\xff"]', b'2["x",01]', b"\xff", b'51-{"a":1}']
+        + [b"2" + b"9" * 5000 + b'["x"]', b'2["x",' + b"[" * 100000 + b"]" * 100000 + b"]"]
+        + [b'2["%s"]' % name.encode() for name in sorted(RESERVED)],
+    )
+    def test_violations(self, text: bytes) -> None:
+        """What no well-behaved client sends is refused as a whole."""
+        with pytest.raises(InvalidPacket):
+            decode(text)
+
+    @given(wild_json_values, wild_json_values)
+    def test_lone_surrogates_pass(self, first: Any, second: Any) -> None:
+        """Escaped lone surrogates stay in the raw arguments."""
+        texts = json.dumps(first).encode(), json.dumps(second).encode()
+        packet = decode(b'2["x", ' + texts[0] + b" , " + texts[1] + b"]")
+        assert isinstance(packet, Event)
+        assert as_bytes(packet.arguments) == texts
+
+    def test_lone_surrogates_in_what_is_interpreted(self) -> None:
+        """In names and auth data they count as U+FFFD, of which UTF-8 can be made."""
+        event = decode(rb'2["a\ud800\\ud800\ud83d\ude00"]')
+        assert isinstance(event, Event)
+        assert event.name == "a\ufffd\\ud800😀"
+        connect = decode(rb'0{"token":"\udfff"}')
+        assert isinstance(connect, Connect)
+        assert connect.auth is not None
+        assert bytes(connect.auth) == rb'{"token":"\ufffd"}'
+
+    @given(st.binary(max_size=80))
+    def test_any_bytes(self, text: bytes) -> None:
+        """Whatever comes is a packet or a violation, and nothing worse."""
+        try:
+            decode(b"2" + text)
+            decode(text)
+        except InvalidPacket:
+            pass
+
+
+class TestBinary:
+    HOLE = b'{"_placeholder":true,"num":%d}'
+
+    def test_attachments_complete_a_packet(self) -> None:
+        """The packet is there when its last attachment is."""
+        decoder = Decoder()
+        assert decoder.text(b'52-/n,3["x",[%s],%s]' % (self.HOLE % 1, self.HOLE % 0)) is None
+        assert decoder.binary(b"a") is None
+        packet = decoder.binary(b"b")
+        assert isinstance(packet, Event)
+        assert (packet.namespace, packet.name, packet.ack_id) == ("/n", "x", 3)
+        assert packet.arguments.attachments == (b"a", b"b")
+        assert packet.arguments.values() == [[Attachment(b"b")], Attachment(b"a")]
+
+    def test_no_attachments_announced(self) -> None:
+        """A count of zero is delivered at once, and the next packet is an ordinary one."""
+        decoder = Decoder()
+        assert decoder.text(b'50-["x"]') == Event("/", "x", Arguments(), None)
+        assert decoder.text(b'2["y"]') == Event("/", "y", Arguments(), None)
+
+    def test_decoder_starts_afresh(self) -> None:
+        """One binary packet leaves nothing for the next."""
+        decoder = Decoder()
+        for data in (b"a", b"b"):
+            decoder.text(b'51-["x",%s]' % (self.HOLE % 0))
+            packet = decoder.binary(data)
+            assert isinstance(packet, Event)
+            assert packet.arguments.values() == [Attachment(data)]
+
+    def test_text_in_place_of_an_attachment(self) -> None:
+        """Nothing may come between."""
+        decoder = Decoder()
+        decoder.text(b'51-["x",%s]' % (self.HOLE % 0))
+        with pytest.raises(InvalidPacket):
+            decoder.text(b'2["y"]')
+
+    def test_binary_out_of_nowhere(self) -> None:
+        """An attachment must have been announced."""
+        with pytest.raises(InvalidPacket):
+            Decoder().binary(b"a")
+
+    @pytest.mark.parametrize("number", [b"1", b"-1", b"0.5", b'"0"', b"null", b"true", b"1e3"])
+    def test_placeholder_out_of_range(self, number: bytes) -> None:
+        """A placeholder must name an attachment that was sent."""
+        decoder = Decoder()
+        decoder.text(b'51-["x",{"_placeholder":true,"num":%s}]' % number)
+        with pytest.raises(InvalidPacket):
+            decoder.binary(b"a")
+
+    @pytest.mark.parametrize("flag", [b"false", b"1", b'"true"', b"null"])
+    def test_lookalikes_are_data(self, flag: bytes) -> None:
+        """An object is a placeholder only if ``_placeholder`` is exactly true."""
+        decoder = Decoder()
+        decoder.text(b'51-["x",{"_placeholder":%s,"num":7}]' % flag)
+        packet = decoder.binary(b"a")
+        assert isinstance(packet, Event)
+        assert packet.arguments.values() == [{"_placeholder": json.loads(flag), "num": 7}]
+
+    def test_cap(self) -> None:
+        """Ten attachments may be announced."""
+        decode(b'510-["x"]', *[b""] * 10)
+        with pytest.raises(InvalidPacket):
+            decode(b'511-["x"]')
+
+
+PACKETS = {
+    Connect: b"0",
+    Disconnect: b"1",
+    Event: b'2["x"]',
+    Ack: b"31[]",
+}
+
+
+def standing(membership: Membership) -> Namespaces:
+    """A connection in this relation to the main namespace."""
+    namespaces = Namespaces({"/", "/custom"})
+    if membership is not Membership.OUT:
+        namespaces.receive(b"0", False)
+    if membership is Membership.IN:
+        namespaces.admit("/")
+    return namespaces
+
+
+class TestNamespaces:
+    @pytest.mark.parametrize("membership", Membership)
+    @pytest.mark.parametrize("kind", PACKETS)
+    def test_every_standing_with_every_packet(self, membership: Membership, kind: type[Any]) -> None:
+        """Each packet passes, is dropped, or is a violation, as the table says."""
+        namespaces = standing(membership)
+        outcome = TABLE[membership, kind]
+        if outcome is Outcome.CLOSE:
+            with pytest.raises(InvalidPacket):
+                namespaces.receive(PACKETS[kind], False)
+        else:
+            packet = namespaces.receive(PACKETS[kind], False)
+            assert isinstance(packet, kind if outcome is Outcome.PASS else type(None))
+
+    def test_answers_may_come_early(self) -> None:
+        """An acknowledgement before joining is dropped, a binary one too, and joining works after it."""
+        namespaces = standing(Membership.OUT)
+        assert namespaces.receive(b'31["late"]', False) is None
+        assert namespaces.receive(b'61-1[{"_placeholder":true,"num":0}]', False) is None
+        assert namespaces.receive(b"x", True) is None
+        assert namespaces.receive(b"0", False) == Connect("/", None)
+
+    def test_second_connect_while_the_first_is_pending(self) -> None:
+        """One question at a time."""
+        with pytest.raises(InvalidPacket):
+            standing(Membership.ASKED).receive(b"0", False)
+
+    def test_unknown_namespace(self) -> None:
+        """Asking for what does not exist harms nothing and may be repeated."""
+        namespaces = standing(Membership.OUT)
+        assert namespaces.receive(b"0/nowhere,{}", False) == UnknownNamespace("/nowhere")
+        assert namespaces.receive(b"0/nowhere,{}", False) == UnknownNamespace("/nowhere")
+
+    def test_namespaces_are_apart(self) -> None:
+        """Being in one namespace is nothing to another."""
+        namespaces = standing(Membership.IN)
+        with pytest.raises(InvalidPacket):
+            namespaces.receive(b'2/custom,["x"]', False)
+        assert namespaces.receive(b"0/custom", False) == Connect("/custom", None)
+        namespaces.admit("/custom")
+        assert namespaces.receive(b"1/custom", False) == Disconnect("/custom")
+        assert isinstance(namespaces.receive(b'2["x"]', False), Event)
+
+    def test_coming_back(self) -> None:
+        """After a refusal or a disconnect a client may ask again."""
+        namespaces = standing(Membership.ASKED)
+        namespaces.dismiss("/")
+        assert namespaces.receive(b"0", False) == Connect("/", None)
+        namespaces.admit("/")
+        namespaces.receive(b"1", False)
+        assert namespaces.receive(b"0", False) == Connect("/", None)
