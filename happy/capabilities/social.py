@@ -58,14 +58,15 @@ class Friends(Reply):
 @social.get("/v1/user/search")
 async def search(tx: Transaction, caller: Caller, query: Search, server: Server) -> Users:
     """The first ten accounts whose username begins with the text, whatever the case."""
-    found = await relationships.find(tx, caller.account, query.query) if query.query else []
-    return Users(users=_shown(found, server))
+    if not query.query or _nobodys(query.query):
+        return Users(users=[])
+    return Users(users=_shown(await relationships.find(tx, caller.account, query.query), server))
 
 
 @social.get("/v1/user/:id", refuses=(UserNotFound,))
 async def look(tx: Transaction, caller: Caller, id: str, server: Server) -> Found:
     """Any account, oneself included."""
-    person = await relationships.person(tx, caller.account, id)
+    person = None if _nobodys(id) else await relationships.person(tx, caller.account, id)
     if person is None:
         raise UserNotFound
     return Found(user=user_profile(person, server.objects.public_url))
@@ -86,7 +87,7 @@ async def add(caller: Caller, body: Other, server: Server) -> Related:
             return None
         return await _relate(tx, caller.account, body.uid, befriended, notify=True)
 
-    if body.uid == caller.account:
+    if body.uid == caller.account or _nobodys(body.uid):
         return Related(user=None)
     return _related(await server.database.transact(work, accounts=[caller.account, body.uid]), server)
 
@@ -98,8 +99,9 @@ async def remove(caller: Caller, body: Other, server: Server) -> Related:
     async def work(tx: Transaction) -> Person | None:
         return await _relate(tx, caller.account, body.uid, parted, notify=False)
 
-    accounts = sorted({caller.account, body.uid})
-    return _related(await server.database.transact(work, accounts=accounts), server)
+    if _nobodys(body.uid):
+        return Related(user=None)
+    return _related(await server.database.transact(work, accounts=[caller.account, body.uid]), server)
 
 
 def befriended(pair: Pair) -> Pair:
@@ -166,6 +168,11 @@ async def _tell(tx: Transaction, user: str, news: feed.FriendRequest | feed.Frie
     if await relationships.claim_notification(tx, user, news.uid):
         kind = "friend_request" if isinstance(news, feed.FriendRequest) else "friend_accepted"
         await feed.post(tx, user, news, f"{kind}_{news.uid}")
+
+
+def _nobodys(text: str) -> bool:
+    """Whether nobody can have the id or username, because the database takes no text with U+0000."""
+    return "\0" in text
 
 
 def _related(person: Person | None, server: Server) -> Related:

@@ -181,7 +181,7 @@ class FriendshipTests(SocialCase):
     async def test_impossible_people(self) -> None:
         """Oneself, unknown people and people with impossible ids cannot be asked or removed."""
         a = await self.new_account()
-        for nobody in ("nobody", "", "x" * 5000, "'\";--"):
+        for nobody in ("nobody", "", "x" * 5000, "'\";--", "\0", "\ud800"):
             self.assertIsNone(await self.add(a, nobody))
             self.assertIsNone(await self.remove(a, nobody))
         self.assertIsNone(await self.add(a, a))
@@ -333,8 +333,10 @@ class LookingTests(SocialCase):
 
     async def test_unknown(self) -> None:
         """Nobody is found under an unknown id."""
-        answer = await self.ask("GET", "/v1/user/nobody", account=await self.new_account())
-        self.assertEqual((answer.status, answer.json), (404, {"error": "User not found"}))
+        me = await self.new_account()
+        for nobody in ("nobody", "", "%00"):
+            answer = await self.ask("GET", f"/v1/user/{nobody}", account=me)
+            self.assertEqual((answer.status, answer.json), (404, {"error": "User not found"}))
 
     async def search(self, me: str, query: str) -> list[str]:
         answer = await self.ask("GET", f"/v1/user/search?query={query}", account=me)
@@ -358,7 +360,8 @@ class LookingTests(SocialCase):
         self.assertEqual(await self.search(me, "lit_eral%25"), ["lit_eral%x"])
         self.assertEqual(await self.search(me, "%25"), [])
         self.assertEqual(await self.search(me, "%5C"), [])
-        self.assertEqual(await self.search(me, ""), [])
+        for nothing in ("", "%00", "lit_%00"):
+            self.assertEqual(await self.search(me, nothing), [])
 
     async def test_search_needs_a_query(self) -> None:
         """Without the query parameter the request is invalid."""
