@@ -75,11 +75,11 @@ WHERE "publicKey" = %(key)s AND {_WAITING} AND {_ALIVE}
 """
 
 PURGE_TERMINAL = f"""
-DELETE FROM "TerminalAuthRequest" WHERE NOT ({_ALIVE})
+DELETE FROM "TerminalAuthRequest" WHERE "updatedAt" <= %(approved)s AND NOT ({_ALIVE})
 """
 
 PURGE_ACCOUNT = f"""
-DELETE FROM "AccountAuthRequest" WHERE NOT ({_ALIVE})
+DELETE FROM "AccountAuthRequest" WHERE "updatedAt" <= %(approved)s AND NOT ({_ALIVE})
 """
 
 

@@ -19,8 +19,8 @@ CREATE INDEX "happy_UploadedFile_reuseKey_idx" ON "UploadedFile" ("reuseKey");
 CREATE INDEX "happy_Account_username_idx" ON "Account" (lower("username") text_pattern_ops);
 
 -- Removal of pairing requests that nobody answered.
-CREATE INDEX "happy_TerminalAuthRequest_createdAt_idx" ON "TerminalAuthRequest" ("createdAt");
-CREATE INDEX "happy_AccountAuthRequest_createdAt_idx" ON "AccountAuthRequest" ("createdAt");
+CREATE INDEX "happy_TerminalAuthRequest_updatedAt_idx" ON "TerminalAuthRequest" ("updatedAt");
+CREATE INDEX "happy_AccountAuthRequest_updatedAt_idx" ON "AccountAuthRequest" ("updatedAt");
 
 -- A device that another account registered before.
 CREATE INDEX "happy_AccountPushToken_token_idx" ON "AccountPushToken" ("token");
