@@ -14,7 +14,7 @@ _DEEPEST = 8
 def describe_fault(error: BaseException) -> str:
     """The type of an exception, its SQLSTATE if it has one, and the innermost calls, innermost first."""
     named = type(error).__qualname__
-    sqlstate = getattr(error, "pgcode", None)
+    sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if sqlstate:
         named = f"{named} {sqlstate}"
     frames = traceback.extract_tb(error.__traceback__)[-_DEEPEST:]

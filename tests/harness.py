@@ -288,8 +288,8 @@ class DatabaseCase(TestCase):
         return self._shared_dsn
 
 
-async def insert_account(tx: Transaction) -> str:
+async def insert_account(tx: Transaction, account: str | None = None) -> str:
     """Add an account whose public key is made up; answers its id."""
-    account, now = new_cuid(), Millis(tx.now)
+    account, now = account or new_cuid(), Millis(tx.now)
     await tx.run(NEW_ACCOUNT, (account, f"KEY-{account}", now, now))
     return account

@@ -5,21 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from happy.errors import ConnectionLost, DatabaseDown, OutcomeUnknown, Overloaded, QueryFailed
+from happy.faults import describe_fault
 from happy.storage.dsn import parse_target
-from happy.storage.linearizer import Linearizer
+from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import MARK_COMMIT, forget_old_marks, mark, took_effect
 from happy.storage.pool import Connection, Connector, Pool, execute, usable
 from happy.storage.shield import shield
-from happy.storage.transaction import Publisher, Transaction, check_present, deliver
+from happy.storage.transaction import Publisher, Transaction, deliver, last_numbers
 from happy.storage.types import Millis
+
+if TYPE_CHECKING:
+    from happy.metrics import Metrics
 
 __all__ = ["Database", "Millis", "Transaction"]
 
@@ -27,7 +30,7 @@ T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
 
 LOCK_ACCOUNTS = """
-SELECT "id", "seq" FROM "Account" WHERE "id" = ANY(%s) ORDER BY "id" FOR NO KEY UPDATE
+SELECT "id", "seq" FROM "Account" WHERE "id" = ANY(%s::text[]) ORDER BY "id" FOR NO KEY UPDATE
 """
 
 TAKE_NUMBERS = """
@@ -47,17 +50,17 @@ _LONGEST_PAUSE = 0.5
 class _MoreAccounts(Exception):
     """The work published to accounts that were not locked first."""
 
-    def __init__(self, accounts: frozenset[str]) -> None:
+    def __init__(self, accounts: Iterable[str]) -> None:
         super().__init__()
-        self.accounts = accounts
+        self.accounts = frozenset(accounts)
 
 
 class Database:
     """A pool of connections, and the two ways to use it: :meth:`transact` and :meth:`read`.
 
-    ``publisher`` receives what transactions publish. ``patience`` is how many seconds a call waits for
-    PostgreSQL to come back before it fails with DatabaseDown, ``backlog`` how many calls may be under
-    way at a time before further ones fail with Overloaded.
+    ``clock`` is the reactor: time, and the connections' descriptors. ``publisher`` receives what
+    transactions publish. ``patience`` is how many seconds a call waits for PostgreSQL to come back, or
+    for its turn on an account, and ``backlog`` how many calls may be under way at a time.
     """
 
     _log = Logger()
@@ -67,38 +70,45 @@ class Database:
         dsn: str,
         *,
         size: int = 6,
-        clock: IReactorTime,
+        clock: Any,
         publisher: Publisher,
-        metrics: Any = None,
+        metrics: Metrics | None = None,
         patience: float = 10.0,
         backlog: int = 2000,
     ) -> None:
-        self.linearizer = Linearizer()
         self._target = parse_target(dsn)
+        self.connector = Connector(self._target, clock)
+        self.linearizer = Linearizer()
+        self.pool = Pool(self.connector.open, self._target.limit or size)
         self._clock = clock
         self._publisher = publisher
         self._patience = patience
         self._backlog = backlog
-        self._busy = 0
-        self._drained: Deferred[None] | None = None
-        self._stopping = False
-        self.connector = Connector(self._target, clock)
-        self._pool = Pool(self.connector.open, self._target.limit or size)
         self._attempts = 0
+        self._busy = 0
+        self._stopping = False
+        self._drained: Deferred[None] | None = None
+        if metrics is not None:
+            self._show(metrics)
 
     async def start(self) -> None:
         """Check that the database answers; it must have been migrated. Raises DatabaseDown."""
         for name in self._target.ignored:
             self._log.info("DATABASE_URL: {name} has no meaning here and is ignored", name=name)
-        await self._counted(self._patiently(self._first_use))
+        connection = await self.connect()
+        await forget_old_marks(connection, self.now())
+        connection.close()
 
     async def stop(self) -> None:
-        """Refuse new work, wait for what is under way, close every connection."""
+        """Refuse new work, wait for what is under way, close every connection.
+
+        Work that waits for PostgreSQL to come back fails now.
+        """
         self._stopping = True
         if self._busy:
             self._drained = Deferred()
             await self._drained
-        self._pool.close()
+        self.pool.close()
 
     async def connect(self, patience: float | None = None) -> Connection:
         """A connection of one's own, outside the pool; the caller closes it.
@@ -108,7 +118,7 @@ class Database:
         return await self._patiently(self.connector.open, patience)
 
     async def ping(self) -> None:
-        """One round trip. Raises DatabaseDown."""
+        """One round trip. Raises DatabaseDown and Overloaded."""
         await self.read(lambda tx: tx.row("SELECT 1"))
 
     def now(self) -> Millis:
@@ -121,7 +131,7 @@ class Database:
         Each sees what was committed when it began. The work is repeated when its connection is lost.
         Raises DatabaseDown and Overloaded.
         """
-        return await shield(self._counted(self._patiently(lambda: self._read_once(work))))
+        return await shield(self._counted(self._patiently(partial(self._read_once, work))))
 
     async def transact(self, work: Work[T], *, accounts: Sequence[str] = ()) -> T:
         """Run work in a transaction that holds the rows of ``accounts``, then publish what it left.
@@ -132,7 +142,7 @@ class Database:
         cancelled drops the result, never the work.
 
         Raises what the work raises, after a rollback; AccountVanished when it published to an account
-        without a row; DatabaseDown and Overloaded.
+        without a row; DatabaseDown and Overloaded, when nothing was changed.
         """
         return await shield(self._counted(self._in_order(work, frozenset(accounts))))
 
@@ -150,13 +160,22 @@ class Database:
 
     async def _in_order(self, work: Work[T], accounts: frozenset[str]) -> T:
         while True:
-            release = await self.linearizer.acquire(accounts)
+            release = await self._turn(accounts)
             try:
                 return await self._patiently(partial(self._attempt, work, accounts))
             except _MoreAccounts as more:
                 accounts |= more.accounts
             finally:
                 release()
+
+    async def _turn(self, accounts: frozenset[str]) -> Release:
+        if (release := self.linearizer.try_acquire(accounts)) is not None:
+            return release
+        turn = Deferred.fromCoroutine(self.linearizer.acquire(accounts))
+        try:
+            return await turn.addTimeout(self._patience, self._clock)
+        except TimeoutError:
+            raise Overloaded from None
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
         """Repeat an attempt while that helps: conflicts a few times, a lost server for ``patience``."""
@@ -175,64 +194,40 @@ class Database:
             await self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _first_use(self) -> None:
-        connection = await self._pool.borrow()
-        try:
-            await forget_old_marks(connection, self.now())
-        finally:
-            self._pool.give_back(connection)
-
     async def _read_once(self, work: Work[T]) -> T:
-        connection = await self._pool.borrow()
+        connection = await self.pool.borrow()
         try:
             tx = Transaction(connection, self.now(), reading=True)
             result = await work(tx)
         finally:
-            self._pool.give_back(connection)
+            self.pool.give_back(connection)
         self._release(tx, {})
         return result
 
     async def _attempt(self, work: Work[T], accounts: frozenset[str]) -> T:
-        connection = await self._pool.borrow()
+        connection = await self.pool.borrow()
         try:
             tx = Transaction(connection, self.now())
-            result, seqs = await self._guarded(connection, tx, work, accounts)
+            result, numbers = await self._run(connection, tx, work, accounts)
         finally:
-            self._pool.give_back(connection)
-        self._release(tx, seqs)
+            self.pool.give_back(connection)
+        self._release(tx, numbers)
         return result
 
-    async def _guarded(
+    async def _run(
         self, connection: Connection, tx: Transaction, work: Work[T], accounts: frozenset[str]
     ) -> tuple[T, Mapping[str, int]]:
+        """One attempt from BEGIN to COMMIT; answers the result and the accounts' last numbers before it."""
         try:
-            seqs = await self._begin(connection, accounts)
+            locked = await _lock(tx, accounts)
             result = await work(tx)
-            seqs = await self._complete(connection, tx, accounts, seqs)
+            numbers = await _complete(tx, accounts, locked)
         except Exception:
             await _roll_back(connection)
             raise
-        await self._commit(connection, tx)
-        return result, seqs
-
-    async def _begin(self, connection: Connection, accounts: frozenset[str]) -> dict[str, int]:
-        """Open the transaction and lock the accounts; answers the numbers they have reached."""
-        if not accounts:
-            await execute(connection, "BEGIN")
-            return {}
-        return await _locked(connection, "BEGIN;" + LOCK_ACCOUNTS, accounts)
-
-    async def _complete(
-        self, connection: Connection, tx: Transaction, accounts: frozenset[str], seqs: dict[str, int]
-    ) -> dict[str, int]:
-        """The numbers of every account published to; those created by the work itself are new here."""
-        published = tx.published()
-        if not published.keys() <= accounts:
-            raise _MoreAccounts(frozenset(published))
-        if created := published.keys() - seqs.keys():
-            seqs = seqs | await _locked(connection, LOCK_ACCOUNTS, created)
-        check_present(published, seqs)
-        return seqs
+        if tx.begun:
+            await self._commit(connection, tx)
+        return result, numbers
 
     async def _commit(self, connection: Connection, tx: Transaction) -> None:
         """Take the numbers, mark the attempt and commit, all in one round trip.
@@ -241,18 +236,14 @@ class Database:
         """
         self._attempts += 1
         attempt = self._attempts
-        sql, params = _closing(tx, connection.name, attempt)
         try:
-            cursor = await execute(connection, sql, params)
+            await execute(connection, *_closing(tx, connection.name, attempt))
         except ConnectionLost:
             if not await self._committed(connection.name, attempt):
                 raise
         except QueryFailed:
             await _roll_back(connection)
             raise
-        else:
-            if cursor.statusmessage != "COMMIT":
-                raise RuntimeError("the work went on after a statement had failed; nothing was committed")
 
     async def _committed(self, writer: str, attempt: int) -> bool:
         """Whether an attempt took effect whose connection was lost during COMMIT; waits for the server."""
@@ -263,25 +254,38 @@ class Database:
                 await self._pause(_LONGEST_PAUSE)
         raise OutcomeUnknown("stopped before PostgreSQL could tell whether a commit took effect")
 
-    def _release(self, tx: Transaction, seqs: Mapping[str, int]) -> None:
+    def _release(self, tx: Transaction, numbers: Mapping[str, int]) -> None:
         """Deliver the outbox; what fails there cannot undo the commit, so it is logged."""
-        try:
-            deliver(tx, seqs, self._publisher)
-        except Exception:
-            self._log.failure("publishing a committed change failed")
-        for callback in tx.callbacks:
+        steps: list[Callable[[], None]] = [partial(deliver, tx, numbers, self._publisher), *tx.callbacks]
+        for step in steps:
             try:
-                callback()
-            except Exception:
-                self._log.failure("a callback after a commit failed")
+                step()
+            except Exception as error:
+                self._log.error("what follows a commit failed: {fault}", fault=describe_fault(error))
 
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._clock, seconds * random.uniform(0.5, 1.0))
 
+    def _show(self, metrics: Metrics) -> None:
+        connections = metrics.happy_database_connections
+        connections.labels("idle").set_function(lambda: self.pool.idle)
+        connections.labels("busy").set_function(lambda: self.pool.busy)
+        metrics.happy_database_waiting.set_function(lambda: self.pool.waiting)
 
-async def _locked(connection: Connection, sql: str, accounts: Iterable[str]) -> dict[str, int]:
-    cursor = await execute(connection, sql, (sorted(accounts),))
-    return dict(cursor.fetchall())
+
+async def _lock(tx: Transaction, accounts: Iterable[str]) -> dict[str, int]:
+    """Lock the rows of accounts; answers the numbers that those which exist have reached."""
+    wanted = sorted(accounts)
+    return dict(await tx.rows(LOCK_ACCOUNTS, (wanted,))) if wanted else {}
+
+
+async def _complete(tx: Transaction, accounts: frozenset[str], locked: dict[str, int]) -> dict[str, int]:
+    """The last numbers of the accounts published to, among them those that the work itself made."""
+    published = tx.published()
+    if not published.keys() <= accounts:
+        raise _MoreAccounts(published)
+    made = await _lock(tx, published.keys() - locked.keys())
+    return last_numbers(tx, locked | made)
 
 
 def _closing(tx: Transaction, writer: str, attempt: int) -> tuple[str, list[Any]]:

@@ -43,10 +43,11 @@ def parse_target(dsn: str) -> Target:
     Parameters that only the original's database layer knows are translated or ignored. Raises
     StartupError, whose message repeats nothing of the string, since it may hold a password.
     """
-    bare, extra = _split(dsn)
     try:
+        bare, extra = _split(dsn)
         parameters = parse_dsn(bare)
-    except psycopg2.ProgrammingError:
+        _check_port(parameters.get("port", ""))
+    except (psycopg2.ProgrammingError, ValueError):
         raise StartupError(f"DATABASE_URL is not a PostgreSQL URL, such as {_EXAMPLE}") from None
     return Target(
         parameters={**parameters, **_tls(extra)},
@@ -62,11 +63,19 @@ def _split(dsn: str) -> tuple[str, dict[str, str]]:
     if "://" not in dsn:
         return dsn, {}
     url = urlsplit(dsn)
+    if url.scheme not in ("postgresql", "postgres"):
+        raise ValueError(url.scheme)
     query = parse_qsl(url.query, keep_blank_values=True)
     foreign = _IGNORED | _TRANSLATED | _root_certificate(dict(query))
     kept = [(name, value) for name, value in query if name not in foreign]
     extra = {name: value for name, value in query if name in foreign}
     return urlunsplit(url._replace(query=urlencode(kept, quote_via=quote))), extra
+
+
+def _check_port(port: str) -> None:
+    """Raises ValueError; libpq would find out when it connects, and again each time."""
+    for part in port.split(",") if port else ():
+        int(part or "0")
 
 
 def _root_certificate(query: Mapping[str, str]) -> frozenset[str]:

@@ -158,6 +158,21 @@ class Pool:
             connection.close()
         self._slots.release()
 
+    @property
+    def idle(self) -> int:
+        """Open connections nobody uses."""
+        return len(self._idle)
+
+    @property
+    def busy(self) -> int:
+        """Connections on loan, or being opened for a borrower."""
+        return self._slots.limit - self._slots.tokens
+
+    @property
+    def waiting(self) -> int:
+        """Borrowers in the queue."""
+        return len(self._slots.waiting)
+
     def close(self) -> None:
         """Close idle connections now, and borrowed ones when they come back."""
         self._closed = True

@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from happy.faults import describe_fault
+
 T = TypeVar("T")
 _log = Logger()
 
@@ -23,7 +25,9 @@ def shield(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
 
     def failed(failure: Failure) -> None:
         if abandoned:
-            _log.warn("work nobody waits for any more failed: {kind}", kind=type(failure.value).__name__)
+            assert failure.value is not None
+            fault = describe_fault(failure.value)
+            _log.warn("work nobody waits for any more failed: {fault}", fault=fault)
         else:
             waiting.errback(failure)
 
