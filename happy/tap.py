@@ -50,6 +50,7 @@ class HappyService(Service):
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
+        _stop_at_a_signal(self._reactor)
         self._starting = Deferred.fromCoroutine(self._parts.start())
         self._starting.addErrback(self._failed)
 
@@ -83,6 +84,17 @@ def exit_with(status: int) -> None:
         os._exit(status)
 
     atexit.register(leave)
+
+
+def _stop_at_a_signal(reactor: Any) -> None:
+    """Let a signal end the reactor in order, with exit status 0; twistd would end by the signal itself."""
+
+    def stop(received: int, frame: object) -> None:
+        _end_at_the_next_signal()
+        reactor.callFromThread(reactor.stop)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def _end_at_the_next_signal() -> None:
