@@ -79,6 +79,8 @@ class MonitoringResource(Resource):
 class MonitoringSite(Site):
     """A site that keeps no access log."""
 
+    noisy = False
+
     def log(self, request: HTTPRequest) -> None:
         """Say nothing."""
 
