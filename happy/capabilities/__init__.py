@@ -5,6 +5,7 @@ from __future__ import annotations
 from happy.capabilities import (
     access_keys,
     account,
+    artifact_events,
     artifacts,
     attachments,
     auth,
@@ -38,6 +39,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     machines.machines,
     access_keys.access_keys,
     artifacts.artifacts,
+    artifact_events.artifact_events,
     kv.kv,
     account.account,
     usage.usage,

@@ -133,8 +133,9 @@ async def mutate(tx: Transaction, caller: Caller, body: Mutations) -> Applied:
         mutation.key: _slot(mutation, index, new=mutation.key not in stored)
         for index, mutation in enumerate(body.mutations)
     }
-    if not await storage.write(tx, caller.account, slots):
-        raise Conflict(_stale(await storage.lock(tx, caller.account, keys), body.mutations))
+    if taken := await storage.write(tx, caller.account, slots):
+        stored = await storage.lock(tx, caller.account, taken)
+        raise Conflict(_stale(stored, [mutation for mutation in body.mutations if mutation.key in taken]))
     changes = [KvChange(m.key, m.value, slots[m.key].version) for m in body.mutations]
     tx.publish(devices_of(caller.account), KvBatchUpdate(changes=changes))
     return Applied(results=[EntryVersion(change.key, change.version) for change in changes])

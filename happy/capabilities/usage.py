@@ -127,11 +127,11 @@ async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | Fa
 
 @usage.post("/v1/usage/query", refuses=(SessionNotFound,), failure={"error": "Failed to query usage reports"})
 async def query(server: Server, caller: Caller, body: UsageQuery) -> Spans:
-    """Sums of the caller's reports per hour or day, in UTC unless the server is told another time zone."""
+    """Sums of the caller's reports per hour or day of the configured time zone."""
     session, span = body.session_id or None, body.group_by or "day"
     first = Millis(1000 * min(body.start_time or 0, LATEST_S))
     last = Millis(1000 * min(body.end_time or LATEST_S, LATEST_S))
-    zone = getattr(server.config, "timezone", None) or "UTC"
+    zone = server.config.time_zone
 
     async def work(tx: Transaction) -> list[Sum]:
         if session is not None and not await owns_session(tx, caller.account, session):

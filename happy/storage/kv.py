@@ -5,7 +5,7 @@ A deleted entry keeps its row with a null value: readers do not see it, its vers
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.ids import cuid
@@ -56,7 +56,7 @@ ORDER BY "key" FOR NO KEY UPDATE
 """
 
 # A row that another writer made or changed since it was looked at does not have the version before ours;
-# it is left alone and missing from the count.
+# it is left alone and does not come back.
 WRITE = """
 INSERT INTO "UserKVStore" AS stored ("id", "accountId", "key", "value", "version", "createdAt", "updatedAt")
 SELECT new."id", %(account)s, new."key", new."value", new."version", %(now)s, %(now)s
@@ -65,6 +65,7 @@ FROM unnest(%(ids)s::text[], %(keys)s::text[], %(values)s::bytea[], %(versions)s
 ON CONFLICT ("accountId", "key") DO UPDATE
 SET "value" = EXCLUDED."value", "version" = EXCLUDED."version", "updatedAt" = EXCLUDED."updatedAt"
 WHERE stored."version" = EXCLUDED."version" - 1
+RETURNING "key"
 """
 
 
@@ -92,18 +93,18 @@ async def lock(tx: Transaction, account: str, keys: Collection[str]) -> dict[str
     return {key: Slot(value, version) for key, value, version in rows}
 
 
-async def write(tx: Transaction, account: str, slots: Mapping[str, Slot]) -> bool:
-    """Store slots whose versions are the ones after those stored; False if one of them is not.
+async def write(tx: Transaction, account: str, slots: Mapping[str, Slot]) -> set[str]:
+    """Store slots whose versions are the ones after those stored; answers the keys of which that is not so.
 
-    After False the transaction has to be rolled back.
+    If there are any, the transaction has to be rolled back.
     """
-    values: Iterable[Slot] = slots.values()
     parameters = {
         "account": account,
         "ids": [cuid(tx.now) for _ in slots],
         "keys": list(slots),
-        "values": [slot.value for slot in values],
+        "values": [slot.value for slot in slots.values()],
         "versions": [slot.version for slot in slots.values()],
         "now": tx.now,
     }
-    return await tx.run(WRITE, parameters) == len(slots)
+    written = await tx.rows(WRITE, parameters)
+    return slots.keys() - {key for (key,) in written}

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 
 from happy.capabilities import CAPABILITIES
 from happy.capabilities._declare import Caller
-from happy.capabilities._pipeline import call_event
+from happy.capabilities._pipeline import NO_ANSWER, call_event
 from happy.realtime.committer import Committer
 from tests.capabilities import asking
 
@@ -74,13 +74,14 @@ class CallingCase(asking.CapabilityCase):
         return answer
 
     async def emit(self, account: str, name: str, data: Any, socket: Any = None) -> Any:
-        """Send an event and answer its acknowledgement as a plain value."""
+        """Send an event and answer its acknowledgement as a plain value; None if there is none."""
         event = next(
             event for capability in CAPABILITIES for event in capability.events if event.name == name
         )
         raw = msgspec.Raw(json.dumps(data).encode())
         sender = socket or SimpleNamespace(id="a socket")
-        return msgspec.to_builtins(await call_event(self.server, event, Caller(account), sender, raw))
+        answer = await call_event(self.server, event, Caller(account), sender, raw)
+        return None if answer is NO_ANSWER else msgspec.to_builtins(answer)
 
     async def open_session(self, account: str, tag: str = "tag") -> str:
         """The id of a session, which is made if there is none with the tag."""

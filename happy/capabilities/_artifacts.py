@@ -1,0 +1,83 @@
+"""What HTTP and sockets do to artifacts alike: change what is stored, and announce it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
+
+from happy.codecs import encode_base64
+from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, UpdateArtifact, devices_of
+from happy.storage import artifacts as storage
+from happy.storage.artifacts import ArtifactRow, Part
+from happy.storage.transaction import Transaction
+from happy.wire.structs import Body
+
+
+class Sealed(Body):
+    """Header, body and key are base64 (STRICT)."""
+
+    header: str
+    body: str
+    data_encryption_key: str
+
+
+class Edit(NamedTuple):
+    """A part to be stored, and its text as the client sent it."""
+
+    text: str
+    part: Part
+
+    @property
+    def version(self) -> int:
+        """The version after the edit."""
+        return int(self.part.expected) + 1
+
+
+async def create(
+    tx: Transaction, account: str, artifact: str, *, header: bytes, body: bytes, data_encryption_key: bytes
+) -> ArtifactRow | None:
+    """Get or create, and announce what is new; None for another account's id."""
+    found = await storage.get_or_create(
+        tx, account, artifact, header=header, body=body, data_encryption_key=data_encryption_key
+    )
+    if found is None:
+        return None
+    row, new = found
+    if new:
+        announced = members(row)
+        tx.publish(devices_of(account), NewArtifact(artifact_id=announced.pop("id"), **announced))
+    return row
+
+
+async def update(
+    tx: Transaction, account: str, artifact: str, header: Edit | None, body: Edit | None
+) -> bool:
+    """Store and announce the edits if every expected version is the stored one."""
+    if not await storage.update(tx, account, artifact, header and header.part, body and body.part):
+        return False
+    tx.publish(
+        devices_of(account),
+        UpdateArtifact(
+            artifact_id=artifact,
+            header=UNSET if header is None else TextVersion(header.text, header.version),
+            body=UNSET if body is None else TextVersion(body.text, body.version),
+        ),
+    )
+    return True
+
+
+async def delete(tx: Transaction, account: str, artifact: str) -> bool:
+    """Delete and announce; False for an artifact not owned."""
+    if not await storage.delete(tx, account, artifact):
+        return False
+    tx.publish(devices_of(account), DeleteArtifact(artifact_id=artifact))
+    return True
+
+
+def members(row: NamedTuple) -> dict[str, Any]:
+    """An artifact's members as answers and announcements share them: bytes as base64."""
+    return {
+        name: encode_base64(value) if isinstance(value, bytes) else value
+        for name, value in row._asdict().items()
+    }

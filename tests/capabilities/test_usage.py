@@ -1,0 +1,194 @@
+"""Usage reports and their sums (http.md U4, realtime.md B.6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from happy.capabilities.usage import invalid_report
+from happy.config import Config
+from tests.capabilities.calling import CallingCase
+from tests.harness import psql
+
+NOON = 1_577_880_000
+"""2020-01-01 12:00 UTC, in seconds."""
+
+
+def counts(total: float, **others: Any) -> dict[str, Any]:
+    return {"total": total, **others}
+
+
+class ReportTests(CallingCase):
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.account = await self.new_account()
+        self.session = await self.open_session(self.account)
+
+    async def _report(self, **members: Any) -> Any:
+        report = {"key": "k", "sessionId": self.session, "tokens": counts(10), "cost": counts(0.5)}
+        return await self.emit(self.account, "usage-report", report | members)
+
+    async def test_announced(self) -> None:
+        """Devices hear the numbers, with zeros for those the app insists on (D-15)."""
+        odd = {"extra": 2, "text": "x", "yes": True}
+        answer = await self._report(tokens=counts(10, input=3, **odd))
+        self.assertEqual(answer["success"], True)
+        self.assertEqual(answer["createdAt"], answer["updatedAt"])
+        self.assertEqual(
+            self.signalled(self.account),
+            [
+                {
+                    "type": "usage",
+                    "id": self.session,
+                    "key": "k",
+                    "tokens": {
+                        "total": 10,
+                        "input": 3,
+                        "output": 0,
+                        "cache_creation": 0,
+                        "cache_read": 0,
+                        "extra": 2,
+                    },
+                    "cost": {"total": 0.5, "input": 0, "output": 0},
+                    "timestamp": answer["createdAt"],
+                }
+            ],
+        )
+        stored = psql(self.dsn, 'SELECT "data" FROM "UsageReport" WHERE "id" = %s', (answer["reportId"],))
+        self.assertEqual(stored, [({"tokens": counts(10, input=3, **odd), "cost": counts(0.5)},)])
+
+    async def test_replaced(self) -> None:
+        """A report with a known key replaces the former one and keeps its creation time."""
+        first = await self._report()
+        second = await self._report(tokens=counts(3))
+        self.assertEqual([second["reportId"], second["createdAt"]], [first["reportId"], first["createdAt"]])
+        answer = await self.post(self.account, "/v1/usage/query", {})
+        self.assertEqual(answer["totalReports"], 1)
+        self.assertEqual(answer["usage"][0]["tokens"], {"total": 3})
+
+    async def test_without_session(self) -> None:
+        """Reports of no session are kept one for each key, and shown to nobody (D-26)."""
+        first = await self._report(sessionId=None)
+        second = await self._report(sessionId="", tokens=counts(4))
+        other = await self._report(sessionId=None, key="other")
+        self.assertEqual(first["reportId"], second["reportId"])
+        self.assertNotEqual(first["reportId"], other["reportId"])
+        self.assertEqual(self.signalled(self.account), [])
+        self.assertEqual((await self.post(self.account, "/v1/usage/query", {}))["totalReports"], 2)
+
+    async def test_session_must_be_owned(self) -> None:
+        """Reports for unknown and foreign sessions are not stored."""
+        stranger = await self.new_account()
+        foreign = await self.open_session(stranger)
+        for session in (foreign, "none"):
+            answer = await self._report(sessionId=session)
+            self.assertEqual(answer, {"success": False, "error": "Session not found"})
+        self.assertEqual((await self.post(self.account, "/v1/usage/query", {}))["totalReports"], 0)
+
+    async def test_unfit(self) -> None:
+        """What is wrong with a report is said in the contract's order."""
+        tokens = "Invalid tokens object - must include total"
+        for members, error in (
+            ({"key": "", "tokens": 5}, "Invalid key"),
+            ({"key": 5}, "Invalid key"),
+            ({"tokens": {"input": 1}, "cost": None}, tokens),
+            ({"tokens": {"total": "1"}}, tokens),
+            ({"tokens": {"total": True}}, tokens),
+            ({"cost": []}, "Invalid cost object - must include total"),
+            ({"sessionId": {"not": 1}}, "Invalid sessionId"),
+        ):
+            self.assertEqual(await self._report(**members), {"success": False, "error": error})
+        answer = await self.emit(self.account, "usage-report", None)
+        self.assertEqual(answer, {"success": False, "error": "Internal error"})
+        answer = await self._report(tokens=counts(1, note="\0"))
+        self.assertEqual(answer, {"success": False, "error": "Failed to save usage report"})
+
+    def test_every_unfit_report_is_explained(self) -> None:
+        """The explanation of data of any type is a refusal."""
+        for data in (None, 5, "x", [], {}, {"key": "k"}, {"key": "k", "tokens": {"total": 1}}):
+            self.assertIs(invalid_report(data)["success"], False)
+
+
+class QueryTests(CallingCase):
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.account = await self.new_account()
+        self.session = await self.open_session(self.account)
+        self.made = 0
+
+    def _store(self, seconds: int, data: str, session: str | None = None) -> None:
+        self.made += 1
+        psql(
+            self.dsn,
+            'INSERT INTO "UsageReport" '
+            '("id", "key", "accountId", "sessionId", "data", "createdAt", "updatedAt") '
+            "VALUES (%s, %s, %s, %s, %s, to_timestamp(%s) AT TIME ZONE 'UTC', now())",
+            (f"{self.account} {self.made}", str(self.made), self.account, session, data, seconds),
+        )
+
+    async def _query(self, **members: Any) -> Any:
+        return await self.post(self.account, "/v1/usage/query", members)
+
+    async def test_sums(self) -> None:
+        """Numbers are added by name for each hour or day, by time; other values are skipped."""
+        self._store(NOON + 10, '{"tokens": {"total": 1, "input": 2}, "cost": {"total": 0.1}}')
+        self._store(NOON + 20, '{"tokens": {"total": 3, "note": "x"}, "cost": {"total": 0.2, "n": null}}')
+        self._store(NOON + 3600, '{"tokens": {"total": 5}, "cost": {}}')
+        first = {
+            "timestamp": NOON,
+            "tokens": {"total": 4, "input": 2},
+            "cost": {"total": 0.3},
+            "reportCount": 2,
+        }
+        second = {"timestamp": NOON + 3600, "tokens": {"total": 5}, "cost": {}, "reportCount": 1}
+        answer = await self._query(groupBy="hour")
+        self.assertEqual(answer, {"usage": [first, second], "groupBy": "hour", "totalReports": 3})
+        answer = await self._query()
+        self.assertEqual(answer["groupBy"], "day")
+        (day,) = answer["usage"]
+        self.assertEqual([day["timestamp"], day["reportCount"]], [NOON - 12 * 3600, 3])
+        self.assertEqual(day["tokens"], {"total": 9, "input": 2})
+
+    async def test_bounds(self) -> None:
+        """Bounds are seconds and inclusive; absurd ones are clamped (D21)."""
+        for seconds in (NOON - 1, NOON, NOON + 1):
+            self._store(seconds, '{"tokens": {"total": 1}, "cost": {"total": 1}}')
+        for first, last, found in (
+            (NOON, NOON, 1),
+            (NOON, None, 2),
+            (None, NOON, 2),
+            (NOON * 1000, None, 0),
+            (None, NOON * 1000, 3),
+            (2**53 - 1, 2**53 - 1, 0),
+        ):
+            answer = await self._query(startTime=first, endTime=last)
+            self.assertEqual(answer["totalReports"], found, (first, last))
+
+    async def test_session(self) -> None:
+        """A query can be about one session, which must be the caller's; empty means all."""
+        stranger = await self.new_account()
+        foreign = await self.open_session(stranger)
+        self._store(NOON, '{"tokens": {"total": 1}, "cost": {"total": 1}}', self.session)
+        self._store(NOON, '{"tokens": {"total": 1}, "cost": {"total": 1}}')
+        for session, found in ((self.session, 1), ("", 2), (None, 2)):
+            self.assertEqual((await self._query(sessionId=session))["totalReports"], found)
+        for session in (foreign, "none"):
+            answer = await self.request(self.account, "POST", "/v1/usage/query", {"sessionId": session})
+            self.assertEqual(answer, (404, {"error": "Session not found"}))
+
+    async def test_time_zone(self) -> None:
+        """Hours and days begin as in the configured time zone."""
+        self._store(NOON, '{"tokens": {"total": 1}, "cost": {"total": 1}}')
+        self.change(config=Config(time_zone="Asia/Kolkata"))
+        (hour,) = (await self._query(groupBy="hour"))["usage"]
+        self.assertEqual(hour["timestamp"], NOON - 1800)
+        (day,) = (await self._query(groupBy="day"))["usage"]
+        self.assertEqual(day["timestamp"], NOON - 17 * 3600 - 1800)
+
+    async def test_unfit(self) -> None:
+        """Wrong types are refused; stored data that cannot be added up is a failure of its own name."""
+        for body in ({"groupBy": "week"}, {"startTime": 0}, {"endTime": 1.5}, {"sessionId": 5}):
+            answer = await self.request(self.account, "POST", "/v1/usage/query", body)
+            self.assertEqual(answer.status, 400)
+        self._store(NOON, '{"tokens": 5, "cost": {}}')
+        answer = await self.request(self.account, "POST", "/v1/usage/query", {})
+        self.assertEqual(answer, (500, {"error": "Failed to query usage reports"}))
