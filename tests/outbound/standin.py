@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
@@ -63,19 +64,22 @@ class Conversation(Protocol):
 
 
 class StandIn:
-    """Listens on a free port. ``script`` maps a request to bytes, or writes to the connection itself.
+    """Listens on a free port, with TLS as ``localhost`` if a context is given.
 
-    ``asked`` are the requests so far, ``open`` the connections not yet closed.
+    ``script`` maps a request to bytes, or writes to the connection itself. ``asked`` are the requests so
+    far, ``open`` the connections not yet closed.
     """
 
-    def __init__(self, script: Callable[[Asked, Any], bytes | None]) -> None:
+    def __init__(self, script: Callable[[Asked, Any], bytes | None], tls: Any = None) -> None:
         self.script = script
         self.asked: list[Asked] = []
         self.open: list[Conversation] = []
         self._waiting: list[Deferred[None]] = []
         factory = Factory.forProtocol(lambda: Conversation(self))  # type: ignore[arg-type]
-        self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{self._port.getHost().port}"
+        listen = reactor.listenTCP if tls is None else partial(reactor.listenSSL, contextFactory=tls)
+        self._port = listen(0, factory, interface="127.0.0.1")
+        origin = "http://127.0.0.1" if tls is None else "https://localhost"
+        self.url = f"{origin}:{self._port.getHost().port}"
 
     def received(self, conversation: Conversation, asked: Asked) -> None:
         self.asked.append(asked)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
-from twisted.internet import reactor
+from twisted.internet import reactor, ssl
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
+from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from happy.metrics import Metrics
 from happy.outbound._http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
@@ -39,14 +46,14 @@ class Timed:
         return self.clock.seconds()
 
 
-class OutgoingTests(TestCase):
-    """Every call ends, says why, and leaves nothing open."""
+class OutgoingCase(TestCase):
+    """Calls to stand-ins, and how they were counted."""
 
     def setUp(self) -> None:
         self.metrics = Metrics(CollectorRegistry())
 
-    def listen(self, script: Any) -> StandIn:
-        standin = StandIn(script)
+    def listen(self, script: Any, tls: Any = None) -> StandIn:
+        standin = StandIn(script, tls)
         self.addCleanup(lambda: Deferred.fromCoroutine(standin.close()))
         return standin
 
@@ -57,6 +64,10 @@ class OutgoingTests(TestCase):
         """How often calls ended that way."""
         labels = {"service": "third", "outcome": outcome}
         return self.metrics.registry.get_sample_value("happy_outgoing_calls_total", labels) or 0.0
+
+
+class OutgoingTests(OutgoingCase):
+    """Every call ends, says why, and leaves nothing open."""
 
     async def fails(self, expected: str, script: Any, **options: Any) -> None:
         """Both ways of calling fail with the outcome, count it once each, and close their socket."""
@@ -255,3 +266,66 @@ class OutgoingTests(TestCase):
         self.failureResultOf(call, CancelledError)
         self.assertEqual(self.count("cancelled"), 1)
         await standin.deserted()
+
+
+def certificate(name: str) -> Any:
+    """A self-signed certificate for a host, with its key, as Twisted takes it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = built.public_bytes(Encoding.PEM)
+    return ssl.PrivateCertificate.loadPEM(
+        pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+class TlsTests(OutgoingCase):
+    """Calls over TLS."""
+
+    async def call(self, name: str, script: Any, *, trusted: bool = True, **options: Any) -> bytes:
+        """The answer of a stand-in whose certificate is for ``name``."""
+        own = certificate(name)
+        self.standin = self.listen(script, tls=own.options())
+        trust = BrowserLikePolicyForHTTPS(ssl.trustRootFromCertificates([own] if trusted else []))
+        return await self.outgoing(tls=trust, **options).fetch("GET", self.standin.url)
+
+    async def refused(self, name: str, **options: Any) -> None:
+        with self.assertRaises(CallFailed) as raised:
+            await self.call(name, lambda asked, _: answer(b"secret"), **options)
+        self.assertEqual(raised.exception.outcome, "unreachable")
+        self.assertEqual(self.standin.asked, [])
+
+    async def test_trusted(self) -> None:
+        """An answer of a host whose certificate is trusted arrives."""
+        self.assertEqual(await self.call("localhost", lambda asked, _: answer(b"secret")), b"secret")
+        await self.standin.deserted()
+
+    async def test_untrusted(self) -> None:
+        """A certificate of nobody we trust is unreachable, and hears no request."""
+        await self.refused("localhost", trusted=False)
+
+    async def test_other_name(self) -> None:
+        """A trusted certificate for another host likewise."""
+        await self.refused("example.org")
+
+    async def test_platform_trust(self) -> None:
+        """Without other orders the platform's authorities decide."""
+        standin = self.listen(lambda asked, _: answer(b""), tls=certificate("localhost").options())
+        with self.assertRaises(CallFailed):
+            await self.outgoing().fetch("GET", standin.url)
+        self.assertEqual(standin.asked, [])
+
+    async def test_endless_body(self) -> None:
+        """The limit counts what was encrypted, and the connection is cut without ceremony."""
+        body = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (4 * HEADER_ALLOWANCE)
+        with self.assertRaises(CallFailed) as raised:
+            await self.call("localhost", lambda asked, _: body, limit=1000)
+        self.assertEqual(raised.exception.outcome, "oversized")
+        await self.standin.deserted()
