@@ -79,7 +79,7 @@ class WebSocketTests(SynchronousTestCase):
         self.clock = Clock()
         self.desk = Desk()
         settings = RealtimeSettings(path="/v1/updates/")
-        site: Site = echo_site(RealtimeEndpoint(self.desk, settings, self.clock))
+        site: Site = echo_site(RealtimeEndpoint(self.desk, settings, self.clock), Clock())
         site.startFactory()
         self.addCleanup(site.stopFactory)
         self.wires = MemoryEndpoint(site, self.clock)
@@ -172,7 +172,9 @@ class WebSocketTests(SynchronousTestCase):
 
     def test_no_realtime_endpoint(self) -> None:
         """An answer other than a WebSocket is reported as a lost connection."""
-        site = echo_site(RealtimeEndpoint(self.desk, RealtimeSettings(path="/elsewhere/"), self.clock))
+        site = echo_site(
+            RealtimeEndpoint(self.desk, RealtimeSettings(path="/elsewhere/"), self.clock), self.clock
+        )
         self.wires = MemoryEndpoint(site, self.clock)
         self.server = RemoteServer("http://happy.test", self.clock, endpoint=self.wires)
         self.failureResultOf(self.open(), Disconnected)
