@@ -60,7 +60,8 @@ FIND = (
     _PERSON
     + """
 FROM (
-    SELECT * FROM "Account" WHERE lower("username") LIKE lower(%(pattern)s) ORDER BY "username" LIMIT %(most)s
+    SELECT "id", "firstName", "lastName", "username", "avatar", "githubUserId" FROM "Account"
+    WHERE lower("username") LIKE lower(%(pattern)s) ORDER BY "username" LIMIT %(most)s
 ) AS a
 LEFT JOIN "GithubUser" AS g ON g."id" = a."githubUserId"
 LEFT JOIN "UserRelationship" AS r ON r."fromUserId" = %(viewer)s AND r."toUserId" = a."id"
