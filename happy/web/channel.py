@@ -87,7 +87,8 @@ class HappyChannel(HTTPChannel):
         request = self.requests[-1]
         self._in_head = False
         self._body_left_until_reset = BODY_STEP
-        if self._version == b"HTTP/1.1" and not request.requestHeaders.hasHeader(b"host"):
+        hosts = request.requestHeaders.getRawHeaders(b"host") or ()
+        if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
             self._last_words(400, b"")
             return
         self.persistent = self.checkPersistence(request, self._version)

@@ -62,6 +62,11 @@ class Target:
         return None if self.match is None else self.match.route
 
     @property
+    def limit(self) -> int:
+        """The most bytes that anybody's body may have here."""
+        return MIB if self.match is None else self.match.route.limit
+
+    @property
     def strips(self) -> Mapping[int, tuple[str, ...]]:
         return {} if self.match is None else self.match.route.strips
 
@@ -97,11 +102,10 @@ class Router(Resource):
 
         Only a caller who proves to be one may send more than a mebibyte.
         """
-        route = target.route
-        limit = MIB if route is None else route.limit
-        if size <= min(limit, MIB):
+        if size <= min(target.limit, MIB):
             return None
-        if route is None or target.match is None or size > limit:
+        route = target.route
+        if route is None or target.match is None or size > target.limit:
             return answers.too_large().answer(target.strips)
         header = partial(header_of, request)
         try:

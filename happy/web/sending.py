@@ -68,8 +68,7 @@ async def _stream(request: Request, chunks: Iterable[bytes], clock: IReactorTime
     if request.method == b"HEAD":
         _close(request)
         return
-    await Stream(request, chunks, clock).start()
-    if request.channel is not None:
+    if await Stream(request, chunks, clock).start():
         request.finish()
 
 

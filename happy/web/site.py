@@ -53,8 +53,9 @@ class HappyRequest(Request):
     target: Target
     site: HappySite
     _received = 0
+    _unquestioned = MIB
     _counted = False
-    _realtime = False
+    _realtime: Realtime | None = None
     _complete = False
 
     def headed(self, method: bytes, uri: bytes, version: bytes, length: int | None) -> None:
@@ -63,35 +64,37 @@ class HappyRequest(Request):
         self.method, self.uri, self.clientproto = method, uri, version
         self.path = uri.partition(b"?")[0]
         realtime = self.site.realtime
-        self._realtime = realtime is not None and realtime.handles(self.path)
-        if not self._realtime:
+        if realtime is not None and realtime.handles(self.path):
+            self._realtime = realtime
+            self._unquestioned = realtime.largest_body
+        else:
             self.site.router.work.enter()
             self._counted = True
             self.target = self.site.router.target(method, uri)
+            self._unquestioned = min(self.target.limit, MIB)
         self._admit(length or 0)
 
     def _admit(self, size: int) -> bool:
         """Whether a body of ``size`` bytes is read; if not, the refusal was sent."""
-        if self._realtime:
-            return self._admit_realtime(size)
+        if size <= self._unquestioned:
+            return True
+        if self._realtime is not None:
+            self._refuse_realtime()
+            return False
         refusal = self.site.router.refusal(self.target, self, size)
         if refusal is not None:
             self.channel.refuse_rest()
             self.site.router.answer(self, self.target, refusal)
         return refusal is None
 
-    def _admit_realtime(self, size: int) -> bool:
-        """The same for the realtime path, which has a limit and an answer of its own (realtime.md A.4)."""
-        assert self.site.realtime is not None
-        if size <= self.site.realtime.largest_body:
-            return True
+    def _refuse_realtime(self) -> None:
+        """The realtime path has an answer of its own to a body that is too large (realtime.md A.4)."""
         self.channel.refuse_rest()
         self.setResponseCode(REQUEST_ENTITY_TOO_LARGE)
         self.setHeader("access-control-allow-origin", "*")
         self.setHeader("access-control-allow-credentials", "true")
         self.setHeader("content-length", "0")
         self.finish()
-        return False
 
     def gotLength(self, length: int | None) -> None:
         small = length is not None and length <= SPOOL_SIZE
@@ -101,7 +104,7 @@ class HappyRequest(Request):
         if self.finished:
             return
         self._received += len(data)
-        if self._received > MIB and not self._admit(self._received):
+        if not self._admit(self._received):
             return
         if self.method not in _BODILESS and self.content is not None:
             self.content.write(data)

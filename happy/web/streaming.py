@@ -33,15 +33,16 @@ class Stream:
         self._paused = False
         self._busy = False
         self._stall: IDelayedCall | None = None
-        self._ended: Deferred[None] | None = Deferred()
+        self._ended: Deferred[bool] | None = Deferred()
 
-    def start(self) -> Deferred[None]:
-        """Begin; fires when every chunk was handed over or the client is gone.
+    def start(self) -> Deferred[bool]:
+        """Begin; fires with True when every chunk was handed over, with False when the client is gone.
 
         Fails with what ``chunks`` raised, after the connection was cut.
         """
         assert self._ended is not None
         ended = self._ended
+        self._request.notifyFinish().addErrback(lambda lost: self.stopProducing())
         self._request.registerProducer(self, True)
         self.resumeProducing()
         return ended
@@ -68,7 +69,7 @@ class Stream:
             return
         if chunk is None:
             self._request.unregisterProducer()
-            self._end()
+            self._end(True)
         else:
             self._request.write(chunk)
 
@@ -80,7 +81,7 @@ class Stream:
 
     def stopProducing(self) -> None:
         """The connection is lost."""
-        self._end()
+        self._end(False)
 
     def _abort(self) -> None:
         self._stall = None
@@ -93,11 +94,11 @@ class Stream:
         if stall is not None:
             stall.cancel()
 
-    def _end(self, failure: Failure | None = None) -> None:
+    def _end(self, result: bool | Failure) -> None:
         self._forget_stall()
         ended, self._ended = self._ended, None
         if ended is not None:
-            ended.callback(failure)
+            ended.callback(result)
 
 
 def file_chunks(file: BinaryIO, start: int, length: int) -> Iterator[bytes]:

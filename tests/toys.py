@@ -1,0 +1,65 @@
+"""A server made of toys: what the HTTP machinery needs of the real one, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+
+from happy.metrics import Metrics
+from happy.server import Server
+from happy.storage.linearizer import Linearizer
+
+
+class ToyDatabase:
+    """Runs work at once and notes how: ``("read",)``, ``("transact", accounts)`` and how it ended."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[Any, ...]] = []
+        self.linearizer = Linearizer()
+
+    async def read(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        self.notes.append(("read",))
+        return await work("tx")
+
+    async def transact(self, work: Callable[[Any], Awaitable[Any]], *, accounts: Sequence[str] = ()) -> Any:
+        self.notes.append(("transact", tuple(accounts)))
+        try:
+            result = await work("tx")
+        except BaseException:
+            self.notes.append(("rolled back",))
+            raise
+        self.notes.append(("committed",))
+        return result
+
+
+class ToyTokens:
+    """``a.token.of-ACCOUNT`` is the token of ACCOUNT; ``breaks`` is one that cannot be checked."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+
+    def verify(self, token: str) -> str | None:
+        self.checked += 1
+        if token == "breaks":
+            raise RuntimeError("no")
+        return token.removeprefix("a.token.of-") if token.startswith("a.token.of-") else None
+
+
+def toy_server(*, webapp: Path | None = None, webapp_config: str | None = None, **changes: Any) -> Server:
+    """A server with a fake clock, database and tokens; ``changes`` replace parts of it."""
+    config = SimpleNamespace(
+        public_url=None, port=3005, webapp=webapp, webapp_config=webapp_config, s3_host=None
+    )
+    parts: dict[str, Any] = {
+        "config": config,
+        "clock": Clock(),
+        "metrics": Metrics(),
+        "database": ToyDatabase(),
+        "tokens": ToyTokens(),
+    }
+    missing = dict.fromkeys(Server.__dataclass_fields__)
+    return cast("Server", SimpleNamespace(**{**missing, **parts, **changes}))

@@ -1,0 +1,354 @@
+"""The tables of http.md 3, asked on a connection: routing, bodies, errors, CORS, metrics."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
+from happy.wire.structs import Body, PlainText, Redirect
+from tests.toys import toy_server
+from tests.web.talking import Served, message
+
+toys = Capability("toys")
+
+
+class Toy(Body):
+    name: str
+
+
+@toys.get("/", public=True)
+async def banner() -> PlainText:
+    """Say hello."""
+    return PlainText("hello")
+
+
+@toys.get("/toys/:toyId")
+async def look(caller: Caller, toy_id: str) -> dict[str, str]:
+    """One toy."""
+    return {"id": toy_id, "of": caller.account}
+
+
+@toys.post("/toys", limit=100 * MIB)
+async def make(caller: Caller, body: Toy) -> dict[str, int]:
+    """Make a toy with a long name."""
+    return {"size": len(body.name)}
+
+
+@toys.delete("/toys/:toyId", public=True)
+async def drop(toy_id: str) -> dict[str, str]:
+    """Drop a toy."""
+    return {"dropped": toy_id}
+
+
+@toys.post("/boom", public=True)
+async def boom() -> None:
+    """Fail."""
+    raise RuntimeError("secret words")
+
+
+@toys.get("/elsewhere", public=True)
+async def elsewhere() -> Redirect:
+    """Point away."""
+    return Redirect("https://example.org/?a=b")
+
+
+@toys.get("/facts", public=True)
+async def facts(request: RequestFacts) -> dict[str, Any]:
+    """What is known about a request."""
+    return {"base": request.base_url, "address": request.address, "agent": request.header("user-agent")}
+
+
+@toys.get("/long", public=True)
+async def long() -> list[str]:
+    """Much to read."""
+    return ["x" * 1000] * 1000
+
+
+ANN = "Bearer a.token.of-ann"
+JSON = "application/json; charset=utf-8"
+
+
+class ResourceCase(SynchronousTestCase):
+    """Tests that ask toy endpoints."""
+
+    def setUp(self) -> None:
+        self.server = toy_server()
+        self.served = Served(self.server, [toys])
+        self.ask = self.served.ask
+
+
+class RoutingTests(ResourceCase):
+    """What is served, and what is said where nothing is."""
+
+    def test_found(self) -> None:
+        """An answer is JSON with a length, open to all origins, on a connection that stays."""
+        reply = self.ask("GET", "/toys/a%2Fb", authorization=ANN)
+        self.assertEqual((reply.status, reply.json), (200, {"id": "a/b", "of": "ann"}))
+        self.assertEqual(reply.headers.pop("date")[-3:], "GMT")
+        self.assertEqual(
+            reply.headers,
+            {
+                "access-control-allow-origin": "*",
+                "content-type": JSON,
+                "content-length": str(len(reply.body)),
+                "connection": "keep-alive",
+                "keep-alive": "timeout=72",
+            },
+        )
+
+    def test_unknown(self) -> None:
+        """The answer names the path as it was sent, with its query, and the method."""
+        for method, path in (
+            ("GET", "/nowhere?x=1&y=%20"),
+            ("POST", "/"),
+            ("PATCH", "/toys"),
+            ("GET", "/toys"),
+            ("GET", "/toys/" + "k" * 1025),
+        ):
+            reply = self.ask(method, path)
+            self.assertEqual(reply.status, 404)
+            self.assertEqual(reply.headers["content-type"], JSON)
+            self.assertEqual(reply.headers["access-control-allow-origin"], "*")
+            self.assertEqual(reply.json, {"error": "Not found", "path": path, "method": method})
+
+    def test_bad_escape(self) -> None:
+        """A wrong percent sequence is an answer of its own kind, not for other origins."""
+        reply = self.ask("GET", "/toys/a%2?q=1")
+        self.assertEqual(reply.status, 400)
+        self.assertEqual(reply.headers["content-type"], "application/json")
+        self.assertNotIn("access-control-allow-origin", reply.headers)
+        self.assertEqual(
+            reply.json,
+            {
+                "error": "Bad Request",
+                "code": "FST_ERR_BAD_URL",
+                "message": "'/toys/a%2' is not a valid url component",
+                "statusCode": 400,
+            },
+        )
+
+    def test_head(self) -> None:
+        """HEAD answers as GET does, without the body."""
+        for path in ("/", "/toys/x", "/nowhere", "/long", "/elsewhere"):
+            got, head = self.ask("GET", path, authorization=ANN), self.ask("HEAD", path, authorization=ANN)
+            self.assertEqual(head.body, b"")
+            self.assertEqual(head.status, got.status)
+            if path != "/nowhere":
+                self.assertEqual(head.headers, got.headers)
+
+    def test_unknown_paths_still_read_bodies(self) -> None:
+        """A body that cannot be read is complained about even where nothing is served."""
+        self.assertEqual(self.ask("POST", "/nowhere", b"{").json["error"], "SyntaxError")
+        self.assertEqual(self.ask("POST", "/nowhere", b"x", content_type="a/b").status, 415)
+        self.assertEqual(self.ask("POST", "/nowhere", b"{}").status, 404)
+        self.assertEqual(self.ask("GET", "/nowhere", b"{").status, 404)
+
+    def test_redirect(self) -> None:
+        """A redirect has a location and no body."""
+        reply = self.ask("GET", "/elsewhere")
+        self.assertEqual((reply.status, reply.body), (302, b""))
+        self.assertEqual(reply.headers["location"], "https://example.org/?a=b")
+        self.assertEqual(reply.headers["content-length"], "0")
+        self.assertNotIn("content-type", reply.headers)
+
+    def test_text(self) -> None:
+        """Text is text."""
+        reply = self.ask("GET", "/?a=b")
+        self.assertEqual((reply.body, reply.headers["content-type"]), (b"hello", "text/plain; charset=utf-8"))
+
+    def test_websockets_have_one_path(self) -> None:
+        """An upgrade to WebSocket anywhere else is answered at once with 404, and the connection ends."""
+        reply = self.ask("GET", "/toys/x", upgrade="websocket", connection="Upgrade", authorization=ANN)
+        self.assertEqual((reply.status, reply.json["path"]), (404, "/toys/x"))
+        self.assertEqual(reply.headers["connection"], "close")
+
+    def test_other_upgrades_are_declined_silently(self) -> None:
+        """A client that offers HTTP/2 is served as if it had not."""
+        reply = self.ask("GET", "/", upgrade="h2c", connection="Upgrade, HTTP2-Settings")
+        self.assertEqual((reply.status, reply.body), (200, b"hello"))
+
+
+class BodyTests(ResourceCase):
+    """Bodies as they come over the wire."""
+
+    def test_json(self) -> None:
+        """A body arrives whole, small or large, with length or chunked."""
+        for size in (1, 3000, 200_000):
+            body = b'{"name":"' + b"n" * size + b'"}'
+            self.assertEqual(self.ask("POST", "/toys", body, authorization=ANN).json, {"size": size})
+            chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            connection = self.served.connect()
+            head = {"Authorization": ANN, "Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+            connection.send(message("POST", "/toys", None, head) + chunks)
+            self.assertEqual(connection.read("POST")[0].json, {"size": size})
+
+    def test_byte_by_byte(self) -> None:
+        """Nothing depends on how the network cuts a request."""
+        connection = self.served.connect()
+        for byte in message("POST", "/toys", b'{"name":"abc"}', {"Authorization": ANN}):
+            connection.send(bytes([byte]))
+        self.assertEqual(connection.read("POST")[0].json, {"size": 3})
+
+    def test_unsupported(self) -> None:
+        """A form, a body without type, and any other type are not supported."""
+        for content_type, named in (
+            ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
+            ("multipart/form-data; boundary=x", "multipart/form-data; boundary=x"),
+            ("", "undefined"),
+        ):
+            reply = self.ask("POST", "/toys", b"x", content_type=content_type)
+            self.assertEqual(reply.status, 415)
+            self.assertEqual(reply.json["message"], f"Unsupported Media Type: {named}")
+
+    def test_delete_bodies_are_read(self) -> None:
+        """DELETE with broken JSON is refused, with an empty JSON body it is not."""
+        self.assertEqual(self.ask("DELETE", "/toys/x", b"{").status, 400)
+        self.assertEqual(self.ask("DELETE", "/toys/x", b"").status, 200)
+        self.assertEqual(self.ask("DELETE", "/toys/x").status, 200)
+
+    def test_get_bodies_are_not(self) -> None:
+        """GET with anything in its body is answered as without."""
+        reply = self.ask("GET", "/toys/x", b"{", authorization=ANN, content_type="a/b")
+        self.assertEqual(reply.status, 200)
+
+
+class FailureTests(ResourceCase):
+    """Errors of ours."""
+
+    def test_failure(self) -> None:
+        """An unexpected error is the shared 500, for every origin."""
+        reply = self.ask("POST", "/boom")
+        self.assertEqual(reply.status, 500)
+        self.assertEqual(
+            reply.json,
+            {"error": "Internal Server Error", "message": "An unexpected error occurred", "statusCode": 500},
+        )
+        self.assertEqual(reply.headers["access-control-allow-origin"], "*")
+
+    def test_unauthorized(self) -> None:
+        """401 is for every origin, and asks for nothing in particular."""
+        reply = self.ask("GET", "/toys/x")
+        self.assertEqual((reply.status, reply.json), (401, {"error": "Missing authorization header"}))
+        self.assertNotIn("www-authenticate", reply.headers)
+        self.assertEqual(reply.headers["access-control-allow-origin"], "*")
+
+
+class CorsTests(ResourceCase):
+    """Requests from other origins (http.md 3.7, D39)."""
+
+    def test_preflight(self) -> None:
+        """A preflight of any path is granted what it asks for, for a day."""
+        for path in ("/toys", "/nowhere", "/v1/x?y=z"):
+            reply = self.ask(
+                "OPTIONS",
+                path,
+                origin="https://app.example",
+                access_control_request_method="DELETE",
+                access_control_request_headers="authorization,content-type,x-happy-client",
+            )
+            self.assertEqual((reply.status, reply.body), (204, b""))
+            wanted = {name: value for name, value in reply.headers.items() if name.startswith("access-")}
+            self.assertEqual(
+                wanted,
+                {
+                    "access-control-allow-origin": "*",
+                    "access-control-allow-methods": "GET, POST, PUT, DELETE",
+                    "access-control-allow-headers": "authorization,content-type,x-happy-client",
+                    "access-control-max-age": "86400",
+                },
+            )
+            self.assertEqual(reply.headers["content-length"], "0")
+            self.assertNotIn("vary", reply.headers)
+
+    def test_preflight_without_headers(self) -> None:
+        """A preflight that names no headers gets the wildcard."""
+        reply = self.ask("OPTIONS", "/toys", origin="o", access_control_request_method="GET")
+        self.assertEqual(reply.headers["access-control-allow-headers"], "*")
+
+    def test_no_preflight(self) -> None:
+        """OPTIONS alone is refused."""
+        for headers in ({}, {"origin": "https://app.example"}, {"access_control_request_method": "GET"}):
+            reply = self.ask("OPTIONS", "/toys", **headers)
+            self.assertEqual((reply.status, reply.body), (400, b"Invalid Preflight Request"))
+            self.assertEqual(reply.headers["content-type"], "text/plain")
+            self.assertEqual(reply.headers["access-control-allow-origin"], "*")
+
+
+class FactsTests(ResourceCase):
+    """Addresses of both sides."""
+
+    def test_base_url(self) -> None:
+        """Our address is the configured one, or what the request says, first values first (D20)."""
+        cases: list[tuple[dict[str, str], str]] = [
+            ({}, "http://happy.test"),
+            ({"x_forwarded_host": "a.example, b.example"}, "http://a.example"),
+            ({"x_forwarded_proto": "https,http", "x_forwarded_host": "a.example"}, "https://a.example"),
+            ({"host": "h:3005"}, "http://h:3005"),
+        ]
+        for headers, expected in cases:
+            self.assertEqual(self.ask("GET", "/facts", **headers).json["base"], expected)
+        cast(Any, self.server.config).public_url = "https://public.example"
+        self.assertEqual(self.ask("GET", "/facts").json["base"], "https://public.example")
+
+    def test_base_url_without_host(self) -> None:
+        """HTTP/1.0 without a host leaves the address of this machine."""
+        connection = self.served.connect()
+        connection.send(b"GET /facts HTTP/1.0\r\n\r\n")
+        self.assertEqual(connection.read()[0].json["base"], "http://localhost:3005")
+
+    def address(self, peer: str, forwarded: str) -> str:
+        connection = self.served.connect(peer=peer)
+        connection.send(message("GET", "/facts", None, {"X-Forwarded-For": forwarded}))
+        return str(connection.read()[0].json["address"])
+
+    def test_peer(self) -> None:
+        """A proxy in front of us is believed, and only its own addition; a client from outside is not."""
+        self.assertEqual(self.address("8.8.8.8", "1.1.1.1"), "8.8.8.8")
+        self.assertEqual(self.address("127.0.0.1", "1.1.1.1, 9.9.9.9"), "9.9.9.9")
+        self.assertEqual(self.address("10.0.0.2", "9.9.9.9"), "9.9.9.9")
+        self.assertEqual(self.address("127.0.0.1", ""), "127.0.0.1")
+
+
+class MetricsTests(ResourceCase):
+    """Requests are counted by template (D28)."""
+
+    def counted(self, **labels: str) -> float:
+        registry: CollectorRegistry = self.server.metrics.registry
+        return registry.get_sample_value("http_requests_total", labels) or 0
+
+    def test_counted(self) -> None:
+        """Method, template, status and client of each request are counted, with its duration."""
+        self.ask("GET", "/toys/a", authorization=ANN, x_happy_client="ios/1.2.3")
+        self.ask("GET", "/toys/b", authorization=ANN, x_happy_client="ios/1.2.3")
+        labels = {"method": "GET", "route": "/toys/:toyId", "status": "200"}
+        client = {"client": "ios/1.2.3", "client_type": "ios"}
+        self.assertEqual(self.counted(**labels, **client), 2)
+        seconds = self.server.metrics.registry.get_sample_value(
+            "http_request_duration_seconds_count", {**labels, **client}
+        )
+        self.assertEqual(seconds, 2)
+
+    def test_unmatched(self) -> None:
+        """Unknown paths share one label, and unknown methods another."""
+        self.ask("GET", "/a")
+        self.ask("GET", "/b")
+        self.ask("BREW", "/c")
+        nobody = {"client": "unknown", "client_type": "unknown"}
+        self.assertEqual(self.counted(method="GET", route="unmatched", status="404", **nobody), 2)
+        self.assertEqual(self.counted(method="other", route="unmatched", status="404", **nobody), 1)
+
+
+class ResourceTests(ResourceCase):
+    """The router as a resource in any site."""
+
+    def test_stub_treq(self) -> None:
+        """The resource works under a site that is not ours."""
+        client = StubTreq(self.served.router)
+        response = self.successResultOf(client.get("http://h/toys/a", headers={"authorization": [ANN]}))
+        content: Deferred[Any] = client.json_content(response)
+        self.assertEqual(self.successResultOf(content), {"id": "a", "of": "ann"})
