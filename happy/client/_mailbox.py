@@ -30,12 +30,23 @@ class Mailbox:
 
     def put(self, name: str, value: Any) -> None:
         """Give a value to the first reader that wants it, or keep it."""
-        for reader in self._readers:
-            if reader.name == name and reader.wants(value):
-                self._readers.remove(reader)
-                reader.found.callback(value)
+        for reader in tuple(self._readers):
+            if reader.name == name and self._offer(reader, value):
                 return
         self._kept.append((name, value))
+
+    def _offer(self, reader: _Reader, value: Any) -> bool:
+        """Whether a reader takes the value; one that fails over it gets its own error."""
+        try:
+            wanted = reader.wants(value)
+        except Exception:
+            self._readers.remove(reader)
+            reader.found.errback(Failure())
+            return False
+        if wanted:
+            self._readers.remove(reader)
+            reader.found.callback(value)
+        return wanted
 
     def take(self, name: str, wants: Predicate) -> Deferred[Any]:
         """The first value called ``name`` that ``wants`` accepts, removed; now or when it comes."""

@@ -154,7 +154,10 @@ class Socket:
     # Events
 
     def emit(self, name: str, *arguments: Any) -> None:
-        """Send an event that asks for no answer. Raises Disconnected."""
+        """Send an event that asks for no answer; ``bytes`` among its arguments are JSON already.
+
+        Raises Disconnected.
+        """
         self._send(encode_event(name, *arguments).text)
 
     async def call(self, name: str, *arguments: Any, timeout: float = CALL_TIMEOUT) -> Any:

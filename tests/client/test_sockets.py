@@ -256,6 +256,14 @@ class EventTests(SocketCase):
         self.link.event("update", 1)
         assert self.successResultOf(start(self.socket.next_update())) == 1
 
+    def test_failing_predicate(self) -> None:
+        """A predicate that fails fails its reader; the event goes to the next one."""
+        bad = start(self.socket.next_update(lambda update: update["missing"]))
+        good = start(self.socket.next_update())
+        self.link.event("update", {})
+        self.failureResultOf(bad, KeyError)
+        assert self.successResultOf(good) == {}
+
     def test_kept_events_are_bounded(self) -> None:
         """Only so many events are kept, the latest; with none kept, listening still works."""
         link, socket = self.connect({}, keep=2)

@@ -34,11 +34,6 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
-def new_message(sid: str, seq: int) -> Any:
-    """A predicate for the announcement of one message."""
-    return lambda update: update["body"].get("sid") == sid and update["body"]["message"]["seq"] == seq
-
-
 class StoryCase(LiveCase):
     """Devices of one account."""
 
