@@ -23,7 +23,9 @@ POLL_GRAIN = MINUTE
 """How much later than noted the latest poll may have been, in ms."""
 
 _WAITING = """coalesce("response", '') = ''"""
-_ALIVE = f""""updatedAt" > CASE WHEN {_WAITING} THEN %(unpolled)s ELSE %(approved)s END"""
+_ALIVE = (
+    f""""updatedAt" > CASE WHEN {_WAITING} THEN %(unpolled)s::timestamp ELSE %(approved)s::timestamp END"""
+)
 
 FIND_TERMINAL = f"""
 SELECT "id", "response", "responseAccountId", "updatedAt", "supportsV2" FROM "TerminalAuthRequest"

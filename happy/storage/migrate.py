@@ -110,10 +110,8 @@ def plan(found: Found, migrations: Sequence[Migration]) -> list[Migration]:
     initial, *own = migrations
     _refuse_newer(found, own)
     if "Account" not in found.columns:
-        if found.applied or found.own:
-            raise StartupError(
-                "the database has a record of migrations but no tables; restore it from a backup"
-            )
+        if found.recorded or found.own:
+            raise StartupError("the database has a record of migrations but not the tables they made")
         return list(migrations)
     _check_original(found, initial.sql)
     return [migration for migration in own if migration.version not in (found.own or {})]
@@ -173,13 +171,14 @@ class Connects(Protocol):
         """A connection of one's own."""
 
 
-async def migrate(database: Connects) -> None:
+async def migrate(database: Connects, patience: float = PATIENCE) -> None:
     """Apply what is missing, one transaction for each file, while no other server does.
 
-    Raises StartupError with the reason and what to do.
+    A server that is not there yet is waited for, ``patience`` seconds. Raises StartupError with the
+    reason and what to do.
     """
     try:
-        connection = await database.connect(PATIENCE)
+        connection = await database.connect(patience)
     except DatabaseDown as down:
         raise StartupError(f"DATABASE_URL: {down}") from None
     try:
