@@ -8,8 +8,8 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.interfaces import IAddress
-from twisted.web.http import REQUEST_ENTITY_TOO_LARGE, datetimeToString, parse_qs
 from twisted.web.http import Request as PlainRequest
+from twisted.web.http import datetimeToString
 from twisted.web.server import Request, Site
 
 from happy.capabilities._declare import MIB
@@ -39,10 +39,13 @@ class Realtime(Protocol):
         """The most bytes that one request may carry."""
 
     def handles(self, path: bytes) -> bool:
-        """Whether a request path is the realtime transport's."""
+        """Whether a request target is the realtime transport's."""
 
     def render(self, request: Request) -> None:
         """Answer a request of that path, or take over its connection."""
+
+    def refuse(self, request: Request) -> None:
+        """Answer a request whose body is too large."""
 
 
 class HappyRequest(Request):
@@ -64,7 +67,7 @@ class HappyRequest(Request):
         self.method, self.uri, self.clientproto = method, uri, version
         self.path = uri.partition(b"?")[0]
         realtime = self.site.realtime
-        if realtime is not None and realtime.handles(self.path):
+        if realtime is not None and realtime.handles(uri):
             self._realtime = realtime
             self._unquestioned = realtime.largest_body
         else:
@@ -79,22 +82,14 @@ class HappyRequest(Request):
         if size <= self._unquestioned:
             return True
         if self._realtime is not None:
-            self._refuse_realtime()
+            self.channel.refuse_rest()
+            self._realtime.refuse(self)
             return False
         refusal = self.site.router.refusal(self.target, self, size)
         if refusal is not None:
             self.channel.refuse_rest()
             self.site.router.answer(self, self.target, refusal)
         return refusal is None
-
-    def _refuse_realtime(self) -> None:
-        """The realtime path has an answer of its own to a body that is too large (realtime.md A.4)."""
-        self.channel.refuse_rest()
-        self.setResponseCode(REQUEST_ENTITY_TOO_LARGE)
-        self.setHeader("access-control-allow-origin", "*")
-        self.setHeader("access-control-allow-credentials", "true")
-        self.setHeader("content-length", "0")
-        self.finish()
 
     def gotLength(self, length: int | None) -> None:
         small = length is not None and length <= SPOOL_SIZE
@@ -111,14 +106,14 @@ class HappyRequest(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self._complete = True
+        if self.content is not None:
+            self.content.seek(0)
         self.process()
 
     def process(self) -> None:
         try:
-            if self._realtime and self.site.realtime is not None:
-                self.args = parse_qs(self.uri.partition(b"?")[2], keep_blank_values=True)
-                self.content.seek(0)
-                self.site.realtime.render(self)
+            if self._realtime is not None:
+                self._realtime.render(self)
             elif self._upgrades():
                 refusal = answers.not_found(self.uri.decode("latin-1"), self.method.decode("latin-1"))
                 self.channel.persistent = False
