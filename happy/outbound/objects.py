@@ -107,7 +107,10 @@ def _s3(config: Config, threads: Threads, clock: Any) -> ObjectStore:
         from happy.outbound.s3 import S3
     except ImportError:
         raise StartupError("s3-host: S3 needs a library: pip install 'happy-server[s3]'") from None
-    return S3(config, threads, clock)
+    try:
+        return S3(config, threads, clock)
+    except ValueError as error:
+        raise StartupError(f"s3-host: {error}") from None
 
 
 class _Background(Thread):

@@ -65,6 +65,8 @@ class S3:
             found = await self._threads.run(self._client.bucket_exists, self._bucket)
         except S3Error as error:
             _log.warn("the S3 bucket cannot be looked at: {code}", code=error.code)
+        except ValueError as error:
+            raise StartupError(f"s3-bucket: {error}") from None
         except (urllib3.exceptions.HTTPError, OSError):
             raise StartupError(f"s3-host: nothing answers at {self._endpoint}") from None
         else:
