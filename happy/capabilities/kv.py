@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -127,7 +128,7 @@ async def mutate(tx: Transaction, caller: Caller, body: Mutations) -> Applied:
     """Apply every mutation or none; a stale version changes nothing."""
     keys = {mutation.key for mutation in body.mutations}
     stored = await storage.lock(tx, caller.account, keys)
-    if stale := _stale(stored, body.mutations):
+    if stale := conflicts(stored, body.mutations):
         raise Conflict(stale)
     slots = {
         mutation.key: _slot(mutation, index, new=mutation.key not in stored)
@@ -135,13 +136,13 @@ async def mutate(tx: Transaction, caller: Caller, body: Mutations) -> Applied:
     }
     if taken := await storage.write(tx, caller.account, slots):
         stored = await storage.lock(tx, caller.account, taken)
-        raise Conflict(_stale(stored, [mutation for mutation in body.mutations if mutation.key in taken]))
+        raise Conflict(conflicts(stored, [mutation for mutation in body.mutations if mutation.key in taken]))
     changes = [KvChange(m.key, m.value, slots[m.key].version) for m in body.mutations]
     tx.publish(devices_of(caller.account), KvBatchUpdate(changes=changes))
     return Applied(results=[EntryVersion(change.key, change.version) for change in changes])
 
 
-def _stale(stored: dict[str, Slot], mutations: list[Mutation]) -> list[StaleEntry]:
+def conflicts(stored: Mapping[str, Slot], mutations: list[Mutation]) -> list[StaleEntry]:
     """What speaks against the mutations: other versions, and keys that are to be created twice."""
     errors, created = [], set()
     for mutation in mutations:

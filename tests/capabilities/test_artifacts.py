@@ -5,11 +5,33 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.capabilities.artifact_events import Change, invalid_change
+from happy.wire.structs import Invalid, decode_value
 from tests.capabilities.calling import CallingCase
 
 PARTS = {"header": "aGVhZA==", "body": "Ym9keQ==", "dataEncryptionKey": "a2V5"}
+
+
+JSON = st.none() | st.booleans() | st.integers(0, 3) | st.text(max_size=3) | st.just([])
+PART = JSON | st.fixed_dictionaries({}, optional={"data": JSON, "expectedVersion": JSON | st.floats(0, 3)})
+
+
+@given(JSON | st.fixed_dictionaries({}, optional={"artifactId": JSON, "header": PART, "body": PART}))
+def test_every_unfit_change_is_explained(data: Any) -> None:
+    """A change that does not decode gets one of the contract's explanations."""
+    try:
+        decode_value(Change, data)
+    except Invalid:
+        assert invalid_change(data)["message"] in {
+            "Invalid parameters",
+            "No updates provided",
+            "Invalid header parameters",
+            "Invalid body parameters",
+        }
 
 
 class ArtifactCase(CallingCase):

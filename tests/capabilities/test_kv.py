@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from unittest import mock
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.capabilities.kv import Mutation, conflicts
 from happy.storage import kv as storage
 from tests.capabilities.calling import CallingCase, Reply
 from tests.harness import psql
 
 Change = tuple[str, str | None, float]
+
+
+KEYS = st.sampled_from("ab")
+
+
+@given(
+    st.dictionaries(KEYS, st.integers(0, 1)),
+    st.lists(st.tuples(KEYS, st.integers(-1, 2)), min_size=1, max_size=4),
+)
+def test_conflicts(versions: dict[str, int], wanted: list[tuple[str, int]]) -> None:
+    """A batch is accepted if and only if every version is the stored one and nothing is created twice."""
+    stored = {key: storage.Slot(b"x", version) for key, version in versions.items()}
+    mutations = [Mutation(key=key, value=None, version=version) for key, version in wanted]
+    new = [key for key, _ in wanted if key not in versions]
+    acceptable = all(version == versions.get(key, -1) for key, version in wanted) and len(new) == len(
+        set(new)
+    )
+    errors = conflicts(stored, mutations)
+    assert (errors == []) == acceptable
+    assert all(error.version == versions.get(error.key, -1) for error in errors)
 
 
 class StoreTests(CallingCase):
