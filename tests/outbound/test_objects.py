@@ -187,7 +187,11 @@ class S3Tests(StoreTests, TestCase):
     def setUpClass(cls) -> None:
         program = Path(__file__).with_name("moto_server.py")
         cls.server = subprocess.Popen(
-            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert cls.server.stdout is not None
         cls.port = int(cls.server.stdout.readline())
