@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from twisted.web.server import NOT_DONE_YET
-
 from happy.realtime import polling, upgrade
 from happy.realtime.connection import SocketConnection, new_id
 from happy.realtime.engine import EngineConnection, Handler, RealtimeSettings
@@ -65,10 +63,10 @@ class EngineEndpoint:
         """Whether a request target (``request.uri``, query and all) is this endpoint's."""
         return path.startswith(self._prefix) or path.partition(b"?")[0] == self._bare
 
-    def render(self, request: Request) -> int:
-        """Answer a request, now or later, or take its connection over. Always ``NOT_DONE_YET``.
+    def render(self, request: Request) -> None:
+        """Answer a request, now or later, or take its connection over.
 
-        To be called from ``Request.process``, when the whole body is there, on a request of a plain
+        To be called from ``Request.process``, when the whole body is there, on a request of a
         :class:`twisted.web.http.HTTPChannel` (not HTTP/2). The endpoint calls ``finish`` by itself.
 
         For an upgrade, whatever timers the channel has beyond its own idle timeout must be stopped before.
@@ -81,7 +79,6 @@ class EngineEndpoint:
             self._upgrade(request)
         else:
             self._plain(request)
-        return NOT_DONE_YET
 
     def close_all(self) -> Deferred[None]:
         """End every session, and serve no new ones.
@@ -133,7 +130,7 @@ class EngineEndpoint:
         assert request.content is not None
         body = request.content.read(self.settings.max_payload + 1)
         if len(body) > self.settings.max_payload:
-            polling.respond(request, 413)
+            self.refuse(request)
         else:
             connection.post(request, body)
 

@@ -354,6 +354,7 @@ class EngineSession:
         self._effects.append(Forgotten())
 
     def _linger(self) -> None:
+        self._take_queue()
         self._part(TRANSPORT_CLOSE)
         self._arm(Input.FORGET_DUE, self._settings.linger)
 
