@@ -170,6 +170,7 @@ class HappyChannel(HTTPChannel):
             self.timeoutConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.forget(self)
         abort, self._abort = self._abort, None
         if abort is not None:
             abort.cancel()

@@ -185,6 +185,10 @@ class HappySite(Site):
         self._channels.add(channel)
         return channel
 
+    def forget(self, channel: HappyChannel) -> None:
+        """A connection is gone. One that became a WebSocket is not reported, and forgotten by itself."""
+        self._channels.discard(channel)
+
     def drain(self) -> Deferred[None]:
         """Answer what is under way, closing every connection after it; fires when nothing is left."""
         self.draining = True

@@ -577,6 +577,14 @@ class DrainTests(ConnectionCase):
         self.assertTrue(connection.closing)
         self.assertTrue(fresh.closing)
 
+    def test_lost_connections_are_left_alone(self) -> None:
+        """A connection that is already gone is not closed once more."""
+        connection, _ = self.exchange(message("GET", "/quick"))
+        connection.lose()
+        self.served.site.drain()
+        self.assertFalse(connection.closing)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_requests_are_answered(self) -> None:
         """What is under way is answered, as the last on its connection, and then draining is over."""
         connection = self.connect()
