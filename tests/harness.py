@@ -181,6 +181,8 @@ class BlockingConnection:
         self._raw = psycopg2.connect(dsn)
         self._raw.autocommit = True
 
+    alive = True
+
     def pollable(self) -> Any:
         return self._raw
 

@@ -21,9 +21,13 @@ def statements() -> Iterator[tuple[str, str]]:
     for info in pkgutil.iter_modules(happy.storage.__path__, "happy.storage."):
         module = importlib.import_module(info.name)
         for name, value in vars(module).items():
-            if name[0] != "_" and name.isupper() and isinstance(value, str) and value.startswith("\n"):
-                if not value.startswith("\nSET "):  # settings of a session have no plan
-                    yield f"{info.name.rpartition('.')[2]}.{name}", value.strip()
+            if not name.startswith("_") and name.isupper() and _is_query(value):
+                yield f"{info.name.rpartition('.')[2]}.{name}", value.strip()
+
+
+def _is_query(value: object) -> bool:
+    """Whether it is SQL, as the storage modules write it; a session's settings have no plan."""
+    return isinstance(value, str) and value.startswith("\n") and not value.startswith("\nSET ")
 
 
 STATEMENTS = dict(statements())

@@ -70,7 +70,8 @@ def server_arguments(
     installation: Installation, folder: Path, sockets: Path, settings: Mapping[str, str] | None = None
 ) -> list[str]:
     """The command that runs the cluster's server in the foreground."""
-    chosen = {**SETTINGS, "unix_socket_directories": f'"{sockets}"', **(settings or {})}
+    quoted = str(sockets).replace('"', '""')
+    chosen = {**SETTINGS, "unix_socket_directories": f'"{quoted}"', **(settings or {})}
     options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
     return [installation.program("postgres"), "-D", str(folder), *options]
 

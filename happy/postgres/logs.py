@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,8 @@ class LogSink:
     def close(self) -> None:
         """Close the file; lines that still come are kept in memory alone."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
     def begin(self) -> None:
@@ -82,7 +84,9 @@ class LogSink:
         if (line := clean(raw)) is None:
             return
         if self._file is not None:
-            self._file.write(line.text + "\n")
+            # A full disk is what PostgreSQL complains about, and then there is no room for the complaint.
+            with suppress(OSError):
+                self._file.write(line.text + "\n")
         self.recent.append(line.text)
         if match := _INITDB.match(line.text):
             self._fatal = match[1]

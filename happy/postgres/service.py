@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -73,7 +73,7 @@ class EmbeddedPostgres(Service):
     @property
     def dsn(self) -> str:
         """The URL to connect with; known once the server was started."""
-        return f"postgresql://{USER}@/{DATABASE}?{urlencode({'host': str(self._sockets)})}"
+        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._sockets))}"
 
     @property
     def pid(self) -> int | None:
@@ -106,19 +106,21 @@ class EmbeddedPostgres(Service):
 
     async def _start(self) -> None:
         self._stopping = False
-        self.folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._lock.take()
         try:
-            self._sink.open()
-            await self._prepare()
+            await self._prepare(account_for(self.folder))
             await self._first_start()
+        except OSError as error:
+            await self._stop()
+            raise StartupError(f"cannot use {error.filename}: {error.strerror}") from None
         except BaseException:
             await self._stop()
             raise
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, account: Account | None) -> None:
+        self.folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._lock.take()
+        self._sink.open()
         installation = choose(installations(self._bin_dir), data_major(self.folder))
-        account = account_for(self.folder)
         await self._end_orphan()
         if data_major(self.folder) is None:
             await initialise(self._reactor, installation, self.folder, account, self._sink)

@@ -299,7 +299,7 @@ def _closing(tx: Transaction, writer: str, attempt: int) -> tuple[str, list[Any]
 
 async def _roll_back(connection: Connection) -> None:
     """End the transaction; a connection on which that fails is not usable and will be thrown away."""
-    if connection.closed or usable(connection):
+    if not connection.alive or usable(connection):
         return
     try:
         await execute(connection, "ROLLBACK")

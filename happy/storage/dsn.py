@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
@@ -65,11 +65,11 @@ def _split(dsn: str) -> tuple[str, dict[str, str]]:
     url = urlsplit(dsn)
     if url.scheme not in ("postgresql", "postgres"):
         raise ValueError(url.scheme)
-    query = parse_qsl(url.query, keep_blank_values=True)
-    foreign = _IGNORED | _TRANSLATED | _root_certificate(dict(query))
-    kept = [(name, value) for name, value in query if name not in foreign]
-    extra = {name: value for name, value in query if name in foreign}
-    return urlunsplit(url._replace(query=urlencode(kept, quote_via=quote))), extra
+    parts = {part.partition("=")[0]: part for part in url.query.split("&") if part}
+    foreign = _IGNORED | _TRANSLATED | _root_certificate(parts)
+    kept = [part for name, part in parts.items() if name not in foreign]
+    extra = dict(parse_qsl("&".join(part for name, part in parts.items() if name in foreign)))
+    return urlunsplit(url._replace(query="&".join(kept))), extra
 
 
 def _check_port(port: str) -> None:

@@ -17,6 +17,9 @@ from happy.errors import ConnectionLost, QueryFailed
 from happy.storage.dsn import Target
 from happy.storage.types import register_casts
 
+CONNECTION_OK = 0
+"""libpq's word for a connection in good order."""
+
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and authentication together; libpq applies its own only to blocking connections."""
 
@@ -40,6 +43,29 @@ class Connection(TxConnection):  # type: ignore[misc]
     def continuePolling(self, swallowErrors: bool = False) -> None:
         # An idle session's end has nobody to report to; `usable` tells it to the next borrower.
         super().continuePolling(swallowErrors=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the session can still be used; psycopg2 alone notices some ends only at the next query."""
+        raw = self.pollable()
+        return not raw.closed and raw.info.status == CONNECTION_OK
+
+    def doRead(self) -> None:
+        """Go on with connecting, or take in what an idle session hears: notifications, or its end."""
+        self.reactor.removeReader(self)
+        if not self.pollable().closed:
+            self.continuePolling()
+        self._watch()
+
+    def cursorFinished(self, cursor: Any) -> None:
+        """A statement is done: the session is idle again, or it has ended."""
+        self._cursors.remove(cursor)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.alive:
+            self.reactor.addReader(self)
+            self.checkForNotifies()
 
     def close(self) -> None:
         """Close it, if there is anything to close: a connection that could not begin has nothing."""
@@ -103,8 +129,7 @@ def _option(setting: tuple[str, str]) -> str:
 
 def usable(connection: Connection) -> bool:
     """Whether the next borrower finds a live session outside any transaction."""
-    raw = connection.pollable()
-    return not raw.closed and raw.info.transaction_status == TRANSACTION_STATUS_IDLE
+    return connection.alive and connection.info.transaction_status == TRANSACTION_STATUS_IDLE
 
 
 async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
@@ -116,7 +141,7 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
         cursor = connection.cursor()
         await cursor.execute(sql, params or None)
     except (psycopg2.Error, ConnectionDone) as error:
-        failure = explain(error, bool(connection.pollable().closed))
+        failure = explain(error, lost=not connection.alive)
     else:
         return cursor
     raise failure

@@ -54,8 +54,8 @@ def test_strict_without_a_certificate_trusts_the_system() -> None:
 
 
 def test_socket_folder_with_a_space() -> None:
-    """A percent-encoded folder of sockets survives."""
-    assert parse_target("postgresql://happy@/postgres?host=/a%20b/c").parameters["host"] == "/a b/c"
+    """A percent-encoded folder of sockets survives, and a plus sign is one."""
+    assert parse_target("postgresql://happy@/postgres?host=/a%20b/c%2b+").parameters["host"] == "/a b/c++"
 
 
 def test_keywords() -> None:

@@ -80,7 +80,7 @@ class TestPlan:
 
     def test_a_newer_version_of_ours_is_refused(self) -> None:
         """A migration we do not have means newer code: the refusal names it."""
-        with pytest.raises(StartupError, match="newer version.*0099-future"):
+        with pytest.raises(StartupError, match=r"newer version.*0099-future"):
             plan(original(own={**OWN, 99: "0099-future"}), MIGRATIONS)
 
     def test_a_prefix_is_refused(self) -> None:
@@ -90,7 +90,7 @@ class TestPlan:
 
     def test_a_failed_migration_is_refused(self) -> None:
         """A migration that failed halfway has to be repaired by whoever began it."""
-        with pytest.raises(StartupError, match="future.* failed"):
+        with pytest.raises(StartupError, match=r"future.* failed"):
             plan(original(failed={"20270101000000_future"}), MIGRATIONS)
 
     def test_a_newer_original_with_optional_columns_is_accepted(self) -> None:
@@ -102,13 +102,13 @@ class TestPlan:
     def test_a_newer_original_with_a_required_column_is_refused(self) -> None:
         """A column that every insert must fill cannot be left out by us."""
         columns = {**COLUMNS, "Session": {**COLUMNS["Session"], "mood": False}}
-        with pytest.raises(StartupError, match='"Session".* requires mood'):
+        with pytest.raises(StartupError, match=r'"Session".* requires mood'):
             plan(original(applied={*NAMES, "20270101000000_mood"}, columns=columns), MIGRATIONS)
 
     def test_a_newer_original_without_a_column_is_refused(self) -> None:
         """A column that we use must be there."""
         columns = {**COLUMNS, "Session": {"id": True}}
-        with pytest.raises(StartupError, match='"Session" .* lacks accountId'):
+        with pytest.raises(StartupError, match=r'"Session" .* lacks accountId'):
             plan(original(applied={*NAMES, "20270101000000_mood"}, columns=columns), MIGRATIONS)
 
     def test_no_record_but_every_column(self) -> None:
