@@ -213,6 +213,10 @@ async def call_event(
         answer = _invalid(event, data)
     except Refusal as refusal:
         answer = refusal.body()
+    except Overloaded:
+        if not event.acks:
+            socket.close()  # the only way to say that nothing was done; the client comes back
+        answer = NO_ANSWER if event.failure is None else event.failure
     except Exception as error:
         _report(f"Event {event.name}", error)
         answer = NO_ANSWER if event.failure is None else event.failure

@@ -495,6 +495,12 @@ async def silent(body: Report) -> str:
     return "answer"
 
 
+@toys.event("crowded", acks=False)
+async def crowded(body: Report) -> None:
+    """Find a queue full."""
+    raise Overloaded
+
+
 @toys.event("ping")
 async def ping() -> dict[str, Any]:
     """Look at nothing."""
@@ -580,6 +586,14 @@ class EventTests(PipelineCase):
         """An event without acknowledgement has none, whatever happens."""
         self.assertIs(self.handle("silent", b'{"sid":"s"}'), NO_ANSWER)
         self.assertIs(self.handle("silent", b"{}"), NO_ANSWER)
+
+    def test_full_queue_closes_the_socket(self) -> None:
+        """A sender that gets no acknowledgement learns from the close that nothing was done."""
+        closed: list[bool] = []
+        socket = SimpleNamespace(id="one", close=lambda: closed.append(True))
+        self.successResultOf(self.handling("crowded", b'{"sid":"s"}', socket))
+        self.assertEqual(closed, [True])
+        self.assertEqual(self.log_text(), "")
 
     def test_data_nobody_asked_for(self) -> None:
         """An event that takes no data answers whatever comes with it (D-5)."""
