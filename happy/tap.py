@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from happy.config import Config
@@ -55,6 +55,8 @@ class HappyService(Service):
         self._starting.addErrback(self._failed)
 
     def _failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):
+            return
         expected = failure.check(StartupError)
         reason = str(failure.value) if expected else describe_fault(failure.value)
         self.log.critical("Cannot start: {reason}", reason=reason)
@@ -71,6 +73,7 @@ class HappyService(Service):
 
     async def _stop(self) -> None:
         if self._starting is not None:
+            self._starting.cancel()
             await self._starting
         await self._parts.stop()
 
