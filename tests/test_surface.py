@@ -48,3 +48,14 @@ def test_every_capability_has_a_name_of_its_own() -> None:
     """Capabilities are told apart by name."""
     names = [capability.name for capability in CAPABILITIES]
     assert len(names) == len(set(names))
+
+
+def test_acknowledged_events_are_always_answered() -> None:
+    """An event that is acknowledged and takes data says what it answers to wrong data and to errors (D-5)."""
+    silent = {
+        event.name
+        for capability in CAPABILITIES
+        for event in capability.events
+        if event.acks and "body" in event.parameters and (event.invalid is None or event.failure is None)
+    }
+    assert not silent

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.task import Clock
 
+from happy.config import Config
 from happy.metrics import Metrics
 from happy.server import Server
 from happy.storage.linearizer import Linearizer
@@ -49,13 +49,10 @@ class ToyTokens:
         return token.removeprefix("a.token.of-") if token.startswith("a.token.of-") else None
 
 
-def toy_server(*, webapp: Path | None = None, webapp_config: str | None = None, **changes: Any) -> Server:
+def toy_server(config: Config | None = None, **changes: Any) -> Server:
     """A server with a fake clock, database and tokens; ``changes`` replace parts of it."""
-    config = SimpleNamespace(
-        public_url=None, port=3005, webapp=webapp, webapp_config=webapp_config, s3_host=None
-    )
     parts: dict[str, Any] = {
-        "config": config,
+        "config": config or Config(),
         "clock": Clock(),
         "metrics": Metrics(),
         "database": ToyDatabase(),

@@ -20,10 +20,10 @@ def base_url(request: Request, config: Config) -> str:
     """
     if config.public_url:
         return config.public_url
-    host = _first(request, "x-forwarded-host") or _first(request, "host")
+    host = _first(request, b"x-forwarded-host") or _first(request, b"host")
     if not host:
         return f"http://localhost:{config.port}"
-    scheme = _first(request, "x-forwarded-proto") or ("https" if request.isSecure() else "http")
+    scheme = _first(request, b"x-forwarded-proto") or ("https" if request.isSecure() else "http")
     return f"{scheme}://{host}"
 
 
@@ -36,8 +36,8 @@ def peer_address(request: Request) -> str:
     peer = getattr(request.getClientAddress(), "host", None)
     if peer is not None and _is_public(peer):
         return str(peer)
-    values = request.requestHeaders.getRawHeaders("x-forwarded-for") or [""]
-    forwarded = values[-1].rpartition(",")[2].strip()
+    values = request.requestHeaders.getRawHeaders(b"x-forwarded-for") or [b""]
+    forwarded = values[-1].decode("latin-1").rpartition(",")[2].strip()
     return forwarded or str(peer or UNKNOWN)
 
 
@@ -48,6 +48,6 @@ def _is_public(address: str) -> bool:
         return False
 
 
-def _first(request: Request, name: str) -> str:
-    values = request.requestHeaders.getRawHeaders(name) or [""]
-    return str(values[0]).partition(",")[0].strip()
+def _first(request: Request, name: bytes) -> str:
+    values = request.requestHeaders.getRawHeaders(name) or [b""]
+    return values[0].decode("latin-1").partition(",")[0].strip()

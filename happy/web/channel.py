@@ -91,7 +91,6 @@ class HappyChannel(HTTPChannel):
         if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
             self._last_words(400, b"")
             return
-        self.persistent = self.checkPersistence(request, self._version)
         request.headed(self._command, self._path, self._version, self.length)
         if not self._refused:
             super().allHeadersReceived()

@@ -125,21 +125,32 @@ class Router(Resource):
     def answer(self, request: Request, target: Target, refusal: Answer | None) -> None:
         """Send the answer to a request, or ``refusal`` instead, and count it."""
         serving = Deferred.fromCoroutine(self._serve(request, target, refusal))
-        serving.addErrback(self._broken)
+        serving.addErrback(self._broken, request)
 
-    def _broken(self, failure: Any) -> None:
-        self.log.error("Answering a request failed: {fault}", fault=describe_fault(failure.value))
+    def _broken(self, failure: Any, request: Request) -> None:
+        """Sending failed: cut the connection, since nobody knows what the client has seen."""
+        self.log.error("Sending an answer failed: {fault}", fault=describe_fault(failure.value))
+        channel: Any = request.channel
+        if channel is not None:
+            channel.transport.abortConnection()
 
     async def _serve(self, request: Request, target: Target, refusal: Answer | None) -> None:
         began = self._server.clock.seconds()
         client = header_of(request, "x-happy-client")
         with self.work.one(), closing(request.content or BytesIO()):
-            answer = refusal or await self._answer(request, target)
+            answer = refusal or await self._answer_safely(request, target)
             status = await send(request, answer, self._server.clock, cors=not target.bad)
         metrics = self._server.metrics
         template = UNMATCHED if target.route is None else target.route.path
         seconds = self._server.clock.seconds() - began
         metrics.answered(target.method, template, status, metrics.client_labels(client), seconds)
+
+    async def _answer_safely(self, request: Request, target: Target) -> Answer:
+        try:
+            return await self._answer(request, target)
+        except Exception as error:
+            self.log.error("Answering a request failed: {fault}", fault=describe_fault(error))
+            return answers.failure().answer()
 
     async def _answer(self, request: Request, target: Target) -> Answer:
         if target.method == "OPTIONS":

@@ -141,5 +141,5 @@ def http_date(seconds: float) -> str:
 
 def header_of(request: Request, name: str) -> str | None:
     """The first value of a request header."""
-    values = request.requestHeaders.getRawHeaders(name)
-    return values[0] if values else None
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return values[0].decode("latin-1") if values else None

@@ -166,6 +166,7 @@ class HappySite(Site):
     """Serves ``router``, and ``realtime`` at its own path. Keeps no access log."""
 
     protocol = HappyChannel  # type: ignore[assignment]
+    noisy = False
     draining = False
 
     def __init__(self, router: Router, realtime: Realtime | None, clock: IReactorTime) -> None:

@@ -58,8 +58,11 @@ class WebApp:
         names = unquote(path.decode("latin-1"), errors="strict").split("/")[1:]
         if any(not name or name.startswith(".") or "\0" in name for name in names):
             return None
-        file = self._folder.joinpath(*names).resolve()
-        return file if file.is_relative_to(self._folder) and file.is_file() else None
+        try:
+            file = self._folder.joinpath(*names).resolve()
+            return file if file.is_relative_to(self._folder) and file.is_file() else None
+        except (OSError, RuntimeError):  # a name that is too long, a loop of links
+            return None
 
     def _page(self, header: Header, base_url: str) -> Answer:
         """The page, with its configuration and the banner put in."""

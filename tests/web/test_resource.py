@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
+from happy.config import Config
 from happy.wire.structs import Body, PlainText, Redirect
 from tests.toys import toy_server
 from tests.web.talking import Served, message
@@ -230,6 +231,22 @@ class FailureTests(ResourceCase):
         )
         self.assertEqual(reply.headers["access-control-allow-origin"], "*")
 
+    def test_failure_outside_of_endpoints(self) -> None:
+        """An error in the machinery itself is a 500 as well, and the connection stays usable."""
+        self.served.router._webapp = cast(Any, "broken")
+        reply = self.ask("GET", "/nowhere")
+        self.assertEqual((reply.status, reply.json["error"]), (500, "Internal Server Error"))
+        self.assertEqual(reply.headers["connection"], "keep-alive")
+
+    def test_failure_while_sending(self) -> None:
+        """An error while an answer is sent ends the connection, and is logged."""
+        connection = self.served.connect()
+        connection.wire.write = lambda data: 1 / 0  # type: ignore[assignment, return-value]
+        connection.send(message("GET", "/"))
+        self.assertTrue(connection.wire.aborted)
+        connection.lose()
+        self.assertEqual(len(self.served.router.work), 0)
+
     def test_unauthorized(self) -> None:
         """401 is for every origin, and asks for nothing in particular."""
         reply = self.ask("GET", "/toys/x")
@@ -292,8 +309,8 @@ class FactsTests(ResourceCase):
         ]
         for headers, expected in cases:
             self.assertEqual(self.ask("GET", "/facts", **headers).json["base"], expected)
-        cast(Any, self.server.config).public_url = "https://public.example"
-        self.assertEqual(self.ask("GET", "/facts").json["base"], "https://public.example")
+        public = Served(toy_server(Config(public_url="https://public.example")), [toys])
+        self.assertEqual(public.ask("GET", "/facts").json["base"], "https://public.example")
 
     def test_base_url_without_host(self) -> None:
         """HTTP/1.0 without a host leaves the address of this machine."""
@@ -312,6 +329,34 @@ class FactsTests(ResourceCase):
         self.assertEqual(self.address("127.0.0.1", "1.1.1.1, 9.9.9.9"), "9.9.9.9")
         self.assertEqual(self.address("10.0.0.2", "9.9.9.9"), "9.9.9.9")
         self.assertEqual(self.address("127.0.0.1", ""), "127.0.0.1")
+
+
+class OddHeaderTests(ResourceCase):
+    """Headers that hold anything."""
+
+    def test_headers_that_are_no_text(self) -> None:
+        """Bytes beyond ASCII in any header that is looked at do no harm."""
+        names = [
+            "authorization",
+            "content-type",
+            "x-happy-client",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-for",
+            "user-agent",
+            "origin",
+            "access-control-request-method",
+            "access-control-request-headers",
+            "upgrade",
+            "connection",
+            "range",
+            "if-none-match",
+        ]
+        odd = dict.fromkeys(names, "\xff\xfe\x80")
+        for method, path in (("GET", "/facts"), ("GET", "/toys/x"), ("POST", "/toys"), ("OPTIONS", "/x")):
+            connection = self.served.connect()
+            connection.send(message(method, path, None, odd))
+            self.assertIn(connection.read(method)[0].status, (200, 204, 400, 401))
 
 
 class MetricsTests(ResourceCase):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from happy.capabilities._declare import Capability
+from happy.config import Config
 from tests.toys import toy_server
 from tests.web.talking import Reply, Served
 
@@ -32,11 +33,12 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / ".env").write_text("secret")
     (tmp_path.parent / "outside.txt").write_text("secret")
     (tmp_path / "link.txt").symlink_to(tmp_path.parent / "outside.txt")
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
     return tmp_path
 
 
 def serve(folder: Path, config: str | None = '{"serverUrl":"https://s.example"}') -> Served:
-    return Served(toy_server(webapp=folder, webapp_config=config), [api])
+    return Served(toy_server(Config(webapp=folder, webapp_config=config)), [api])
 
 
 @pytest.fixture
@@ -118,6 +120,8 @@ def test_new_files(served: Served, folder: Path) -> None:
         "//etc/passwd.txt",
         "/app.js%00.txt",
         "/app.js/x.txt",
+        "/" + "x" * 300 + ".txt",
+        "/loop.txt",
     ],
 )
 def test_nothing_else(served: Served, path: str) -> None:
