@@ -507,6 +507,18 @@ async def ping() -> dict[str, Any]:
     return {}
 
 
+@toys.event("full", failure={"ok": None})
+async def full() -> None:
+    """Find a queue full."""
+    raise Overloaded
+
+
+@toys.event("full-silent", acks=False)
+async def full_silent() -> None:
+    """Find a queue full, with nobody to tell."""
+    raise Overloaded
+
+
 @toys.event("anything")
 async def anything(body: Any) -> Any:
     """Take whatever comes."""
@@ -594,6 +606,14 @@ class EventTests(PipelineCase):
         self.successResultOf(self.handling("crowded", b'{"sid":"s"}', socket))
         self.assertEqual(closed, [True])
         self.assertEqual(self.log_text(), "")
+
+    def test_overload_of_events(self) -> None:
+        """A full queue is a failure to an event that is acknowledged; from any other its socket is closed."""
+        for name, answer, closed in (("full", {"ok": None}, 0), ("full-silent", NO_ANSWER, 1)):
+            calls: list[str] = []
+            socket = SimpleNamespace(id="one", close=lambda calls=calls: calls.append("closed"))
+            self.assertEqual(self.successResultOf(self.handling(name, None, socket)), answer)
+            self.assertEqual(len(calls), closed)
 
     def test_data_nobody_asked_for(self) -> None:
         """An event that takes no data answers whatever comes with it (D-5)."""
