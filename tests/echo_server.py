@@ -1,12 +1,14 @@
 """The echo programs that the public protocol suites talk to (realtime.md A.15).
 
-``python tests/echo_server.py --port 3000 --suite engineio`` or ``--suite socketio``; listens on 127.0.0.1.
+``python tests/echo_server.py --port 3000 --suite engineio`` or ``--suite socketio``; listens on 127.0.0.1,
+on any port for 0, and says on which.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -26,9 +28,8 @@ AUTH_DELAY = 0.02
 """The suite reads one frame at a time and loses a second one that comes in the same TCP segment."""
 
 
-def suite_settings(path: str) -> RealtimeSettings:
-    """The intervals that the suites expect."""
-    return RealtimeSettings(path=path, ping_interval=0.3, ping_timeout=0.2, connect_timeout=1.0)
+SUITE = {"ping_interval": 0.3, "ping_timeout": 0.2, "connect_timeout": 1.0}
+"""The intervals that the suites expect, in seconds."""
 
 
 class EngineEcho:
@@ -95,11 +96,11 @@ def echo_site(endpoint: EngineEndpoint, clock: IReactorTime) -> Site:
     return EchoSite(Resource(), requestFactory=EchoRequest, reactor=clock)
 
 
-def echo_endpoint(suite: str, clock: IReactorTime) -> EngineEndpoint:
+def echo_endpoint(suite: str, intervals: Mapping[str, float], clock: IReactorTime) -> EngineEndpoint:
     """The endpoint of a suite."""
     if suite == "engineio":
-        return EngineEndpoint(EngineEcho, suite_settings("/engine.io/"), clock)
-    return RealtimeEndpoint(SocketEcho(clock), suite_settings("/socket.io/"), clock)
+        return EngineEndpoint(EngineEcho, RealtimeSettings(path="/engine.io/", **intervals), clock)
+    return RealtimeEndpoint(SocketEcho(clock), RealtimeSettings(path="/socket.io/", **intervals), clock)
 
 
 def main() -> None:
@@ -109,9 +110,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--suite", choices=("engineio", "socketio"), required=True)
+    for name, seconds in SUITE.items():
+        parser.add_argument("--" + name.replace("_", "-"), type=float, default=seconds)
     options = parser.parse_args()
-    site = echo_site(echo_endpoint(options.suite, reactor), reactor)
-    reactor.listenTCP(options.port, site, interface="127.0.0.1")
+    intervals = {name: getattr(options, name) for name in SUITE}
+    site = echo_site(echo_endpoint(options.suite, intervals, reactor), reactor)
+    listening = reactor.listenTCP(options.port, site, interface="127.0.0.1")
+    sys.stdout.write(f"Listening on {listening.getHost().port}\n")
+    sys.stdout.flush()
     reactor.run()
 
 

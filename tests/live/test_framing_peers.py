@@ -1,0 +1,172 @@
+"""Two unmodified Socket.IO clients against our framing, on real sockets.
+
+Node's ``socket.io-client`` is installed with npm at the first run, into a cache folder outside of the
+repository; without Node its tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Raw
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SkipTest, TestCase
+
+from happy.realtime.endpoint import RealtimeEndpoint
+from happy.realtime.engine import RealtimeSettings
+from happy.realtime.socket import Acknowledge, Arguments, ConnectRefused, Socket
+from tests.echo_server import echo_site
+
+PEERS = Path(__file__).parent / "peers"
+CLIENT = "socket.io-client@4.8.3"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "happy-tests"
+
+CONVERSATION = {
+    "welcome": ["é😀", "blue"],
+    "echo": ["text", 1, 2.5, 0, True, None, {"ключ": ["😀", {"deep": []}]}, "\ud800", "\u2028\u001e"],
+    "ack": [{"n": 1}, "x"],
+    "binary": [{"hex": "00ff"}, {"hex": "01"}],
+    "binary ack": [{"hex": "abcd"}, "beside"],
+    "large": True,
+    "called": [{"answered": "why"}],
+    "order": True,
+    "custom": True,
+    "unknown namespace": "Invalid namespace",
+    "refused": "Go away",
+    "reconnected": "still there?",
+    "done": True,
+}
+
+
+class Host:
+    """The other side of the conversation."""
+
+    namespaces = ("/", "/custom")
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    async def connect(self, socket: Socket, auth: Raw | None) -> None:
+        """Refuse those who ask for it."""
+        presented = json.loads(bytes(auth)) if auth is not None else {}
+        if "refuse" in presented:
+            raise ConnectRefused(presented["refuse"])
+        socket.program = presented
+
+    def joined(self, socket: Socket) -> None:
+        """Tell what was presented."""
+        if socket.namespace == "/":
+            socket.emit("welcome", socket.program.get("token"), socket.handshake.query.get("colour"))
+
+    def event(self, socket: Socket, name: str, arguments: Sequence[Raw], ack: Acknowledge | None) -> None:
+        """Say it back, answer, ask, count, or leave."""
+        assert isinstance(arguments, Arguments)
+        if name == "say":
+            socket.emit("echo", *(arguments.values() if arguments.attachments else arguments))
+        elif name == "ask" and ack is not None:
+            ack(*arguments.values())
+        elif name == "call me":
+            socket.call("question", arguments[0], lambda answer: socket.emit("answered", *answer or ()))
+        elif name == "count":
+            for number in range(json.loads(bytes(arguments[0]))):
+                socket.emit("number", number)
+        elif name == "drop me":
+            socket.close()
+
+    def disconnected(self, socket: Socket, reason: str) -> None:
+        """Remember why."""
+        self.reasons.append(reason)
+
+
+def node_modules() -> Path:
+    """A folder with Node's client in it."""
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        raise SkipTest("Node and npm are not installed; they are needed for socket.io-client")
+    folder = CACHE / CLIENT.replace("@", "-")
+    if not (folder / "node_modules" / "socket.io-client").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
+        subprocess.run(["npm", "install", *options, CLIENT], check=True, capture_output=True)
+    return folder
+
+
+class PeerCase(TestCase):
+    """Conversations over each transport, and across the upgrade from one to the other."""
+
+    timeout = 60
+    maxDiff = None
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.host = Host()
+        settings = RealtimeSettings(ping_interval=0.5, ping_timeout=10.0, upgrade_timeout=10.0)
+        self.endpoint = RealtimeEndpoint(self.host, settings, reactor)
+        port = reactor.listenTCP(0, echo_site(self.endpoint, reactor), interface="127.0.0.1")
+        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.addCleanup(port.stopListening)
+        self.addCleanup(self.endpoint.close_all)
+
+    async def converse(self, command: Sequence[str], transports: str) -> dict[str, Any]:
+        """Run a peer; what it reported, by name."""
+        output, errors, status = await getProcessOutputAndValue(
+            command[0], [*command[1:], self.url, transports], env=os.environ
+        )
+        assert status == 0, errors.decode()
+        return dict(json.loads(line) for line in output.splitlines())
+
+    def check(self, report: dict[str, Any], transport: str) -> None:
+        """Everything went as it should, and nothing is left."""
+        expected = {**CONVERSATION, "transport": transport}
+        self.assertEqual({name: report.get(name) for name in expected}, expected)
+        assert "forced server close" in self.host.reasons
+        assert {"client namespace disconnect", "transport close"} & set(self.host.reasons)
+
+
+class NodePeerTests(PeerCase):
+    """Node's client."""
+
+    async def converse_in_node(self, transports: str) -> dict[str, Any]:
+        folder = node_modules()
+        node = shutil.which("node")
+        assert node is not None
+        return await self.converse([node, str(PEERS / "node_peer.mjs"), str(folder)], transports)
+
+    async def test_websocket(self) -> None:
+        """All works over WebSocket alone."""
+        self.check(await self.converse_in_node("websocket"), "websocket")
+
+    async def test_polling(self) -> None:
+        """All works over polling alone."""
+        self.check(await self.converse_in_node("polling"), "polling")
+
+    async def test_upgrade(self) -> None:
+        """All works across an upgrade."""
+        self.check(await self.converse_in_node("polling,websocket"), "websocket")
+
+
+class PythonPeerTests(PeerCase):
+    """python-socketio."""
+
+    async def converse_in_python(self, transports: str) -> dict[str, Any]:
+        return await self.converse([sys.executable, str(PEERS / "python_peer.py")], transports)
+
+    async def test_websocket(self) -> None:
+        """All works over WebSocket alone."""
+        self.check(await self.converse_in_python("websocket"), "websocket")
+
+    async def test_polling(self) -> None:
+        """All works over polling alone."""
+        self.check(await self.converse_in_python("polling"), "polling")
+
+    async def test_upgrade(self) -> None:
+        """All works across an upgrade."""
+        self.check(await self.converse_in_python("polling,websocket"), "websocket")
