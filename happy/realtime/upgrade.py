@@ -56,9 +56,9 @@ def take_over(request: Request, websocket: RealtimeWebSocket) -> bytes:
     transport.resumeProducing()
     websocket.dataReceived(_opening(request))
     websocket.slim()
-    early = b"".join(channel._dataBuffer)
-    channel._dataBuffer = []
-    return early
+    # Without this cycle, channel and request are freed at once.
+    request.channel = None  # type: ignore[assignment]
+    return b"".join(channel._dataBuffer)
 
 
 def _replace(transport: Any, channel: Any, websocket: RealtimeWebSocket) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -713,8 +715,29 @@ class TestSlowReaders:
         assert world.program.socket.queued_bytes == 0
 
 
+def test_nothing_is_kept_of_the_web_server() -> None:
+    """Channel and request are gone as soon as the connection was handed over."""
+    world = World()
+    seen: list[weakref.ref[Any]] = []
+    render = world.endpoint.render
+
+    def spy(request: Any) -> None:
+        seen.extend((weakref.ref(request), weakref.ref(request.channel)))
+        render(request)
+
+    world.endpoint.render = spy  # type: ignore[method-assign]
+    gc.disable()
+    try:
+        client = world.websocket()
+        assert [reference() for reference in seen] == [None, None]
+    finally:
+        gc.enable()
+    client.text('42["x"]')
+    assert world.last == ("event", "x", [])
+
+
 def test_little_is_kept_of_the_handshake() -> None:
-    """An open WebSocket keeps neither the request nor what twisted.web made of it."""
+    """An open WebSocket keeps nothing that only its handshake needed."""
     world = World()
     client = world.websocket()
     [websocket] = world.endpoint._factory.open
