@@ -36,6 +36,7 @@ from happy.postgres import EmbeddedPostgres
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
+from happy.realtime.eager import make_eager
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.engine import RealtimeSettings
 from happy.realtime.hub import Hub
@@ -112,6 +113,7 @@ class Running:
             config.data_dir / "postgres",
             reactor=self._reactor,
             bin_dir=config.postgres_bin_dir,
+            connections=config.database_pool,
             on_restart=self._metrics.happy_postgres_restarts_total.inc,
         )
         self._lifecycle.started("PostgreSQL", postgres.stop, 3.5)
@@ -192,6 +194,8 @@ class Running:
             port = await serverFromString(self._reactor, description).listen(site)
         except CannotListenError as error:
             raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
+        if self._config.eager_writes:
+            make_eager(port)
         self.ports.append(port)
         self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
         self.log.info("Listening on {address}", address=description)
@@ -205,4 +209,5 @@ def _realtime_settings(config: Config) -> RealtimeSettings:
         connect_timeout=config.connect_timeout,
         max_payload=config.max_payload,
         max_queued_bytes=config.max_queued,
+        fast_frames=config.fast_frames,
     )

@@ -74,7 +74,7 @@ class Cluster:
         self.migrated = False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        arguments = server_arguments(self.installation, self._data, self.folder, _SPEED)
+        arguments = server_arguments(self.installation, self._data, self.folder, settings=_SPEED)
         # A session of its own, so that Ctrl-C reaches the tests first and they stop it in order.
         return subprocess.Popen(
             arguments, stderr=self._log, cwd=self.folder, start_new_session=True, **unprivileged()

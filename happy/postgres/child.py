@@ -16,30 +16,44 @@ import ctypes
 import json
 import os
 import sys
+from typing import Any
 
 _NEW_MOUNTS = 0x20000
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
 _SIGNAL_ON_PARENTS_DEATH = 1
 
 
-def main(options: dict[str, object], command: list[str]) -> None:
-    """Become what ``options`` say, then the program. Raises OSError; returns only when the parent is gone."""
+class Impossible(Exception):
+    """What cannot be, in words for the operator."""
+
+
+def main(options: dict[str, Any], command: list[str]) -> None:
+    """Become what ``options`` say, then the program; returns only when the parent is gone.
+
+    Raises Impossible, and OSError.
+    """
     # Ctrl-C in a terminal is for the server, which stops PostgreSQL when it is done with it.
     os.setsid()
     os.umask(0o077)
     if options["reach"]:
-        _open_a_way(options["reach"])  # type: ignore[arg-type]
+        _open_a_way(options["reach"], options["uid"])
     if options["uid"] is not None:
-        _become(options["uid"], options["gid"])  # type: ignore[arg-type]
+        _become(options["uid"], options["gid"])
     os.chdir("/")
-    if _dies_with(options["parent"], options["signal"]):  # type: ignore[arg-type]
+    if _dies_with(options["parent"], options["signal"]):
         os.execv(command[0], command)
 
 
 def _become(uid: int, gid: int) -> None:
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
+    try:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    except OSError as error:
+        raise Impossible(
+            f"PostgreSQL must not run as root, and this root may not become user id {uid} "
+            f"({error.strerror}); start as an ordinary user, or set DATABASE_URL"
+        ) from None
 
 
 def _dies_with(parent: int, signal: int) -> bool:
@@ -52,11 +66,21 @@ def _dies_with(parent: int, signal: int) -> bool:
     return os.getppid() == parent
 
 
-def _open_a_way(reach: list[tuple[str, str]]) -> None:
+def _open_a_way(reach: list[tuple[str, str]], uid: int) -> None:
     """Cover closed folders with empty open ones, in a view of the file system of our own.
 
     Permissions on disk stay as they are, and no other process sees a difference.
     """
+    try:
+        _cover(reach)
+    except OSError as error:
+        raise Impossible(
+            f"PostgreSQL runs as user id {uid}, which may not enter {reach[0][0]} ({error.strerror}); "
+            "use a folder that everyone may enter, or start as an ordinary user"
+        ) from None
+
+
+def _cover(reach: list[tuple[str, str]]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.unshare(_NEW_MOUNTS))
     _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
@@ -81,5 +105,5 @@ def _check(result: int) -> None:
 if __name__ == "__main__":
     try:
         main(json.loads(sys.argv[1]), sys.argv[2:])
-    except OSError as error:
-        sys.exit(f"FATAL:  cannot prepare PostgreSQL's process: {error}")
+    except (OSError, Impossible) as problem:
+        sys.exit(f"FATAL:  {problem}")

