@@ -298,6 +298,20 @@ class Config:
         "Bytes that may wait for a slow socket before it is closed.",
         "16777216",
     )
+    fast_frames: bool = setting(
+        True,
+        kinds.boolean,
+        "HAPPY_FAST_FRAMES",
+        "Whether usual WebSocket frames bypass the general frame parser.",
+        "false",
+    )
+    eager_writes: bool = setting(
+        True,
+        kinds.boolean,
+        "HAPPY_EAGER_WRITES",
+        "Whether sockets send at once instead of a moment later.",
+        "false",
+    )
     address_limit: int = setting(
         20_000,
         kinds.integer(0, _MANY),

@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl
 from happy.realtime import polling, upgrade
 from happy.realtime.connection import SocketConnection, new_id
 from happy.realtime.engine import EngineConnection, Handler, RealtimeSettings
+from happy.realtime.fastframes import FastWebSocket
 from happy.realtime.socket import Application, Handshake
-from happy.realtime.websocket import RealtimeWebSocketFactory
+from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
 from happy.wire.engineio import POLLING, Problem, Refused, check_request
 from happy.wire.socketio import SHUTTING_DOWN
 
@@ -40,7 +41,8 @@ class EngineEndpoint:
         self._serve = serve
         self._clock = clock
         self._connections: dict[str, EngineConnection] = {}
-        self._factory = RealtimeWebSocketFactory(settings, clock)
+        kind = FastWebSocket if settings.fast_frames else RealtimeWebSocket
+        self._factory = RealtimeWebSocketFactory(settings, clock, kind)
         self._prefix = settings.path.encode()
         self._bare = self._prefix.rstrip(b"/")
         self._closed = False

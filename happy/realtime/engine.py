@@ -52,6 +52,9 @@ class RealtimeSettings(EngineSettings):
     slow_reader_seconds: float = 60.0
     """A WebSocket client that leaves our buffers full for so long is dropped."""
 
+    fast_frames: bool = True
+    """Whether whole text frames bypass Autobahn's frame parser; the behaviour is the same."""
+
     close_timeout: float = 5.0
     """How long a closing connection may take before it is cut."""
 

@@ -233,7 +233,12 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
 
     log = Logger()
 
-    def __init__(self, settings: RealtimeSettings, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        settings: RealtimeSettings,
+        clock: IReactorTime,
+        kind: type[RealtimeWebSocket] = RealtimeWebSocket,
+    ) -> None:
         super().__init__(server="", reactor=clock)
         self.settings = settings
         self.clock = clock
@@ -250,13 +255,13 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
             openHandshakeTimeout=0,
             closeHandshakeTimeout=0,
         )
-        self._kind = self._specialise()
+        self._kind = self._specialise(kind)
 
-    def _specialise(self) -> type[RealtimeWebSocket]:
+    def _specialise(self, kind: type[RealtimeWebSocket]) -> type[RealtimeWebSocket]:
         """The protocol with these options on the class, where they cost no connection any memory."""
-        options = {name: getattr(self, name) for name in RealtimeWebSocket.CONFIG_ATTRS}
+        options = {name: getattr(self, name) for name in kind.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
-        return type(RealtimeWebSocket.__name__, (RealtimeWebSocket,), options)
+        return type(kind.__name__, (kind,), options)
 
     def build(self) -> RealtimeWebSocket:
         """A WebSocket that has no transport yet."""

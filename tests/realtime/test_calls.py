@@ -39,7 +39,8 @@ class CallsTests(SynchronousTestCase):
 
     def leave(self, client: Client) -> None:
         self.calls.forget(client)
-        client.socket.gone()
+        for answered in client.socket.gone():
+            answered(None)
 
     def test_answer(self) -> None:
         """The target's first argument comes back untouched, and params reach it untouched."""
