@@ -104,7 +104,7 @@ class SocketConnection:
         try:
             packet = self._namespaces.receive(data, binary)
         except InvalidPacket as violation:
-            self.log.info("A client broke the protocol: {problem}", problem=str(violation))
+            self.log.debug("A client broke the protocol: {problem}", problem=str(violation))
             self._engine.shut(FORCED_CLOSE)
             return
         if packet is not None:

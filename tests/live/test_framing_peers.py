@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import Raw
+from twisted.internet.ssl import KeyPair
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, TestCase
 
@@ -27,6 +29,8 @@ from tests.echo_server import echo_site
 PEERS = Path(__file__).parent / "peers"
 CLIENT = "socket.io-client@4.8.3"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "happy-tests"
+# With a bundle of its own, Python's client would check certificates although it is told not to.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.endswith("_CA_BUNDLE")}
 
 CONVERSATION = {
     "welcome": ["é😀", "blue"],
@@ -102,6 +106,7 @@ class PeerCase(TestCase):
     """Conversations over each transport, and across the upgrade from one to the other."""
 
     timeout = 60
+    scheme = "http"
     maxDiff = None
 
     def setUp(self) -> None:
@@ -110,15 +115,20 @@ class PeerCase(TestCase):
         self.host = Host()
         settings = RealtimeSettings(ping_interval=0.5, ping_timeout=10.0, upgrade_timeout=10.0)
         self.endpoint = RealtimeEndpoint(self.host, settings, reactor)
-        port = reactor.listenTCP(0, echo_site(self.endpoint, reactor), interface="127.0.0.1")
-        self.url = f"http://127.0.0.1:{port.getHost().port}"
+        self.site = echo_site(self.endpoint, reactor)
+        port = self.listen(reactor)
+        self.url = f"{self.scheme}://127.0.0.1:{port.getHost().port}"
         self.addCleanup(port.stopListening)
         self.addCleanup(self.endpoint.close_all)
+
+    def listen(self, reactor: Any) -> Any:
+        """Serve on a port of the loopback."""
+        return reactor.listenTCP(0, self.site, interface="127.0.0.1")
 
     async def converse(self, command: Sequence[str], transports: str) -> dict[str, Any]:
         """Run a peer; what it reported, by name."""
         output, errors, status = await getProcessOutputAndValue(
-            command[0], [*command[1:], self.url, transports], env=os.environ
+            command[0], [*command[1:], self.url, transports], env=ENVIRONMENT
         )
         assert status == 0, errors.decode()
         return dict(json.loads(line) for line in output.splitlines())
@@ -170,3 +180,14 @@ class PythonPeerTests(PeerCase):
     async def test_upgrade(self) -> None:
         """All works across an upgrade."""
         self.check(await self.converse_in_python("polling,websocket"), "websocket")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class SecurePeerTests(PythonPeerTests):
+    """python-socketio, over TLS."""
+
+    scheme = "https"
+
+    def listen(self, reactor: Any) -> Any:
+        certificate = KeyPair.generate(size=2048).selfSignedCert(1, CN="localhost")
+        return reactor.listenSSL(0, self.site, certificate.options(), interface="127.0.0.1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import weakref
 from typing import Any
@@ -70,6 +71,39 @@ class TestOpening:
         client = world.websocket(step=step)
         client.text("421" + '["x","é"]', "3")
         assert world.last == ("event", "x", ['"é"'.encode()])
+
+    @given(st.lists(st.integers(0, 1200), max_size=12))
+    def test_any_cuts(self, cuts: list[int]) -> None:
+        """Wherever the stream is cut: fragments, pings, long and empty frames all come out the same."""
+        stream = b"".join(
+            [
+                *(
+                    raw_frame(b'42["a"]'),
+                    raw_frame(b"", 0x89),
+                    raw_frame(b'42["b', 0x01),
+                    raw_frame(b"!", 0x89),
+                ),
+                *(
+                    raw_frame(b'","', 0x00),
+                    raw_frame("é".encode()[:1], 0x00),
+                    raw_frame("é".encode()[1:], 0x00),
+                ),
+                *(raw_frame(b'"]', 0x80), raw_frame(b"3"), raw_frame(b'42["' + b"c" * 900 + b'"]')),
+                *(raw_frame(b'451-["d",{"_placeholder":true,"num":0}]'), raw_frame(b"", 0x82)),
+            ]
+        )
+        world = World()
+        client = world.websocket()
+        edges = [0, *sorted(cut % len(stream) for cut in cuts), len(stream)]
+        for start, end in itertools.pairwise(edges):
+            client.send(stream[start:end])
+        assert world.program.heard[2:] == [
+            ("event", "a", []),
+            ("event", "b", ['"é"'.encode()]),
+            ("event", "c" * 900, []),
+            ("event", "d", [b'{"_placeholder":true,"num":0}']),
+        ]
+        assert [event.payload for event in client.receive() if isinstance(event, Pong)] == [b"", b"!"]
 
     def test_frames_right_behind_the_request(self) -> None:
         """Nothing is lost of what a hasty client sends before it saw the 101."""
