@@ -31,6 +31,7 @@ MAX_HANDLERS = 1_000
 
 _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
+_NO_TOKEN = (None, "", 0)  # and False; what else is no text was meant to be a token, and is a wrong one
 _SCOPES = {scope.value: scope for scope in Scope}
 
 
@@ -49,7 +50,7 @@ class Handshake:
         self.declared = client_type == Scope.USER.value
         self.subject = self._subject(auth)
         self.client = _text(auth.get("happyClient")) or header_client
-        self.app_state = auth.get("appState")
+        self.app_state = _text(auth.get("appState"))
 
     def _subject(self, auth: Mapping[str, Any]) -> str:
         if self.scope is Scope.USER:
@@ -58,7 +59,7 @@ class Handshake:
 
     def check(self) -> str:
         """The token, if the handshake is complete; raises ConnectRefused otherwise."""
-        if not self.token:
+        if self.token in _NO_TOKEN:
             raise ConnectRefused("Missing authentication token")
         if self.scope is Scope.SESSION and not self.subject:
             raise ConnectRefused("Session ID required for session-scoped clients")
