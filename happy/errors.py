@@ -12,11 +12,13 @@ class Refusal(Exception):
     A capability declares one subclass for each answer that it gives, lists it in ``refuses=`` of the
     route, and raises it. Raised inside a transaction, it rolls the transaction back.
 
-    ``status`` is the HTTP status; ``error`` the text of the body ``{"error": ...}``.
+    ``status`` is the HTTP status; ``error`` the text of the body ``{"error": ...}``. A subclass whose
+    body depends on the case names its ``shape``.
     """
 
     status: ClassVar[int] = 400
     error: ClassVar[str] = "Bad request"
+    shape: ClassVar[type[Any] | None] = None
 
     def body(self) -> Mapping[str, Any]:
         """The JSON object of the answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from happy.errors import StartupError
 from happy.postgres.binaries import Installation
 
 USER = "happy"
@@ -94,11 +95,18 @@ def server_arguments(
 
 
 def data_major(folder: Path) -> int | None:
-    """The major version that made the cluster; None when there is no cluster."""
+    """The major version that made the cluster; None when there is no cluster.
+
+    Raises StartupError when the cluster does not say.
+    """
     try:
         return int((folder / "PG_VERSION").read_text().split(".")[0])
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError:
+        raise StartupError(
+            f"{folder / 'PG_VERSION'} holds no version; restore {folder} from a backup"
+        ) from None
 
 
 def socket_path(sockets: Path) -> Path:

@@ -86,7 +86,7 @@ def _works_in(pid: int, folder: Path) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in "ZX" and os.path.samefile(f"/proc/{pid}/cwd", folder)
-    except FileNotFoundError:
+    except OSError:  # it is gone, or it is someone's whose processes we may not look at
         return False
 
 

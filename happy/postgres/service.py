@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -31,6 +32,7 @@ _CONNECT_STEP = 0.02
 _PATIENCE_NOTICE = 10.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
+_LONG_LIFE = 60.0
 _LOCK_FILE_EXISTS = "F0001"
 _LOCK_ATTEMPTS = 6
 _ORPHAN_PATIENCE = 30.0
@@ -71,6 +73,9 @@ class EmbeddedPostgres(Service):
         self._program: Program
         self._sink = LogSink(self._beside("log"))
         self._child: Child | None = None
+        self._ready_at = 0.0
+        self._pause = 0.0
+        self._sleeping: Deferred[None] | None = None
         self._stopping = False
 
     @property
@@ -156,14 +161,13 @@ class EmbeddedPostgres(Service):
 
     async def _first_start(self) -> None:
         """Run the server. One whose predecessor's last sessions are still ending is tried again."""
-        pause = _FIRST_PAUSE
-        for attempt in range(_LOCK_ATTEMPTS):
+        self._pause = 0.0
+        for _ in range(_LOCK_ATTEMPTS):
             if await self._run():
                 return
-            if self._sink.fatal_state != _LOCK_FILE_EXISTS or attempt + 1 == _LOCK_ATTEMPTS:
+            if self._sink.fatal_state != _LOCK_FILE_EXISTS or self._stopping:
                 break
-            await deferLater(self._reactor, pause)
-            pause *= 2
+            await self._back_off()
         raise StartupError(f"PostgreSQL did not start: {self._sink.reason()}")
 
     async def _run(self) -> bool:
@@ -174,6 +178,7 @@ class EmbeddedPostgres(Service):
         try:
             while child.running and not self._stopping:
                 if await self._answers():
+                    self._ready_at = self._reactor.seconds()
                     child.ended.addCallback(self._died)
                     return True
                 await deferLater(self._reactor, _CONNECT_STEP)
@@ -199,21 +204,34 @@ class EmbeddedPostgres(Service):
             Deferred.fromCoroutine(self._revive()).addErrback(self._not_revived)
 
     async def _revive(self) -> None:
-        pause = _FIRST_PAUSE
+        """Start again: at once after a long life, later and later after short ones."""
+        if self._reactor.seconds() - self._ready_at > _LONG_LIFE:
+            self._pause = 0.0
+        await self._back_off()
         while not self._stopping:
             remove_stale_files(self.folder)
             self._on_restart()
             if await self._run():
                 return
-            self._log.error("PostgreSQL did not start again: {reason}", reason=self._sink.reason())
-            await deferLater(self._reactor, pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            if not self._stopping:
+                self._log.error("PostgreSQL did not start again: {reason}", reason=self._sink.reason())
+                await self._back_off()
+
+    async def _back_off(self) -> None:
+        """Wait a while, longer each time; a stop ends the wait."""
+        pause, self._pause = self._pause, min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        if pause and not self._stopping:
+            self._sleeping = deferLater(self._reactor, pause)
+            with suppress(CancelledError):
+                await self._sleeping
 
     def _not_revived(self, failure: Any) -> None:
         self._log.failure("restarting PostgreSQL failed", failure=failure)
 
     async def _stop(self) -> None:
         self._stopping = True
+        if self._sleeping is not None:
+            self._sleeping.cancel()
         if self._child is not None and self._child.running:
             await self._end(self._child)
         if self._sockets != self.folder:

@@ -49,6 +49,8 @@ def parse_target(dsn: str) -> Target:
         _check_port(parameters.get("port", ""))
     except (psycopg2.ProgrammingError, ValueError):
         raise StartupError(f"DATABASE_URL is not a PostgreSQL URL, such as {_EXAMPLE}") from None
+    if extra.get("pgbouncer") == "true" and extra.get("schema", "public") != "public":
+        raise StartupError("DATABASE_URL: schema cannot be chosen through a PgBouncer; connect directly")
     return Target(
         parameters={**parameters, **_tls(extra)},
         schema=extra.get("schema") or "public",

@@ -20,16 +20,13 @@ from happy.storage.pool import Connection, execute
 ADVISORY_LOCK = 72707369
 """The number that the original's migration tool locks too, so that one waits for the other."""
 
-PREPARE_SESSION = """
-SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'
+SETTINGS = """
+SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL lock_timeout = '60s'
 """
 
 TAKE_LOCK = """
-SELECT pg_advisory_lock(%s)
-"""
-
-DROP_LOCK = """
-SELECT pg_advisory_unlock(%s)
+SELECT pg_advisory_xact_lock(%s)
 """
 
 SCHEMA = """
@@ -60,6 +57,12 @@ PATIENCE = 30.0
 """Seconds that an external server may take to come up when both start together."""
 
 LOCK_NOT_AVAILABLE = "55P03"
+
+_REASONS = {
+    "42501": "the role may not create things in the schema",
+    "42P07": "the schema holds something of that name already",
+    "42710": "the schema holds something of that name already",
+}
 
 _log = Logger()
 
@@ -172,7 +175,7 @@ class Connects(Protocol):
 
 
 async def migrate(database: Connects, patience: float = PATIENCE) -> None:
-    """Apply what is missing, one transaction for each file, while no other server does.
+    """Apply what is missing, all of it or nothing, while no other server does.
 
     A server that is not there yet is waited for, ``patience`` seconds. Raises StartupError with the
     reason and what to do.
@@ -191,13 +194,13 @@ async def migrate(database: Connects, patience: float = PATIENCE) -> None:
 
 async def migrate_connection(connection: Connection) -> None:
     """As :func:`migrate`, on a connection that is used for nothing else afterwards."""
-    await execute(connection, PREPARE_SESSION)
+    await execute(connection, f"BEGIN;{SETTINGS}")
     await _lock(connection)
     await _ensure_schema(connection)
     migrations = load_migrations()
     for migration in plan(await _examine(connection), migrations):
         await _apply(connection, migration)
-    await execute(connection, DROP_LOCK, (ADVISORY_LOCK,))
+    await execute(connection, "COMMIT")
 
 
 async def _lock(connection: Connection) -> None:
@@ -235,16 +238,12 @@ async def _examine(connection: Connection) -> Found:
 async def _apply(connection: Connection, migration: Migration) -> None:
     _log.info("applying {name}", name=migration.name)
     try:
-        await execute(connection, "BEGIN")
         await execute(connection, migration.sql)
         if migration.version > 1:
             await execute(connection, RECORD_MIGRATION, (migration.version, migration.name))
-        await execute(connection, "COMMIT")
     except QueryFailed as refused:
-        await execute(connection, "ROLLBACK")
-        raise StartupError(
-            f"migration {migration.name} failed ({refused.sqlstate}); nothing was changed"
-        ) from None
+        reason = _REASONS.get(refused.sqlstate or "", f"state {refused.sqlstate}")
+        raise StartupError(f"migration {migration.name} failed, nothing was changed: {reason}") from None
 
 
 async def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:

@@ -96,7 +96,7 @@ class Connector:
         try:
             conninfo = await self._conninfo(connection.name)
             await self._bounded(connection, connection.connect(conninfo))
-        except (psycopg2.Error, ConnectionDone, socket.gaierror) as error:
+        except (psycopg2.Error, ConnectionDone) as error:
             connection.close()
             raise ConnectionLost(getattr(error, "pgcode", None), _first_line(error)) from None
         register_casts(connection.pollable())
@@ -115,7 +115,10 @@ class Connector:
         if not host or "," in host or host.startswith(("/", "@")) or "hostaddr" in self._target.parameters:
             return {}
         find = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
-        found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), find)
+        try:
+            found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), find)
+        except (OSError, UnicodeError) as error:
+            raise ConnectionLost(None, f"{host}: {error}") from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         return {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
 

@@ -24,10 +24,10 @@ def test_plain_url() -> None:
 def test_parameters_of_the_original_only() -> None:
     """What only the original's database layer knows is translated, or named as ignored."""
     target = parse_target(
-        "postgres://h/d?schema=My+Schema&connection_limit=9&pgbouncer=true&pool_timeout=10&socket_timeout=5"
+        "postgres://h/d?schema=My+Schema&connection_limit=9&pgbouncer=false&pool_timeout=10&socket_timeout=5"
         "&statement_cache_size=0&connect_timeout=7&sslidentity=i.p12&sslpassword=x"
     )
-    assert (target.schema, target.limit, target.pooled) == ("My Schema", 9, True)
+    assert (target.schema, target.limit, target.pooled) == ("My Schema", 9, False)
     assert target.ignored == (
         "pool_timeout",
         "socket_timeout",
@@ -80,3 +80,10 @@ def test_what_is_refused_is_not_repeated(dsn: str) -> None:
         parse_target(dsn)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_no_schema_through_a_pooler() -> None:
+    """A search path does not survive a PgBouncer, so such a URL is refused."""
+    assert parse_target("postgresql://h/d?pgbouncer=true&schema=public").pooled
+    with pytest.raises(StartupError, match="PgBouncer"):
+        parse_target("postgresql://h/d?pgbouncer=true&schema=mine")
