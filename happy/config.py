@@ -192,12 +192,14 @@ class Config:
         "Where a browser goes after the GitHub callback.",
         "https://happy.example.org",
     )
-    github_app_id: str | None = setting(None, kinds.text, "GITHUB_APP_ID", "Id of a GitHub app.", "123456")
+    github_app_id: str | None = setting(
+        None, kinds.text, "GITHUB_APP_ID", "Of old deployments: accepted and not used.", "123456"
+    )
     github_private_key: str | None = setting(
         None,
         kinds.text,
         "GITHUB_PRIVATE_KEY",
-        "Private key of the GitHub app.",
+        "Of old deployments: accepted and not used.",
         "the content of the .pem file",
         secret=True,
     )

@@ -110,7 +110,7 @@ class Metrics:
             "happy_commit_refused_total", "Messages refused because the database does not take their data"
         )
         self.happy_transaction_retries_total = self._counter(
-            "happy_transaction_retries_total", "Transactions begun again", "reason"
+            "happy_transaction_retries_total", "Attempts at the database repeated", "reason"
         )
         self.happy_database_connections = self._gauge(
             "happy_database_connections", "Database connections", "state"
@@ -121,7 +121,7 @@ class Metrics:
         self.happy_postgres_restarts_total = self._counter(
             "happy_postgres_restarts_total", "Restarts of the embedded PostgreSQL after it died"
         )
-        self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions", "transport")
+        self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions")
         self.happy_deliveries_total = self._counter(
             "happy_deliveries_total", "Packets handed to sockets by fan-out"
         )

@@ -170,7 +170,8 @@ class Running:
         events = [event for capability in CAPABILITIES for event in capability.events]
         realtime = Realtime(server, events)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
-        endpoint = RealtimeEndpoint(realtime, _realtime_settings(config), self._reactor)
+        endpoint = RealtimeEndpoint(realtime, _realtime_settings(config, self._metrics), self._reactor)
+        self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.close_all, 1.0)
         site = HappySite(Router(CAPABILITIES, server), endpoint, self._reactor)
         self._lifecycle.started("requests", site.drain, 1.0)
@@ -201,7 +202,7 @@ class Running:
         self.log.info("Listening on {address}", address=description)
 
 
-def _realtime_settings(config: Config) -> RealtimeSettings:
+def _realtime_settings(config: Config, metrics: Metrics) -> RealtimeSettings:
     return RealtimeSettings(
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
@@ -209,5 +210,6 @@ def _realtime_settings(config: Config) -> RealtimeSettings:
         connect_timeout=config.connect_timeout,
         max_payload=config.max_payload,
         max_queued_bytes=config.max_queued,
+        dropped=lambda reason: metrics.happy_slow_readers_total.labels(reason).inc(),
         fast_frames=config.fast_frames,
     )

@@ -52,6 +52,9 @@ class RealtimeSettings(EngineSettings):
     slow_reader_seconds: float = 60.0
     """A WebSocket client that leaves our buffers full for so long is dropped."""
 
+    dropped: Callable[[str], None] = lambda reason: None
+    """Told of every slow client that is dropped, for its ``size`` (what is queued) or its ``time``."""
+
     fast_frames: bool = True
     """Whether whole text frames bypass Autobahn's frame parser; the behaviour is the same."""
 
@@ -112,6 +115,7 @@ class EngineConnection:
             return
         self._perform(self._session.send(packet))
         if self._session.queued_bytes > self._settings.max_queued_bytes:
+            self._settings.dropped("size")
             self._soon(self.break_off)
 
     def close(self, reason: str) -> None:

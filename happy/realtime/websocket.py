@@ -112,7 +112,7 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         self._pending.append(frames)
         self._pending_bytes += len(frames)
         if self.queued_bytes > self.factory.settings.max_queued_bytes:
-            self._drop("too much is queued for it")
+            self._drop("size")
 
     def close(self) -> None:
         """Send what waits, then a close frame without status code; cut the connection if that takes long."""
@@ -143,7 +143,7 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         self._paused = True
         if self._stall is None:
             seconds = self.factory.settings.slow_reader_seconds
-            self._stall = self.factory.clock.callLater(seconds, self._drop, "it reads too slowly")
+            self._stall = self.factory.clock.callLater(seconds, self._drop, "time")
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
@@ -163,7 +163,8 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         """The transport is gone; :meth:`onClose` follows."""
 
     def _drop(self, reason: str) -> None:
-        self.factory.log.info("A client was dropped: {reason}", reason=reason)
+        self.factory.log.info("A slow client was dropped: {reason}", reason=reason)
+        self.factory.settings.dropped(reason)
         self._stop_stall()
         self.abort()
 

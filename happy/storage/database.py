@@ -88,6 +88,7 @@ class Database:
         self._busy = 0
         self._stopping = False
         self._drained: Deferred[None] | None = None
+        self._metrics = metrics
         if metrics is not None:
             self._show(metrics)
 
@@ -187,10 +188,14 @@ class Database:
             except ConnectionLost as lost:
                 if self._stopping or self._clock.seconds() + pause > deadline:
                     raise DatabaseDown(f"no connection to PostgreSQL: {lost.reason or 'it broke'}") from None
+                reason = "connection"
             except QueryFailed as refused:
                 conflicts += 1
                 if refused.sqlstate not in (SERIALIZATION_FAILURE, DEADLOCK) or conflicts == _MAX_CONFLICTS:
                     raise
+                reason = "conflict"
+            if self._metrics is not None:
+                self._metrics.happy_transaction_retries_total.labels(reason).inc()
             await self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 

@@ -277,7 +277,8 @@ class TestEnding:
 
     def test_too_much_is_queued(self) -> None:
         """A client that does not poll while much is said to it is dropped, though not while sending."""
-        world = World(max_queued_bytes=1000)
+        dropped: list[str] = []
+        world = World(max_queued_bytes=1000, dropped=dropped.append)
         client = world.polling()
         packet = EncodedPacket(b"4" + b"x" * 396)
         for number in range(1, 4):
@@ -286,6 +287,7 @@ class TestEnding:
         assert world.program.heard[-1] == ("joined", "/")
         assert world.last == ("disconnected", "/", "transport error")
         assert unknown_sid(client)
+        assert dropped == ["size"]
         assert world.program.socket.queued_bytes == 0
 
     def test_undecided(self) -> None:

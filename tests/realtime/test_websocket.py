@@ -683,7 +683,8 @@ class TestSlowReaders:
 
     def test_too_much(self) -> None:
         """A client for which too much waits is cut off; the program hears of it, but not while sending."""
-        world = World(max_queued_bytes=1000)
+        dropped: list[str] = []
+        world = World(max_queued_bytes=1000, dropped=dropped.append)
         client = world.websocket()
         client.transport.full = True
         socket = world.program.socket
@@ -691,13 +692,15 @@ class TestSlowReaders:
         for _ in range(3):
             socket.send(packet)
         assert client.transport.aborted
+        assert dropped == ["size"]
         assert world.program.heard[-1] == ("joined", "/")
         assert world.last == ("disconnected", "/", "transport error")
         assert socket.queued_bytes == 0
 
     def test_too_long(self) -> None:
         """A client that leaves our buffers full for too long is cut off, heartbeat or not."""
-        world = World(slow_reader_seconds=60.0)
+        dropped: list[str] = []
+        world = World(slow_reader_seconds=60.0, dropped=dropped.append)
         client = world.websocket()
         client.transport.full = True
         world.program.socket.emit("x")
@@ -707,6 +710,7 @@ class TestSlowReaders:
         assert not client.transport.aborted
         world.clock.advance(0.5)
         assert client.transport.aborted
+        assert dropped == ["time"]
         assert world.last == ("disconnected", "/", "transport error")
         assert not world.clock.getDelayedCalls()
 
