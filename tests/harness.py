@@ -67,7 +67,7 @@ class Cluster:
             os.chown(self.folder, _NOBODY, _NOBODY)
         self._data = self.folder / "data"
         self._log = (self.folder / "log").open("wb")
-        arguments = [*initdb_arguments(installation, self._data), "--no-sync", "--no-instructions"]
+        arguments = [*initdb_arguments(installation, self._data), "--no-sync"]
         subprocess.run(arguments, check=True, capture_output=True, cwd=self.folder, **unprivileged())
         self._process = self._start()
         self._await_ready()

@@ -63,6 +63,7 @@ def initdb_arguments(installation: Installation, folder: Path) -> list[str]:
         "--encoding=UTF8",
         "--locale=C",
         "--data-checksums",
+        "--no-instructions",
     ]
     if installation.major >= _BUILTIN_LOCALES_SINCE:
         arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
