@@ -36,8 +36,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
 from happy.ids import new_cuid
+from happy.postgres.account import Account
 from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, USER, initdb_arguments, server_arguments
+from happy.postgres.process import Program
 from happy.storage.database import Database, Millis, Transaction
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate_connection
@@ -74,11 +76,11 @@ class Cluster:
         self.migrated = False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        arguments = server_arguments(self.installation, self._data, self.folder, settings=_SPEED)
-        # A session of its own, so that Ctrl-C reaches the tests first and they stop it in order.
-        return subprocess.Popen(
-            arguments, stderr=self._log, cwd=self.folder, start_new_session=True, **unprivileged()
-        )
+        command = server_arguments(self.installation, self._data, self.folder, settings=_SPEED)
+        account = Account(_NOBODY, _NOBODY) if os.getuid() == 0 else None
+        folders = (self.installation.folder, self.folder)
+        # As the service does it: out of Ctrl-C's reach, and gone with a run that is killed.
+        return subprocess.Popen(Program(command, account, folders).wrapped(), stderr=self._log, cwd="/")
 
     def _await_ready(self) -> None:
         """Connect until it works: the server announces nothing that could be waited for."""
