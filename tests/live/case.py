@@ -27,15 +27,17 @@ def derived_keys(secret: str) -> Keys:
 class LiveCase(DatabaseCase):
     """Tests against a running server: ``server`` reaches it, ``running`` is its parts.
 
-    Tests of a class share the database. ``settings`` are further settings of the server.
+    Tests of a class share the database. ``secret`` is the master secret, ``settings`` are further
+    settings of the server.
     """
 
+    secret = SECRET
     settings: dict[str, Any] = {}  # noqa: RUF012 - classes replace it, nobody changes it
 
     async def setUp(self) -> None:
         from twisted.internet import reactor
 
-        keys = derived_keys(SECRET)
+        keys = derived_keys(self.secret)
         self.patch(Keys, "derive", lambda secret: keys)
         self.dsn = self._database_url()
         self.running = Running(self.config(), reactor)
@@ -52,7 +54,7 @@ class LiveCase(DatabaseCase):
             "database_url": self.dsn,
             "database_pool": 4,
             "listen": ("tcp:0:interface=127.0.0.1",),
-            "master_secret": SECRET,
+            "master_secret": self.secret,
             "metrics_enabled": False,
             **self.settings,
         }
