@@ -5,20 +5,22 @@ Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from happy.capabilities._declare import Caller, Event
 from happy.capabilities._pipeline import NO_ANSWER, call_event
+from happy.driving import drive
+from happy.realtime.handshake import WRONG_TOKEN, Handshake
 from happy.realtime.hub import Client, Scope
 from happy.realtime.socket import ConnectRefused, Socket
 from happy.realtime.updates import MachineActivity, devices_of
 
 if TYPE_CHECKING:
+    from prometheus_client import Counter
     from twisted.internet.interfaces import IDelayedCall
 
     from happy.server import Server
@@ -31,48 +33,6 @@ MAX_HANDLERS = 1_000
 
 _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
-_NO_TOKEN = (None, "", 0)  # and False; what else is no text was meant to be a token, and is a wrong one
-_SCOPES = {scope.value: scope for scope in Scope}
-
-
-class Handshake:
-    """The members of the CONNECT auth object that count, type-checked (B.1, D-10).
-
-    A wrong type counts as absent, except for the token, where it counts as invalid.
-    """
-
-    __slots__ = ("app_state", "client", "declared", "scope", "subject", "token")
-
-    def __init__(self, auth: Mapping[str, Any], header_client: str | None) -> None:
-        self.token = auth.get("token")
-        client_type = _text(auth.get("clientType"))
-        self.scope = _SCOPES.get(client_type or "", Scope.USER)
-        self.declared = client_type == Scope.USER.value
-        self.subject = self._subject(auth)
-        self.client = _text(auth.get("happyClient")) or header_client
-        self.app_state = _text(auth.get("appState"))
-
-    def _subject(self, auth: Mapping[str, Any]) -> str:
-        if self.scope is Scope.USER:
-            return ""
-        return _text(auth.get("sessionId" if self.scope is Scope.SESSION else "machineId")) or ""
-
-    def check(self) -> str:
-        """The token, if the handshake is complete; raises ConnectRefused otherwise."""
-        if self.token in _NO_TOKEN:
-            raise ConnectRefused("Missing authentication token")
-        if self.scope is Scope.SESSION and not self.subject:
-            raise ConnectRefused("Session ID required for session-scoped clients")
-        if self.scope is Scope.MACHINE and not self.subject:
-            raise ConnectRefused("Machine ID required for machine-scoped clients")
-        if not isinstance(self.token, str):
-            raise ConnectRefused("Invalid authentication token")
-        return self.token
-
-    @property
-    def viewing(self) -> bool | None:
-        """The initial focus state; None while unknown."""
-        return self.app_state == "active" if self.app_state else None
 
 
 class Realtime:
@@ -85,6 +45,7 @@ class Realtime:
         self._server = server
         self._events = {event.name: event for event in events}
         self._leaving: dict[tuple[str, str], IDelayedCall] = {}
+        self._counters: dict[tuple[str, tuple[str, str]], Counter] = {}
         metrics = server.metrics
         self._heartbeats = {
             "session-alive": metrics.session_alive_events_total,
@@ -97,7 +58,7 @@ class Realtime:
         handshake = Handshake(members, socket.handshake.headers.get("x-happy-client"))
         account = self._server.tokens.verify(handshake.check())
         if account is None:
-            raise ConnectRefused("Invalid authentication token")
+            raise ConnectRefused(WRONG_TOKEN)
         socket.program = Client(
             socket,
             account,
@@ -136,29 +97,27 @@ class Realtime:
             socket.close()
             return
         client.handling += 1
+        answer = ack if event.acks else None
+
+        def done(value: Any) -> None:
+            client.handling -= 1
+            if answer is not None and value is not NO_ANSWER:
+                answer(value)
+
+        def failed(error: BaseException) -> None:
+            client.handling -= 1
+            self.log.error("Event {name} failed: {error}", name=name, error=type(error).__name__)
+
         data = arguments[0] if arguments else None
-        running = Deferred.fromCoroutine(
-            call_event(self._server, event, Caller(client.account), socket, data)
-        )
-        running.addCallback(self._answer, ack if event.acks else None)
-        running.addErrback(self._broken, name)
-        running.addBoth(self._handled, client)
-
-    @staticmethod
-    def _answer(value: Any, ack: Callable[..., None] | None) -> None:
-        if ack is not None and value is not NO_ANSWER:
-            ack(value)
-
-    def _broken(self, failure: Any, name: str) -> None:
-        self.log.error("Event {name} failed: {error}", name=name, error=failure.type.__name__)
-
-    @staticmethod
-    def _handled(result: Any, client: Client) -> None:
-        client.handling -= 1
+        drive(call_event(self._server, event, Caller(client.account), socket, data), done, failed)
 
     def _count(self, name: str, client: Client) -> None:
         if name in _COUNTED:
-            self._server.metrics.websocket_events_total.labels(name, *client.labels).inc()
+            counter = self._counters.get((name, client.labels))
+            if counter is None:
+                counter = self._server.metrics.websocket_events_total.labels(name, *client.labels)
+                self._counters[name, client.labels] = counter
+            counter.inc()
         heartbeats = self._heartbeats.get(name)
         if heartbeats is not None:
             heartbeats.inc()
@@ -213,7 +172,3 @@ _COUNTED = frozenset(
         "disconnect",
     }
 )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.internet.defer import Deferred
 
+from happy.realtime.expiry import Expiry
 from happy.realtime.hub import Client
 
 if TYPE_CHECKING:
+    from prometheus_client import Counter, Histogram
     from twisted.internet.interfaces import IReactorTime
 
     from happy.metrics import Metrics
@@ -49,14 +51,26 @@ class Request(Struct, frozen=True):
     params: Raw | UnsetType = UNSET
 
 
+class _Method:
+    """One method of an account: who offers it, the newest last, and its metric label."""
+
+    __slots__ = ("label", "targets")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.targets: list[Client] = []
+
+
 class Calls:
     """Registrations of every account, and the calls in flight."""
 
     def __init__(self, clock: IReactorTime, metrics: Metrics) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._targets: dict[tuple[str, str], list[Client]] = {}
+        self._methods: dict[tuple[str, str], _Method] = {}
         self._waiting: dict[tuple[str, str], dict[Deferred[None], None]] = {}
+        self._answers = Expiry(clock, ANSWER_SECONDS)
+        self._measures: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def register(self, client: Client, method: str) -> bool:
         """Make the client the newest target of the method; False when it has too many already."""
@@ -68,7 +82,10 @@ class Calls:
         client.methods = methods
         methods.add(method)
         key = (client.account, method)
-        self._targets.setdefault(key, []).append(client)
+        known = self._methods.get(key)
+        if known is None:
+            known = self._methods[key] = _Method(self._metrics.rpc_method(method))
+        known.targets.append(client)
         for waiter in list(self._waiting.pop(key, ())):
             waiter.callback(None)
         return True
@@ -87,10 +104,10 @@ class Calls:
 
     def _drop(self, client: Client, method: str) -> None:
         key = (client.account, method)
-        targets = self._targets[key]
-        targets.remove(client)
-        if not targets:
-            del self._targets[key]
+        known = self._methods[key]
+        known.targets.remove(client)
+        if not known.targets:
+            del self._methods[key]
 
     async def call(self, caller: Client, method: str, params: Raw | UnsetType) -> Sequence[Raw]:
         """Forward a call and wait for its answer: the arguments of the target's acknowledgement.
@@ -101,55 +118,57 @@ class Calls:
             raise CallFailed(TOO_MANY, "internal_error")
         caller.in_flight += 1
         started = self._clock.seconds()
+        key = (caller.account, method)
+        known = self._methods.get(key)
         result = "success"
         try:
-            return await self._forward(await self._target(caller, method), Request(method, params))
+            if known is None:
+                known = await self._registration(key)
+            return await self._forward(_target(known, caller), Request(method, params))
         except CallFailed as failed:
             result = failed.result
             raise
         finally:
             caller.in_flight -= 1
-            self._measure(method, result, self._clock.seconds() - started)
+            label = self._metrics.rpc_method(method) if known is None else known.label
+            self._measure(label, result, self._clock.seconds() - started)
 
-    def _measure(self, method: str, result: str, seconds: float) -> None:
-        label = self._metrics.rpc_method(method)
-        self._metrics.rpc_calls_total.labels(label, result).inc()
-        self._metrics.rpc_call_duration_seconds.labels(label, result).observe(seconds)
+    def _measure(self, label: str, result: str, seconds: float) -> None:
+        measures = self._measures.get((label, result))
+        if measures is None:
+            measures = self._measures[label, result] = (
+                self._metrics.rpc_calls_total.labels(label, result),
+                self._metrics.rpc_call_duration_seconds.labels(label, result),
+            )
+        measures[0].inc()
+        measures[1].observe(seconds)
 
-    async def _target(self, caller: Client, method: str) -> Client:
-        """The newest registration, waited for during the grace window."""
-        key = (caller.account, method)
-        if key not in self._targets:
-            await self._registration(key)
-            self._metrics.rpc_lookup_retries.labels(self._metrics.rpc_method(method)).observe(1)
-        targets = self._targets.get(key)
-        if not targets:
-            raise CallFailed(NOT_AVAILABLE, "not_available")
-        for client in reversed(targets):
-            if client is not caller:
-                return client
-        raise CallFailed(SELF_CALL, "self_call")
-
-    def _registration(self, key: tuple[str, str]) -> Deferred[None]:
-        """Fires when somebody registers, or when the grace window ends."""
+    async def _registration(self, key: tuple[str, str]) -> _Method | None:
+        """The method as soon as somebody offers it; None when nobody does within the grace window."""
         waiter: Deferred[None] = Deferred()
         waiters = self._waiting.setdefault(key, {})
         waiters[waiter] = None
 
         def give_up() -> None:
-            waiters.pop(waiter, None)
-            if not waiters and self._waiting.get(key) is waiters:
+            del waiters[waiter]
+            if not waiters:
                 del self._waiting[key]
             waiter.callback(None)
 
         timeout = self._clock.callLater(GRACE_SECONDS, give_up)
-        return waiter.addCallback(lambda _: timeout.cancel() if timeout.active() else None)
+        await waiter
+        if timeout.active():
+            timeout.cancel()
+        known = self._methods.get(key)
+        label = self._metrics.rpc_method(key[1]) if known is None else known.label
+        self._metrics.rpc_lookup_retries.labels(label).observe(1)
+        return known
 
     def _forward(self, target: Client, request: Request) -> Deferred[Sequence[Raw]]:
         answer: Deferred[Sequence[Raw]] = Deferred()
 
         def answered(arguments: Sequence[Raw] | None) -> None:
-            timeout.cancel()
+            self._answers.drop(deadline)
             if arguments is None:
                 answer.errback(CallFailed(TARGET_GONE, "target_disconnected"))
             else:
@@ -159,6 +178,16 @@ class Calls:
             target.socket.forget_call(ack_id)
             answer.errback(CallFailed(TIMED_OUT, "timeout"))
 
-        timeout = self._clock.callLater(ANSWER_SECONDS, expired)
+        deadline = self._answers.add(expired)
         ack_id = target.socket.call("rpc-request", request, answered)
         return answer
+
+
+def _target(method: _Method | None, caller: Client) -> Client:
+    """The newest registration of another client. Raises CallFailed."""
+    if method is None or not method.targets:
+        raise CallFailed(NOT_AVAILABLE, "not_available")
+    for client in reversed(method.targets):
+        if client is not caller:
+            return client
+    raise CallFailed(SELF_CALL, "self_call")

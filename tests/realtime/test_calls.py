@@ -49,6 +49,7 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual(events(target), [("rpc-request", {"method": "m", "params": {"a": [1, None]}})])
         target.socket.answer(0, [Raw(b'"sealed"')])
         self.assertEqual([bytes(part) for part in self.successResultOf(running)], [b'"sealed"'])
+        self.clock.advance(module.ANSWER_SECONDS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_absent_params_stay_absent(self) -> None:
@@ -102,6 +103,7 @@ class CallsTests(SynchronousTestCase):
         target.socket.answer(0, [])
         target.socket.answer(1, [])
         self.assertEqual((self.successResultOf(one), self.successResultOf(other)), ([], []))
+        self.clock.advance(module.ANSWER_SECONDS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_target_disconnects(self) -> None:
@@ -144,7 +146,7 @@ class CallsTests(SynchronousTestCase):
         target = self.target()
         self.calls.register(target, "m")
         self.calls.unregister(target, "m")
-        self.assertEqual(self.calls._targets, {})
+        self.assertEqual(self.calls._methods, {})
 
     def test_bounded_methods(self) -> None:
         """One client offers a bounded number of methods."""

@@ -1,0 +1,48 @@
+"""Running coroutines that nobody holds a Deferred of.
+
+``Deferred.fromCoroutine`` makes a Deferred, a copy of the context and a cancellation record for each
+coroutine. Handlers of events, by the tens of thousands a second, need none of them: they are never
+cancelled, and most of them end without waiting for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+def drive(
+    work: Coroutine[Deferred[Any], Any, T],
+    done: Callable[[T], None],
+    failed: Callable[[BaseException], None],
+) -> None:
+    """Run ``work``, which may await Deferreds, until it ends; then call ``done`` or ``failed``, once.
+
+    Both are called before this returns when the work waits for nothing. What they raise is theirs.
+    """
+    _resume(work, None, done, failed)
+
+
+def _resume(
+    work: Coroutine[Deferred[Any], Any, T],
+    outcome: object,
+    done: Callable[[T], None],
+    failed: Callable[[BaseException], None],
+) -> None:
+    try:
+        if isinstance(outcome, Failure):
+            waits_for = outcome.throwExceptionIntoGenerator(work)
+        else:
+            waits_for = work.send(None)
+    except StopIteration as end:
+        done(end.value)
+    except BaseException as error:
+        failed(error)
+    else:
+        # Answering None says that the outcome, a failure too, is dealt with.
+        waits_for.addBoth(lambda outcome: _resume(work, outcome, done, failed))
