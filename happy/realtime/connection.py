@@ -150,8 +150,6 @@ class SocketConnection:
 
     def _reject(self, refusal: BaseException | None, socket: Socket) -> None:
         socket.connected = False
-        if self._over:
-            return
         self._namespaces.dismiss(socket.namespace)
         if isinstance(refusal, ConnectRefused):
             self._engine.send(encode_connect_error(refusal.message, socket.namespace))

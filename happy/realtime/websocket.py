@@ -251,9 +251,6 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
         self.open: set[RealtimeWebSocket] = set()
         self._closed: list[Deferred[None]] = []
         self.setProtocolOptions(
-            versions=[13],
-            webStatus=False,
-            maxFramePayloadSize=settings.max_payload,
             maxMessagePayloadSize=settings.max_payload,
             failByDrop=False,
             echoCloseCodeReason=True,

@@ -276,8 +276,6 @@ class EngineSession:
 
     def _accept(self, request: Any, body: bytes) -> None:
         for text in split_payload(body):
-            if self.state in _FINISHED:
-                break
             self._receive(text)
         self._effects.append(Accept(request))
 
@@ -385,8 +383,6 @@ _PACKET_INPUTS: Final = {
     PacketType.UPGRADE: Input.IDLE,
     PacketType.NOOP: Input.IDLE,
 }
-
-_FINISHED: Final = frozenset({State.DRAINING, State.LINGERING, State.CLOSED})
 
 
 def _classify(data: bytes, binary: bool) -> Input:

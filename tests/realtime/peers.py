@@ -23,14 +23,11 @@ from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Event,
-    Ping,
     RejectConnection,
     RejectData,
     Request,
     TextMessage,
 )
-
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
 
 class MemoryTransport(StringTransport):
@@ -255,6 +252,3 @@ class WebSocketPeer(Peer):
         """Status and body of the answer that refused the handshake."""
         status = next(event.status_code for event in self.events if isinstance(event, RejectConnection))
         return status, b"".join(bytes(event.data) for event in self.events if isinstance(event, RejectData))
-
-
-__all__ = ("KEY", "MemoryTransport", "Peer", "Ping", "PollingPeer", "Response", "WebSocketPeer")

@@ -15,6 +15,12 @@ from tests.echo_server import echo_site
 from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
 
 PATH = "/v1/updates/"
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 class Recorder:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.realtime.peers import KEY, WebSocketPeer
-from tests.realtime.programs import PATH, World
+from tests.realtime.peers import WebSocketPeer
+from tests.realtime.programs import PATH, UPGRADE, World
 
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": KEY.decode(),
-}
 CORS = {"access-control-allow-origin": "*", "access-control-allow-credentials": "true"}
 POLL = "?EIO=4&transport=polling"
 SOCKET = "?EIO=4&transport=websocket"

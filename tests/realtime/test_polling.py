@@ -237,6 +237,13 @@ class TestEnding:
         assert unknown_sid(client)
         assert world.last == ("disconnected", "/", "forced server close")
 
+    def test_server_closes_in_the_middle_of_a_body(self) -> None:
+        """The rest of the body does not matter then."""
+        world = World()
+        world.program.react = lambda socket, name, arguments, ack: socket.close()
+        assert world.polling().post(b'42["a"]\x1e42["b"]').body == b"ok"
+        assert world.program.heard[-1] == ("event", "a", [])
+
     def test_nobody_asks(self) -> None:
         """And then forgotten."""
         world = World()

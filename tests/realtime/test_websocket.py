@@ -18,7 +18,7 @@ from wsproto.events import BytesMessage, CloseConnection, Message, Ping, Pong, T
 
 from happy.realtime.socket import Arguments, ConnectRefused, EncodedPacket, Socket, Undecided, encode_event
 from tests.realtime.peers import WebSocketPeer
-from tests.realtime.programs import PATH, World
+from tests.realtime.programs import PATH, UPGRADE, World
 
 SOCKET_ID = 20
 
@@ -126,14 +126,17 @@ class TestOpening:
         peer.request(
             "GET",
             f"{PATH}?EIO=4&transport=websocket",
-            headers={
-                "Connection": "keep-alive, Upgrade",
-                "Upgrade": "WebSocket",
-                "Sec-WebSocket-Version": "13",
-                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-            },
+            headers={**UPGRADE, "Connection": "keep-alive, Upgrade", "Upgrade": "WebSocket"},
         )
         assert peer.take().startswith(b"HTTP/1.1 101")
+
+    def test_reading_goes_on(self) -> None:
+        """A transport that the web server had paused is read again."""
+        world = World()
+        peer = world.peer()
+        peer.transport.pauseProducing()
+        peer.request("GET", f"{PATH}?EIO=4&transport=websocket", headers=UPGRADE)
+        assert peer.transport.producerState == "producing"
 
     def test_no_timer_of_the_web_server_is_left(self) -> None:
         """An idle WebSocket has its heartbeat, and nothing that would end it as an idle HTTP connection."""
@@ -237,6 +240,16 @@ class TestFrames:
         assert client.transport.aborted
         assert client.closed
         assert not world.clock.getDelayedCalls()
+
+    @pytest.mark.parametrize("frame", [raw_frame(b"40", masked=False), raw_frame(b"", 0x88)])
+    def test_a_client_that_does_not_read_the_close_is_cut_off(self, frame: bytes) -> None:
+        """That holds for violations and for closes of the client as well."""
+        world = World(close_timeout=5.0)
+        client = world.websocket()
+        client.transport.full = True
+        client.send(frame)
+        world.clock.advance(5)
+        assert client.transport.aborted
 
     def test_heartbeat(self) -> None:
         """Pings go out after the interval; without a pong the connection is closed."""
@@ -627,9 +640,10 @@ class TestClosing:
         assert world.peer().ask("GET", f"{PATH}?EIO=4&transport=polling").status == 403
 
     def test_shutting_down_is_bounded(self) -> None:
-        """A client that does not answer the close is cut off."""
+        """A client that does not answer the close is cut off, and nothing is remembered of any."""
         world = World(close_timeout=5.0)
         world.websocket()
+        world.polling()
         done: list[None] = []
         world.endpoint.close_all().addCallback(done.append)
         world.clock.advance(5)
