@@ -1,0 +1,87 @@
+"""What a scenario works with inside a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from happy.bench.accounts import Account, Accounts, Scope
+from happy.bench.checks import Verdict
+from happy.bench.http import Http
+from happy.bench.links import Link
+from happy.bench.load import Job, Load
+from happy.bench.loop import Loop, now
+from happy.bench.recorder import Recorder
+from happy.bench.streams import Sources, Target
+
+SETTLING = 15.0
+"""Seconds that late answers get at the end of a run."""
+
+
+class Bench:
+    """A worker's tools: connections, accounts, and where to write down what happened."""
+
+    def __init__(self, loop: Loop, target: Target, job: Job, say: Callable[[dict[str, Any]], None]) -> None:
+        self.loop = loop
+        self.job = job
+        self.load: Load = job.load
+        self.recorder = Recorder()
+        self.verdict = Verdict()
+        self.figures: dict[str, float] = {}
+        # Workers take different addresses, so that a server's limits per address hold back none of them.
+        self._sources = Sources(target, job.addresses, first=job.index)
+        self._target = target
+        self._say = say
+        self.http = Http(loop, target, self._sources)
+        self.accounts = Accounts(self.http, job.run)
+
+    def link(
+        self,
+        account: Account,
+        scope: Scope,
+        heard: Callable[[bytes], None],
+        lost: Callable[[str], None] | None = None,
+    ) -> Link:
+        """Begin to connect a socket. One that is lost counts as an error, unless ``lost`` looks after it."""
+        login = account.login(scope)
+        return Link(self.loop, self._target, self._sources, login, heard, lost or self._lost)
+
+    def _lost(self, reason: str) -> None:
+        self.recorder.error(f"socket lost: {reason}")
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        """Tell how far the preparation is."""
+        self._say({"progress": what, "done": done, "of": of})
+
+    def text(self, size: int) -> str:
+        """Random text of that length, like a sealed message: base64 does not need escapes."""
+        return os.urandom(size // 2 + 1).hex()[:size]
+
+    async def until(self, condition: Callable[[], bool], seconds: float = SETTLING) -> bool:
+        """Wait for something that is seen by looking, at most so long; whether it came."""
+        end = now() + seconds
+        while not condition():
+            if now() > end:
+                return False
+            await self.loop.sleep(0.02)
+        return True
+
+
+class Scenario(Protocol):
+    """One kind of load. The phases of all workers begin together."""
+
+    def __init__(self, bench: Bench) -> None: ...
+
+    async def prepare(self) -> None:
+        """Make what the load needs; not measured."""
+
+    async def run(self, begin: float) -> None:
+        """Apply the load from ``begin`` on, for the time it is to take."""
+
+    async def verify(self) -> None:
+        """Find out whether everything is as it must be; the findings go to ``bench.verdict``."""
+
+
+def nobody(packet: bytes) -> None:
+    """Hear without listening."""
