@@ -93,7 +93,10 @@ class Kind:
     ) -> None:
         self.label = label
         self._database = database
-        self._metrics = metrics
+        validations = metrics.session_cache_operations_total
+        self._hits = validations.labels(f"{label}_validation", "hit")
+        self._misses = validations.labels(f"{label}_validation", "miss")
+        self._skipped = metrics.database_updates_skipped_total.labels(label)
         self._now = now
         self._rows = rows
         self._flush_rows = flush
@@ -106,8 +109,7 @@ class Kind:
     def cached(self, account: str, subject: str) -> Entry | None:
         entry = self.entries.get(subject)
         fresh = entry is not None and entry.account == account and self._now() < entry.valid_until
-        result = "hit" if fresh else "miss"
-        self._metrics.session_cache_operations_total.labels(f"{self.label}_validation", result).inc()
+        (self._hits if fresh else self._misses).inc()
         return entry if fresh else None
 
     def look_up(self, subject: str) -> Deferred[Entry | None]:
@@ -158,7 +160,7 @@ class Kind:
         if entry.queue(at):
             self.pending.add(subject)
         else:
-            self._metrics.database_updates_skipped_total.labels(self.label).inc()
+            self._skipped.inc()
 
     def forget(self, subject: str) -> None:
         self.entries.pop(subject, None)

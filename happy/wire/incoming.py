@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from happy.wire.engineio import InvalidPacket
 from happy.wire.jsontext import Attachment, decode_json, split_array, split_object
@@ -35,21 +34,18 @@ class Arguments(tuple[Raw, ...]):
         return [_restore(decode_json(raw), self.attachments) for raw in self]
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(Struct, frozen=True):
     """A client asks to join; ``auth`` is a JSON object."""
 
     namespace: str
     auth: Raw | None
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True):
     namespace: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """``name`` is None for an event that nobody can listen to: numbered, or without payload."""
 
     namespace: str
@@ -58,8 +54,7 @@ class Event:
     ack_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Struct, frozen=True):
     """``ack_id`` is None if the client left it out, ``arguments`` if it left them out."""
 
     namespace: str

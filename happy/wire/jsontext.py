@@ -62,6 +62,17 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
         return value
     if isinstance(value, Raw):
         return bytes(value)
+    try:
+        text = msgspec.json.encode(value)
+        if b".0" not in text:
+            return text
+    except (TypeError, UnicodeEncodeError):
+        pass
+    return _encode_with_care(value, attachments)
+
+
+def _encode_with_care(value: Any, attachments: list[bytes]) -> bytes:
+    """As :func:`encode_json`, for what may hold attachments, whole floats or lone surrogates."""
     before = len(attachments)
 
     def replace(unknown: Any) -> dict[str, Any]:

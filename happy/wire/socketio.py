@@ -91,6 +91,8 @@ class Namespaces:
         if packet is None:
             return None
         membership = self._members.get(packet.namespace, Membership.OUT)
+        if membership is Membership.IN and isinstance(packet, (Event, Ack)):
+            return packet  # As the table says, for nearly every packet.
         outcome = TABLE[membership, type(packet)]
         if outcome is Outcome.CLOSE:
             raise InvalidPacket("packet out of place")
