@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from happy import takeover
 from happy.capabilities import CAPABILITIES
+from happy.contract.documents import Documents
 from happy.debug_file import DebugFile
 from happy.errors import StartupError
 from happy.housekeeping import Housekeeping
@@ -142,6 +143,7 @@ class Running:
         self._lifecycle.started("file storage", objects.stop, 0.5)
         return Server(
             config=config,
+            documents=Documents([group for group in CAPABILITIES if group.enabled(config)]),
             clock=reactor,
             limits=Limits.per_minute(
                 reactor.seconds, addresses=config.address_limit, logins=config.login_limit

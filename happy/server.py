@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.config import Config
+    from happy.contract.documents import Documents
     from happy.limits import Limits
     from happy.metrics import Metrics
     from happy.outbound.expo import Expo
@@ -29,6 +30,7 @@ class Server:
     """Everything that outlives a request. Built once by the tap, passed explicitly."""
 
     config: Config
+    documents: Documents
     clock: IReactorTime
     limits: Limits
     metrics: Metrics

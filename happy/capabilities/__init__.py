@@ -10,6 +10,7 @@ from happy.capabilities import (
     attachments,
     auth,
     connection,
+    contract,
     debug_log,
     feed,
     github,
@@ -55,4 +56,5 @@ CAPABILITIES: tuple[Capability, ...] = (
     connection.connection,
     presence.presence,
     rpc.rpc,
+    contract.contract,
 )

@@ -11,15 +11,15 @@ from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, Upd
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body
+from happy.wire.structs import Base64, Body
 
 
 class Sealed(Body):
-    """Header, body and key are base64 (STRICT)."""
+    """What clients seal of an artifact."""
 
-    header: str
-    body: str
-    data_encryption_key: str
+    header: Base64
+    body: Base64
+    data_encryption_key: Base64
 
 
 class Edit(NamedTuple):

@@ -113,6 +113,15 @@ class Event:
     serial: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emission:
+    """One server-to-client event: its data argument, and what a client acknowledges it with, if it does."""
+
+    name: str
+    shape: Any
+    answer: Any
+
+
 def snake_case(name: str) -> str:
     """``sessionId`` as ``session_id``."""
     return re.sub(r"(?<!^)([A-Z])", lambda match: "_" + match[1].lower(), name)
@@ -129,6 +138,11 @@ class Capability:
     enabled: Callable[[Config], bool] = lambda config: True
     routes: list[Route] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    emissions: list[Emission] = field(default_factory=list)
+
+    def emits(self, name: str, shape: Any, *, answer: Any = None) -> None:
+        """Tell of a server-to-client event; ``answer`` is the type of its acknowledgement, if it has one."""
+        self.emissions.append(Emission(name=name, shape=shape, answer=answer))
 
     def get(self, path: str, **options: Any) -> Callable[[F], F]:
         """Declare a GET endpoint; options as for :meth:`route`."""

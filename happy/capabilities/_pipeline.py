@@ -39,6 +39,13 @@ _log = Logger()
 BEARER: Final = "Bearer "
 
 
+NO_CREDENTIALS: Final = "Missing authorization header"
+WRONG_TOKEN: Final = "Invalid token"
+UNCHECKED: Final = "Authentication failed"
+UNAUTHENTICATED: Final = (NO_CREDENTIALS, WRONG_TOKEN, UNCHECKED)
+"""Why a request may prove nothing (http.md 3.5)."""
+
+
 class _NoAnswer:
     """The type of :data:`NO_ANSWER`."""
 
@@ -67,7 +74,7 @@ class Inputs:
 
 
 class Unauthenticated(Exception):
-    """Nothing proves who sends a request; ``str()`` is the contract's text (http.md 3.5)."""
+    """Nothing proves who sends a request; ``str()`` is one of :data:`UNAUTHENTICATED`."""
 
 
 async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
@@ -171,14 +178,14 @@ def _proven_account(server: Server, route: Route, variables: Mapping[str, str], 
 def _bearer_account(server: Server, header: Callable[[str], str | None]) -> str:
     credentials = header("authorization") or ""
     if not credentials.startswith(BEARER) or credentials == BEARER:
-        raise Unauthenticated("Missing authorization header")
+        raise Unauthenticated(NO_CREDENTIALS)
     try:
         account = server.tokens.verify(credentials[len(BEARER) :])
     except Exception as error:
         _report("Checking a token", error)
-        raise Unauthenticated("Authentication failed") from None
+        raise Unauthenticated(UNCHECKED) from None
     if account is None:
-        raise Unauthenticated("Invalid token")
+        raise Unauthenticated(WRONG_TOKEN)
     return account
 
 

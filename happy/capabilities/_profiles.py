@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from happy.realtime.updates import Avatar
-from happy.storage.relationships import Person
+from happy.storage.relationships import Person, Status
 
 PublicUrl = Callable[[str], str]
 """The public address of a path in the object store."""
@@ -34,7 +34,7 @@ class UserProfile(Struct, frozen=True, kw_only=True, rename="camel"):
     avatar: PublicAvatar | None
     username: str
     bio: str | None
-    status: Literal["none", "requested", "pending", "friend", "rejected"]
+    status: Status
 
 
 class StoredAvatar(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from happy.server import Server
 from happy.storage import access_keys as storage
 from happy.storage.access_keys import AccessKeyRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonEmpty, NonNegative, Reply
+from happy.wire.structs import Body, NonEmpty, NonNegative, Reply, Timestamp
 
 access_keys = Capability("access_keys")
 
@@ -44,12 +44,12 @@ class ChangeKey(Body):
 
 
 class KeyView(Reply):
-    """An access key; times are ms."""
+    """An access key."""
 
     data: str
     data_version: int
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class FoundKey(Reply):

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from happy.capabilities import _profiles
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.errors import AccountVanished
-from happy.realtime.updates import Avatar, NullableVersion, UpdateAccount, devices_of
+from happy.realtime.updates import Avatar, GitHubUser, NullableVersion, UpdateAccount, devices_of
 from happy.server import Server
 from happy.storage import accounts
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonNegative, Reply
+from happy.wire.structs import Body, NonNegative, Reply, Timestamp
 
 account = Capability("account")
 
 
 class Profile(Reply):
-    """``timestamp`` is the server's time in ms; ``connected_services`` are vendors with a stored token."""
+    """``timestamp`` is the server's time; ``connected_services`` are vendors with a stored token."""
 
     id: str
-    timestamp: int
+    timestamp: Timestamp
     first_name: str | None
     last_name: str | None
     username: str | None
     avatar: Avatar | None
-    github: dict[str, Any] | None
+    github: GitHubUser | None
     connected_services: list[str]
 
 

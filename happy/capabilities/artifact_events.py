@@ -16,7 +16,7 @@ from happy.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonEmpty, Number, Reply
+from happy.wire.structs import Base64, Body, NonEmpty, Number, Reply, Timestamp
 
 artifact_events = Capability("artifact_events")
 
@@ -30,9 +30,7 @@ class Named(Body):
 
 
 class PartChange(Body):
-    """``data`` is base64 (STRICT)."""
-
-    data: str
+    data: Base64
     expected_version: Number
 
 
@@ -52,13 +50,13 @@ class SharedArtifact(Reply):
     """An artifact as sockets see it, without its key."""
 
     id: str
-    header: str
+    header: Base64
     header_version: int
-    body: str
+    body: Base64
     body_version: int
     seq: int
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class Found(Reply):
@@ -68,12 +66,12 @@ class Found(Reply):
 
 class StoredPart(Reply):
     version: int
-    data: str
+    data: Base64
 
 
 class StalePart(Reply):
     current_version: int
-    current_data: str
+    current_data: Base64
 
 
 class Changed(Reply):

@@ -18,7 +18,7 @@ from happy.errors import Refusal
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonNegative, Reply, Uuid
+from happy.wire.structs import Base64, Body, NonNegative, Reply, Timestamp, Uuid
 
 LIST_LENGTH = 200
 
@@ -40,28 +40,28 @@ class Create(Sealed):
 
 
 class Change(Body):
-    """A part takes part only with both its value (base64, STRICT) and its expected version."""
+    """A part takes part only with both its value and its expected version."""
 
-    header: str | UnsetType = UNSET
+    header: Base64 | UnsetType = UNSET
     expected_header_version: NonNegative | UnsetType = UNSET
-    body: str | UnsetType = UNSET
+    body: Base64 | UnsetType = UNSET
     expected_body_version: NonNegative | UnsetType = UNSET
 
 
 class ArtifactSummary(Reply):
-    """An artifact without its body; bytes are base64, times are ms."""
+    """An artifact without its body."""
 
     id: str
-    header: str
+    header: Base64
     header_version: int
-    data_encryption_key: str
+    data_encryption_key: Base64
     seq: int
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ArtifactView(ArtifactSummary):
-    body: str
+    body: Base64
     body_version: int
 
 
@@ -80,8 +80,8 @@ class Stale(Reply):
     error: Literal["version-mismatch"] = "version-mismatch"
     current_header_version: int | UnsetType = UNSET
     current_body_version: int | UnsetType = UNSET
-    current_header: str | UnsetType = UNSET
-    current_body: str | UnsetType = UNSET
+    current_header: Base64 | UnsetType = UNSET
+    current_body: Base64 | UnsetType = UNSET
 
 
 class Done(Reply):

@@ -14,7 +14,7 @@ from happy.storage import accounts, auth_requests
 from happy.storage.auth_requests import POLL_GRAIN, Kind, Request
 from happy.storage.transaction import Transaction
 from happy.tokens import verify_signature
-from happy.wire.structs import Body, Query, Reply
+from happy.wire.structs import Base64, Body, Query, Reply
 
 _KEY_SIZE = 32
 
@@ -44,11 +44,11 @@ class TooManyRequests(Refusal):
 
 
 class SignedChallenge(Body):
-    """A challenge of the client's own choice, signed with its account key; base64 each (STRICT)."""
+    """A challenge of the client's own choice, signed with its account key."""
 
-    public_key: str
-    challenge: str
-    signature: str
+    public_key: Base64
+    challenge: Base64
+    signature: Base64
 
 
 class LoggedIn(Reply):
@@ -57,24 +57,24 @@ class LoggedIn(Reply):
 
 
 class TerminalPoll(Body):
-    """``public_key`` is the terminal's one-time X25519 key in base64 (STRICT)."""
+    """``public_key`` is the terminal's one-time X25519 key."""
 
-    public_key: str
+    public_key: Base64
     supports_v2: bool | None = None
 
 
 class DevicePoll(Body):
-    public_key: str
+    public_key: Base64
 
 
 class StatusQuery(Query):
-    public_key: str
+    public_key: Base64
 
 
 class Approval(Body):
     """``response`` is sealed for the waiting device; the server never looks into it."""
 
-    public_key: str
+    public_key: Base64
     response: str
 
 

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from happy.capabilities._declare import Capability
 from happy.realtime.socket import Socket
+from happy.realtime.updates import AnyEphemeral, Envelope, EphemeralBody
+from happy.wire.structs import Body, Reply, stands_for
 
 connection = Capability("connection")
 
 
+class Pong(Reply):
+    """Nothing but an answer."""
+
+
+class Focus(Body):
+    """``state`` is ``active`` while the owner looks at the client, and anything else otherwise."""
+
+    state: str
+
+
+connection.emits("update", Envelope)
+connection.emits("ephemeral", Annotated[EphemeralBody, stands_for(AnyEphemeral)])
+
+
 @connection.event("ping")
-async def ping() -> dict[str, Any]:
+async def ping() -> Pong:
     """Answer, whatever came with it (D-5)."""
-    return {}
+    return Pong()
 
 
 @connection.event("app-state", acks=False)
-async def app_state(socket: Socket, body: Any) -> None:
+async def app_state(socket: Socket, body: Annotated[Any, stands_for(Focus)]) -> None:
     """Remember whether the owner looks at this client; anything but ``active`` means no."""
     socket.program.viewing = isinstance(body, dict) and body.get("state") == "active"

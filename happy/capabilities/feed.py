@@ -10,36 +10,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from happy.capabilities._declare import Caller, Capability
 from happy.errors import Refusal
-from happy.realtime.updates import NewFeedPost, devices_of
+from happy.realtime.updates import FeedContent, NewFeedPost, devices_of
 from happy.storage import feed as storage
 from happy.storage.database import Transaction
-from happy.wire.structs import Query, Reply
+from happy.wire.structs import Query, Reply, Timestamp
 
 feed = Capability("feed")
 
 _CURSOR = re.compile(r"0-([0-9]+)", re.ASCII)
 _COUNTER_DIGITS = 18
-
-
-class FriendRequest(Struct, frozen=True, tag_field="kind", tag="friend_request"):
-    """Somebody (``uid``) asks to be a friend."""
-
-    uid: str
-
-
-class FriendAccepted(Struct, frozen=True, tag_field="kind", tag="friend_accepted"):
-    """Somebody (``uid``) is a friend now."""
-
-    uid: str
-
-
-class Text(Struct, frozen=True, tag_field="kind", tag="text"):
-    """Words of the server."""
-
-    text: str
-
-
-Content = FriendRequest | FriendAccepted | Text
 
 
 class InvalidCursor(Refusal):
@@ -55,13 +34,11 @@ class Page(Query):
 
 
 class Item(Struct, frozen=True, kw_only=True, rename="camel"):
-    """``created_at`` in ms."""
-
     id: str
-    body: Content
+    body: FeedContent
     repeat_key: str | None
     cursor: str
-    created_at: int
+    created_at: Timestamp
 
 
 class Items(Reply):
@@ -83,12 +60,11 @@ async def read(tx: Transaction, caller: Caller, query: Page) -> Items:
     return Items(items=[_item(row) for row in found[: query.limit]], has_more=len(found) > query.limit)
 
 
-async def post(tx: Transaction, user: str, content: Content, repeat_key: str | None) -> None:
+async def post(tx: Transaction, user: str, content: FeedContent, repeat_key: str | None) -> None:
     """Put ``content`` into a feed, replacing what has the same repeat key, and announce it."""
-    body = msgspec.to_builtins(content)
-    row = await storage.add(tx, user, body, repeat_key)
+    row = await storage.add(tx, user, msgspec.to_builtins(content), repeat_key)
     announcement = NewFeedPost(
-        id=row.id, body=body, cursor=_cursor(row), created_at=row.created_at, repeat_key=repeat_key
+        id=row.id, body=content, cursor=_cursor(row), created_at=row.created_at, repeat_key=repeat_key
     )
     tx.publish(devices_of(user), announcement)
 
@@ -96,7 +72,7 @@ async def post(tx: Transaction, user: str, content: Content, repeat_key: str | N
 def _item(row: storage.FeedItem) -> Item:
     return Item(
         id=row.id,
-        body=msgspec.json.decode(row.body, type=Content),
+        body=msgspec.json.decode(row.body, type=FeedContent),
         repeat_key=row.repeat_key,
         cursor=_cursor(row),
         created_at=row.created_at,

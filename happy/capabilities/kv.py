@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from happy.capabilities._base64 import decoded
 from happy.capabilities._declare import MIB, Caller, Capability
@@ -16,7 +16,7 @@ from happy.server import Server
 from happy.storage import kv as storage
 from happy.storage.kv import ABSENT, Entry, Slot
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Number, Query, Reply
+from happy.wire.structs import Base64, Body, Number, Query, Reply
 
 kv = Capability("kv")
 
@@ -27,7 +27,14 @@ class StaleEntry(Struct, frozen=True, kw_only=True):
     key: str
     error: Literal["version-mismatch"] = "version-mismatch"
     version: int
-    value: str | None
+    value: Base64 | None
+
+
+class StaleEntries(Struct, frozen=True, kw_only=True):
+    """Everything that speaks against a batch, in the order of its mutations."""
+
+    success: Literal[False] = False
+    errors: list[StaleEntry]
 
 
 class KeyNotFound(Refusal):
@@ -39,20 +46,19 @@ class Conflict(Refusal):
     """Some versions are not the stored ones; nothing was written."""
 
     status = 409
+    shape = StaleEntries
 
     def __init__(self, errors: list[StaleEntry]) -> None:
         super().__init__()
         self.errors = errors
 
     def body(self) -> dict[str, Any]:
-        return {"success": False, "errors": self.errors}
+        return structs.asdict(StaleEntries(errors=self.errors))
 
 
 class EntryView(Reply):
-    """``value`` is base64."""
-
     key: str
-    value: str
+    value: Base64
     version: int
 
 
@@ -74,13 +80,13 @@ class Wanted(Body):
 
 
 class Mutation(Body):
-    """``value`` is base64, LENIENT for a new key and STRICT otherwise; null and empty delete.
+    """A null or empty ``value`` deletes. For a new key it is decoded leniently.
 
     ``version`` is the stored one, -1 for a key that was never written.
     """
 
     key: str
-    value: str | None
+    value: Base64 | None
     version: Number
 
 

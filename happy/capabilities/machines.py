@@ -21,7 +21,7 @@ from happy.server import Server
 from happy.storage import machines as storage
 from happy.storage.machines import MachineRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonEmpty, Number, Reply
+from happy.wire.structs import Base64, Body, LenientBase64, NonEmpty, Number, Reply, Timestamp
 
 LIST_LENGTH = 1000
 
@@ -41,27 +41,25 @@ class ForeignMachine(Refusal):
 
 
 class Register(Body):
-    """``data_encryption_key`` is base64 (LENIENT)."""
-
     id: str
     metadata: str
     daemon_state: str | UnsetType = UNSET
-    data_encryption_key: str | None = None
+    data_encryption_key: LenientBase64 | None = None
 
 
 class RegisteredMachine(Reply):
-    """A machine; ``data_encryption_key`` is base64, times are ms."""
+    """A machine as its registration answers it."""
 
     id: str
     metadata: str
     metadata_version: int
     daemon_state: str | None
     daemon_state_version: int
-    data_encryption_key: str | None
+    data_encryption_key: Base64 | None
     active: bool
-    active_at: int
-    created_at: int
-    updated_at: int
+    active_at: Timestamp
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class MachineView(RegisteredMachine):

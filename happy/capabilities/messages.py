@@ -11,11 +11,12 @@ from happy.capabilities._declare import MIB, Caller, Capability
 from happy.capabilities.sessions import SessionNotFound
 from happy.errors import Refusal
 from happy.realtime.socket import Socket
+from happy.realtime.updates import Encrypted
 from happy.server import Server
 from happy.storage import messages as storage
 from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
 from happy.wire.answers import failure
-from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply
+from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
 
 LATEST = 150
 MAX_BATCH = 1000
@@ -33,14 +34,14 @@ class Unstorable(Refusal):
 
 
 class MessageView(Reply):
-    """A stored message; ``seq`` counts within the session, ``content`` is the stored JSON object."""
+    """A stored message; ``seq`` counts within the session, ``content`` is passed on as stored."""
 
     id: str
     seq: int
-    content: Raw
+    content: Annotated[Raw, stands_for(Encrypted)]
     local_id: str | None
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class LatestMessages(Reply):
@@ -83,8 +84,8 @@ class Receipt(Reply):
     id: str
     seq: int
     local_id: str | None
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class Receipts(Reply):
@@ -96,7 +97,7 @@ class Said(Body):
 
     sid: str
     message: str
-    local_id: Any = None
+    local_id: Annotated[Any, stands_for(str | UnsetType)] = None
 
 
 @messages.get("/v1/sessions/:sessionId/messages", refuses=(SessionNotFound,))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import UnsetType
 
 from happy.capabilities._declare import Caller, Capability
 from happy.realtime.presence import accepted_time
@@ -10,7 +12,7 @@ from happy.realtime.updates import Activity, devices_of
 from happy.server import Server
 from happy.storage import presence as storage
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body
+from happy.wire.structs import Body, stands_for
 
 presence = Capability("presence")
 
@@ -20,7 +22,7 @@ class SessionAlive(Body):
 
     sid: str
     time: float
-    thinking: Any = None
+    thinking: Annotated[Any, stands_for(bool | UnsetType)] = None
 
 
 class SessionEnd(Body):

@@ -16,7 +16,7 @@ from happy.realtime.updates import SessionEvent, watchers_of_session
 from happy.server import Server
 from happy.storage import presence, push_tokens
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Reply, Size200, Size500
+from happy.wire.structs import Body, Reply, Size200, Size500, Timestamp
 
 _DEVICES = 1000
 """Devices of an account that are listed and notified: those registered last."""
@@ -40,12 +40,12 @@ class Done(Reply):
 
 
 class DeviceToken(Reply):
-    """A registered device; times in ms."""
+    """A registered device."""
 
     id: str
     token: str
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class DeviceTokens(Reply):

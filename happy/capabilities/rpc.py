@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from happy.capabilities._declare import Capability
-from happy.realtime.calls import CallFailed
+from happy.realtime.calls import CallFailed, Request
 from happy.realtime.socket import Socket
 from happy.server import Server
-from happy.wire.structs import Body
+from happy.wire.structs import Body, NonEmpty, stands_for
 
 rpc = Capability("rpc")
 
@@ -18,25 +18,47 @@ NO_METHOD = "Invalid parameters: method is required"
 
 
 class Registration(Struct, frozen=True):
+    """An offer that was made or withdrawn."""
+
     method: str
 
 
 class RegistrationFailed(Struct, frozen=True):
+    """Why an offer was neither made nor withdrawn."""
+
     type: Literal["register", "unregister"]
     error: str
+
+
+class Offer(Body):
+    """``method`` is opaque; by convention ``<machine or session id>:<name>``."""
+
+    method: NonEmpty
 
 
 class Call(Body):
     """``params`` are any JSON, passed on untouched."""
 
-    method: Any = None
+    method: Annotated[Any, stands_for(NonEmpty)] = None
     params: Raw | UnsetType = UNSET
 
 
+Offered = Annotated[Any, stands_for(Offer)]
+"""What is no offer is answered with an event."""
+
+
 class CallResult(Struct, frozen=True, omit_defaults=True):
+    """``result`` is what the other client answered, if anything; ``error`` says why there is no answer."""
+
     ok: bool
     result: Raw | UnsetType = UNSET
     error: str | UnsetType = UNSET
+
+
+rpc.emits("rpc-registered", Registration)
+rpc.emits("rpc-unregistered", Registration)
+rpc.emits("rpc-error", RegistrationFailed)
+rpc.emits("rpc-request", Request, answer=Any)
 
 
 def _method(data: Any) -> str | None:
@@ -45,7 +67,7 @@ def _method(data: Any) -> str | None:
 
 
 @rpc.event("rpc-register", acks=False)
-async def register(server: Server, socket: Socket, body: Any) -> None:
+async def register(server: Server, socket: Socket, body: Offered) -> None:
     """Offer a method to the account's other clients."""
     method = _method(body)
     if method is None:
@@ -57,7 +79,7 @@ async def register(server: Server, socket: Socket, body: Any) -> None:
 
 
 @rpc.event("rpc-unregister", acks=False)
-async def unregister(server: Server, socket: Socket, body: Any) -> None:
+async def unregister(server: Server, socket: Socket, body: Offered) -> None:
     """Withdraw a method; withdrawing one that was never offered is no error."""
     method = _method(body)
     if method is None:

@@ -25,7 +25,17 @@ from happy.storage import sessions as storage
 from happy.storage.sessions import SessionRow
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
-from happy.wire.structs import Body, NonEmpty, Number, Positive, Query, Reply
+from happy.wire.structs import (
+    Base64,
+    Body,
+    LenientBase64,
+    NonEmpty,
+    Number,
+    Positive,
+    Query,
+    Reply,
+    Timestamp,
+)
 
 LIST_LENGTH = 150
 RECENT_MS = 15 * 60 * 1000
@@ -51,28 +61,28 @@ class InvalidCursor(Refusal):
 
 
 class OpenSession(Body):
-    """``data_encryption_key`` is base64 (LENIENT); ``agent_state`` is accepted and ignored."""
+    """``agent_state`` is accepted and ignored."""
 
     tag: str
     metadata: str
     agent_state: str | None = None
-    data_encryption_key: str | None = None
+    data_encryption_key: LenientBase64 | None = None
 
 
 class SessionView(Reply):
-    """A session without its messages; ``data_encryption_key`` is base64, times are ms."""
+    """A session without its messages."""
 
     id: str
     seq: int
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
     active: bool
-    active_at: int
+    active_at: Timestamp
     metadata: str
     metadata_version: int
     agent_state: str | None
     agent_state_version: int
-    data_encryption_key: str | None
+    data_encryption_key: Base64 | None
 
 
 class SessionViewV1(SessionView):

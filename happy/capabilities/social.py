@@ -12,7 +12,7 @@ from happy.capabilities import feed
 from happy.capabilities._declare import Caller, Capability
 from happy.capabilities._profiles import UserProfile, user_profile
 from happy.errors import Refusal
-from happy.realtime.updates import RelationshipUpdated, devices_of
+from happy.realtime.updates import FriendAccepted, FriendRequest, RelationshipUpdated, devices_of
 from happy.server import Server
 from happy.storage import relationships
 from happy.storage.database import Transaction
@@ -158,15 +158,15 @@ async def _move(tx: Transaction, owner: str, other: str, before: Status | None, 
 async def _notify(tx: Transaction, me: str, other: str, pair: Pair) -> None:
     """Put a request into the other's feed, or a new friendship into both, not oftener than once a day."""
     if pair.mine == "requested":
-        await _tell(tx, other, feed.FriendRequest(me))
+        await _tell(tx, other, FriendRequest(me))
     else:
-        await _tell(tx, other, feed.FriendAccepted(me))
-        await _tell(tx, me, feed.FriendAccepted(other))
+        await _tell(tx, other, FriendAccepted(me))
+        await _tell(tx, me, FriendAccepted(other))
 
 
-async def _tell(tx: Transaction, user: str, news: feed.FriendRequest | feed.FriendAccepted) -> None:
+async def _tell(tx: Transaction, user: str, news: FriendRequest | FriendAccepted) -> None:
     if await relationships.claim_notification(tx, user, news.uid):
-        kind = "friend_request" if isinstance(news, feed.FriendRequest) else "friend_accepted"
+        kind = "friend_request" if isinstance(news, FriendRequest) else "friend_accepted"
         await feed.post(tx, user, news, f"{kind}_{news.uid}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import posixpath
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
@@ -14,7 +15,7 @@ from twisted.logger import Logger
 from happy.capabilities._declare import Capability
 from happy.faults import describe_fault
 from happy.server import Server
-from happy.wire.structs import Blob, PlainText, Reply
+from happy.wire.structs import NamedFile, PlainText, Reply
 
 BANNER = "Welcome to Happy Server!"
 _YEAR = 365 * 24 * 3600
@@ -46,6 +47,22 @@ class Unhealthy(Reply):
     error: Literal["Database connectivity failed"] = "Database connectivity failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Forbidden(PlainText):
+    """A path that leads out of the folder of files."""
+
+    text: str = "Forbidden"
+    status: int = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Missing(PlainText):
+    """A path without a public file."""
+
+    text: str = "Not found"
+    status: int = 404
+
+
 @banner.get("/", public=True)
 async def welcome() -> PlainText:
     """What the app looks for when it is given a server's address."""
@@ -66,17 +83,16 @@ async def health(server: Server) -> Healthy | Unhealthy:
 
 
 @files.get("/files/*", public=True)
-async def public_file(server: Server, rest: str) -> Blob | PlainText:
+async def public_file(server: Server, rest: str) -> NamedFile | Forbidden | Missing:
     """A file below ``public/``; the others are nobody's business here (D19)."""
     path = posixpath.normpath(rest)
     if path in (".", "..") or path.startswith(("../", "/")):
-        return PlainText("Forbidden", 403)
+        return Forbidden()
     if not path.startswith(_PUBLIC) or "\0" in path or (file := await server.objects.file(path)) is None:
-        return PlainText("Not found", 404)
-    return Blob(
+        return Missing()
+    return NamedFile(
         path=file,
         content_type=mimetypes.guess_type(path)[0] or "application/octet-stream",
-        ranges=True,
         headers={
             "cache-control": f"public, max-age={_YEAR}, immutable",  # names are never used again
             "x-content-type-options": "nosniff",

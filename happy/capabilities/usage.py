@@ -16,7 +16,7 @@ from happy.storage.presence import owns_session
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from happy.storage.usage import Sum
-from happy.wire.structs import Body, NonEmpty, Positive, Reply
+from happy.wire.structs import Body, EpochSeconds, NonEmpty, Positive, Reply, Timestamp
 
 LATEST_S = 253_402_300_799
 """The last second of the year 9999; later bounds are clamped to it (D21)."""
@@ -36,9 +36,9 @@ class UsageQuery(Body):
 
 
 class Span(Reply):
-    """Sums over the reports of an hour or a day that began at ``timestamp`` (epoch **seconds**)."""
+    """Sums over the reports of an hour or a day that began at ``timestamp``."""
 
-    timestamp: int
+    timestamp: EpochSeconds
     tokens: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     report_count: int
@@ -66,8 +66,8 @@ class Report(Body):
 class Reported(Reply):
     success: Literal[True] = True
     report_id: str
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class Failed(Reply):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import secrets
 import string
-from typing import Any, Literal, dataclass_transform
+from typing import Annotated, Any, Literal, dataclass_transform
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+
+from happy.storage.relationships import Status
+from happy.wire.structs import Base64, Timestamp, stands_for
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -74,26 +77,32 @@ class NullableVersion(Struct, frozen=True):
 
 
 class NewSession(UpdateBody, tag="new-session"):
+    """A session was made; ``seq`` counts its messages."""
+
     id: str
     seq: int
     metadata: str
     metadata_version: int
     agent_state: str | None
     agent_state_version: int
-    data_encryption_key: str | None
+    data_encryption_key: Base64 | None
     active: bool
-    active_at: int
-    created_at: int
-    updated_at: int
+    active_at: Timestamp
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class UpdateSession(UpdateBody, tag="update-session"):
+    """A session's metadata or agent state was replaced."""
+
     id: str
     metadata: TextVersion | UnsetType = UNSET
     agent_state: NullableVersion | UnsetType = UNSET
 
 
 class DeleteSession(UpdateBody, tag="delete-session"):
+    """A session is gone, with everything that belongs to it."""
+
     sid: str
 
 
@@ -110,16 +119,20 @@ class Message(Struct, frozen=True, kw_only=True, rename="camel"):
     seq: int
     content: Encrypted
     local_id: str | None
-    created_at: int
-    updated_at: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class NewMessage(UpdateBody, tag="new-message"):
+    """A session has a further message."""
+
     sid: str
     message: Message
 
 
 class Avatar(Struct, frozen=True, kw_only=True):
+    """A picture; sizes in pixels."""
+
     width: int
     height: int
     thumbhash: str
@@ -127,10 +140,26 @@ class Avatar(Struct, frozen=True, kw_only=True):
     url: str
 
 
+class GitHubProfile(Struct, frozen=True, kw_only=True):
+    """What apps read of a GitHub user object, which is passed on as GitHub gave it."""
+
+    id: int
+    login: str
+    name: str
+    avatar_url: str
+    bio: str | None
+    email: str | UnsetType = UNSET
+
+
+GitHubUser = Annotated[dict[str, Any], stands_for(GitHubProfile)]
+
+
 class UpdateAccount(UpdateBody, tag="update-account"):
+    """Parts of the account were replaced; what is absent stayed as it was."""
+
     id: str
     settings: NullableVersion | UnsetType = UNSET
-    github: dict[str, Any] | None | UnsetType = UNSET
+    github: GitHubUser | None | UnsetType = UNSET
     username: str | None | UnsetType = UNSET
     first_name: str | None | UnsetType = UNSET
     last_name: str | None | UnsetType = UNSET
@@ -138,76 +167,117 @@ class UpdateAccount(UpdateBody, tag="update-account"):
 
 
 class NewMachine(UpdateBody, tag="new-machine"):
+    """A machine was registered; ``seq`` is always 0."""
+
     machine_id: str
     seq: int
     metadata: str
     metadata_version: int
     daemon_state: str | None
     daemon_state_version: int
-    data_encryption_key: str | None
+    data_encryption_key: Base64 | None
     active: bool
-    active_at: int
-    created_at: int
-    updated_at: int
+    active_at: Timestamp
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class UpdateMachine(UpdateBody, tag="update-machine"):
+    """A machine's metadata or daemon state was replaced."""
+
     machine_id: str
     metadata: TextVersion | UnsetType = UNSET
     daemon_state: TextVersion | UnsetType = UNSET
 
 
 class DeleteMachine(UpdateBody, tag="delete-machine"):
+    """A machine is gone."""
+
     machine_id: str
 
 
 class NewArtifact(UpdateBody, tag="new-artifact"):
+    """An artifact was made."""
+
     artifact_id: str
     seq: int
-    header: str
+    header: Base64
     header_version: int
-    body: str
+    body: Base64
     body_version: int
-    data_encryption_key: str
-    created_at: int
-    updated_at: int
+    data_encryption_key: Base64
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class UpdateArtifact(UpdateBody, tag="update-artifact"):
+    """Parts of an artifact were replaced; their texts are as the client sent them."""
+
     artifact_id: str
     header: TextVersion | UnsetType = UNSET
     body: TextVersion | UnsetType = UNSET
 
 
 class DeleteArtifact(UpdateBody, tag="delete-artifact"):
+    """An artifact is gone."""
+
     artifact_id: str
 
 
+class FriendRequest(Struct, frozen=True, tag_field="kind", tag="friend_request"):
+    """Somebody (``uid``) asks to be a friend."""
+
+    uid: str
+
+
+class FriendAccepted(Struct, frozen=True, tag_field="kind", tag="friend_accepted"):
+    """Somebody (``uid``) is a friend now."""
+
+    uid: str
+
+
+class FeedText(Struct, frozen=True, tag_field="kind", tag="text"):
+    """Words of the server."""
+
+    text: str
+
+
+FeedContent = FriendRequest | FriendAccepted | FeedText
+
+
 class NewFeedPost(UpdateBody, tag="new-feed-post"):
+    """The feed has a new item, in the place of a former one with the same ``repeat_key``."""
+
     id: str
-    body: dict[str, Any]
+    body: FeedContent
     cursor: str
-    created_at: int
+    created_at: Timestamp
     repeat_key: str | None
 
 
 class KvChange(Struct, frozen=True):
+    """A written entry; a null or empty ``value`` means that it was deleted."""
+
     key: str
-    value: str | None
+    value: Base64 | None
     version: int
 
 
 class KvBatchUpdate(UpdateBody, tag="kv-batch-update"):
+    """Entries of the key-value store were written, in this order."""
+
     changes: list[KvChange]
 
 
 class RelationshipUpdated(UpdateBody, tag="relationship-updated"):
+    """How the account (``from_user_id``) relates to another one changed."""
+
     uid: str
     from_user_id: str
     to_user_id: str
-    status: str
+    status: Status
     action: Literal["created", "updated", "deleted"]
-    timestamp: int
+    timestamp: Timestamp
 
 
 class Activity(EphemeralBody, tag="activity"):
@@ -215,30 +285,36 @@ class Activity(EphemeralBody, tag="activity"):
 
     id: str
     active: bool
-    active_at: int
+    active_at: Timestamp
     thinking: bool
 
 
 class MachineActivity(EphemeralBody, tag="machine-activity"):
+    """A machine's presence."""
+
     id: str
     active: bool
-    active_at: int
+    active_at: Timestamp
 
 
 class Usage(EphemeralBody, tag="usage"):
+    """A session reported what it used; numbers by name."""
+
     id: str
     key: str
     tokens: dict[str, float]
     cost: dict[str, float]
-    timestamp: int
+    timestamp: Timestamp
 
 
 class SessionEvent(EphemeralBody, tag="session-event"):
+    """Something that a session's owner wants to know."""
+
     session_id: str
     kind: Literal["done", "permission", "question"]
     title: str
     body: str
-    timestamp: int
+    timestamp: Timestamp
 
 
 class Update(Struct, frozen=True, kw_only=True):
@@ -247,16 +323,40 @@ class Update(Struct, frozen=True, kw_only=True):
     audience: Audience
     seq: int
     body: UpdateBody
-    created_at: int
+    created_at: Timestamp
     skip: object | None = None
     """The connection that must not hear it, if any."""
 
 
-class _Envelope(Struct, frozen=True, kw_only=True, rename="camel"):
+AnyUpdate = (
+    NewSession
+    | UpdateSession
+    | DeleteSession
+    | NewMessage
+    | UpdateAccount
+    | NewMachine
+    | UpdateMachine
+    | DeleteMachine
+    | NewArtifact
+    | UpdateArtifact
+    | DeleteArtifact
+    | NewFeedPost
+    | KvBatchUpdate
+    | RelationshipUpdated
+)
+AnyEphemeral = Activity | MachineActivity | Usage | SessionEvent
+
+
+class Envelope(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the event ``update`` carries.
+
+    ``seq`` grows from update to update of an account; ``created_at`` is when the update was made.
+    """
+
     id: str
     seq: int
-    body: UpdateBody
-    created_at: int
+    body: Annotated[UpdateBody, stands_for(AnyUpdate)]
+    created_at: Timestamp
 
 
 def update_id() -> str:
@@ -267,7 +367,7 @@ def update_id() -> str:
 def encode_update(update: Update) -> bytes:
     """The JSON object that the event ``update`` carries."""
     return _encoder.encode(
-        _Envelope(id=update_id(), seq=update.seq, body=update.body, created_at=update.created_at)
+        Envelope(id=update_id(), seq=update.seq, body=update.body, created_at=update.created_at)
     )
 
 

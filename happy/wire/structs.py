@@ -27,12 +27,16 @@ from happy.wire.query import coerce_texts, gather
 from happy.wire.validation import Invalid, Problem
 
 __all__ = [
+    "Base64",
     "Blob",
     "Body",
+    "EpochSeconds",
     "Headers",
     "Integer",
     "Invalid",
+    "LenientBase64",
     "MalformedJson",
+    "NamedFile",
     "NonEmpty",
     "NonNegative",
     "Number",
@@ -44,6 +48,7 @@ __all__ = [
     "Reply",
     "Size200",
     "Size500",
+    "Timestamp",
     "Uuid",
     "decode_body",
     "decode_headers",
@@ -52,6 +57,7 @@ __all__ = [
     "decode_variables",
     "encode",
     "parse_json",
+    "stands_for",
 ]
 
 T = TypeVar("T")
@@ -70,6 +76,22 @@ Size200 = Annotated[str, Meta(min_length=1, max_length=200)]
 Size500 = Annotated[str, Meta(min_length=1, max_length=500)]
 Uuid = Annotated[str, Meta(pattern=validation.UUID_PATTERN)]
 """A UUID of versions 1-8 with RFC variant bits, all zeros or all ones; any case."""
+
+Timestamp = Annotated[int, Meta(description="Milliseconds since the epoch.")]
+EpochSeconds = Annotated[int, Meta(description="Seconds since the epoch.")]
+Base64 = Annotated[str, Meta(description="Standard base64.", extra_json_schema={"contentEncoding": "base64"})]
+"""Bytes as the server writes them, padded; in requests the padding may be missing (http.md 2, STRICT)."""
+LenientBase64 = Annotated[str, Meta(description="Base64; what is none is skipped.")]
+"""Standard or URL-safe base64 (http.md 2, LENIENT)."""
+
+
+def stands_for(shape: Any) -> Meta:
+    """Annotates what is typed loosely with the shape that well-behaved peers give it.
+
+    Decoding and encoding do not look at it; the published contract does. A member may be absent if
+    ``shape`` admits ``UnsetType``, whatever its default is.
+    """
+    return Meta(extra={"shape": shape})
 
 
 class _ByName(StructMeta):
@@ -135,6 +157,13 @@ class Blob:
     content_type: str | None = "application/octet-stream"
     ranges: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile(Blob):
+    """A file whose name says what it holds, and of which clients may ask for parts."""
+
+    ranges: bool = True
 
 
 class MalformedJson(ValueError):

@@ -97,7 +97,7 @@ class CapabilityCase(DatabaseCase):
             "hub": self.hub,
             "objects": objects,
         }
-        absent = dict.fromkeys(("committer", "presence", "calls", "expo", "github", "voice"))
+        absent = dict.fromkeys(("calls", "committer", "documents", "expo", "github", "presence", "voice"))
         self.server = Server(**absent, **parts)
 
     def change(self, **parts: Any) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.capabilities.feed import FriendRequest, InvalidCursor, Text, _counter, post
+from happy.capabilities.feed import InvalidCursor, _counter, post
+from happy.realtime.updates import FeedText, FriendRequest
 from happy.storage.feed import ABOVE_ALL
 from happy.storage.transaction import Transaction
 from tests.capabilities.asking import CapabilityCase
@@ -41,7 +42,7 @@ class FeedTests(CapabilityCase):
 
         async def fill(tx: Transaction) -> None:
             for number in range(1, count + 1):
-                await post(tx, account, Text(str(number)), None)
+                await post(tx, account, FeedText(str(number)), None)
 
         await self.database.transact(fill, accounts=[account])
         return account

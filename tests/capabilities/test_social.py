@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
 from happy.capabilities.social import befriended, parted
+from happy.realtime.updates import FriendRequest
 from happy.storage.relationships import Pair, Status, literally
 from tests.capabilities.asking import CapabilityCase
 from tests.harness import psql
@@ -248,7 +249,9 @@ class NotificationTests(SocialCase):
                 "createdAt": post.created_at,
             },
         )
-        self.assertEqual((post.body, post.repeat_key, post.cursor), (item["body"], item["repeatKey"], "0-1"))
+        self.assertEqual(
+            (post.body, post.repeat_key, post.cursor), (FriendRequest(a), item["repeatKey"], "0-1")
+        )
 
     async def test_once_a_day(self) -> None:
         """A request that is withdrawn and made again is told again after a day, in the old one's place."""

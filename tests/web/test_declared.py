@@ -114,6 +114,8 @@ def test_stripped(served: Served) -> None:
 
 OPEN = {
     ("GET", "/"),
+    ("GET", "/.well-known/happy/asyncapi.json"),
+    ("GET", "/.well-known/happy/openapi.json"),
     ("GET", "/health"),
     ("GET", "/files/*"),
     ("POST", "/v1/auth"),

@@ -1,0 +1,27 @@
+"""The machine-readable contract, for whoever writes a client: what this server offers, as it is set up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Raw
+
+from happy.capabilities._declare import Capability
+from happy.server import Server
+from happy.wire.structs import stands_for
+
+Document = Annotated[Raw, stands_for(dict[str, Any])]
+
+contract = Capability("contract")
+
+
+@contract.get("/.well-known/happy/openapi.json", public=True)
+async def openapi(server: Server) -> Document:
+    """The HTTP endpoints as an OpenAPI document."""
+    return Raw(server.documents.openapi)
+
+
+@contract.get("/.well-known/happy/asyncapi.json", public=True)
+async def asyncapi(server: Server) -> Document:
+    """The events on sockets as an AsyncAPI document."""
+    return Raw(server.documents.asyncapi)

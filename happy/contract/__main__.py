@@ -1,0 +1,17 @@
+"""``python -m happy.contract FOLDER`` writes the documents into a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from happy.capabilities import CAPABILITIES
+from happy.contract.documents import Documents
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m happy.contract FOLDER")
+    documents, folder = Documents(CAPABILITIES), Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "openapi.json").write_bytes(documents.openapi)
+    (folder / "asyncapi.json").write_bytes(documents.asyncapi)
