@@ -54,6 +54,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._clients = Bounded(MOST_CLIENTS)
         self._rpc_methods = Bounded(MOST_RPC_METHODS, RPC_METHODS)
+        self._answered: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
         self._count_contract()
         self._count_ours()
         ProcessCollector(registry=self.registry)
@@ -166,8 +167,14 @@ class Metrics:
     def answered(self, method: str, route: str, status: int, client: tuple[str, str], seconds: float) -> None:
         """Count an HTTP request; ``route`` is the template or ``unmatched``, ``client`` its two labels."""
         labels = (method if method in HTTP_METHODS else OTHER, route, str(status), *client)
-        self.http_requests_total.labels(*labels).inc()
-        self.http_request_duration_seconds.labels(*labels).observe(seconds)
+        series = self._answered.get(labels)
+        if series is None:
+            series = self._answered[labels] = (
+                self.http_requests_total.labels(*labels),
+                self.http_request_duration_seconds.labels(*labels),
+            )
+        series[0].inc()
+        series[1].observe(seconds)
 
     def exposition(self) -> bytes:
         """Everything in the Prometheus text format 0.0.4, each with the label ``app``."""

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from happy.driving import drive
 from happy.faults import describe_fault
 
 T = TypeVar("T")
@@ -23,18 +23,17 @@ def shield(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         nonlocal abandoned
         abandoned = True
 
-    def failed(failure: Failure) -> None:
+    def failed(error: BaseException) -> None:
         if abandoned:
-            assert failure.value is not None
-            fault = describe_fault(failure.value)
+            fault = describe_fault(error)
             _log.warn("work nobody waits for any more failed: {fault}", fault=fault)
         else:
-            waiting.errback(failure)
+            waiting.errback(error)
 
     def done(result: T) -> None:
         if not abandoned:
             waiting.callback(result)
 
     waiting: Deferred[T] = Deferred(abandon)
-    Deferred.fromCoroutine(work).addCallbacks(done, failed)
+    drive(work, done, failed)
     return waiting

@@ -11,7 +11,6 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.http import Request
 from twisted.web.resource import Resource
@@ -26,6 +25,7 @@ from happy.capabilities._pipeline import (
     call_route,
     request_fault,
 )
+from happy.driving import drive
 from happy.faults import describe_fault
 from happy.web.addressing import base_url, peer_address
 from happy.web.inflight import InFlight
@@ -124,12 +124,11 @@ class Router(Resource):
 
     def answer(self, request: Request, target: Target, refusal: Answer | None) -> None:
         """Send the answer to a request, or ``refusal`` instead, and count it."""
-        serving = Deferred.fromCoroutine(self._serve(request, target, refusal))
-        serving.addErrback(self._broken, request)
+        drive(self._serve(request, target, refusal), _nothing, lambda error: self._broken(error, request))
 
-    def _broken(self, failure: Any, request: Request) -> None:
+    def _broken(self, error: BaseException, request: Request) -> None:
         """Sending failed: cut the connection, since nobody knows what the client has seen."""
-        self.log.error("Sending an answer failed: {fault}", fault=describe_fault(failure.value))
+        self.log.error("Sending an answer failed: {fault}", fault=describe_fault(error))
         channel: Any = request.channel
         if channel is not None:
             channel.transport.abortConnection()
@@ -221,3 +220,7 @@ def _preflight(request: Request) -> Answer:
             "access-control-max-age": str(PREFLIGHT_SECONDS),
         },
     )
+
+
+def _nothing(result: None) -> None:
+    """What is left to do when an answer was sent."""
