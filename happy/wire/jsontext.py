@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -62,13 +63,19 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
         return value
     if isinstance(value, Raw):
         return bytes(value)
-    try:
-        text = msgspec.json.encode(value)
-        if b".0" not in text:
-            return text
-    except (TypeError, UnicodeEncodeError):
-        pass
     return _encode_with_care(value, attachments)
+
+
+def encode_plainly(values: Sequence[Any]) -> bytes | None:
+    """A JSON array in one step; None if an element may need more care, as :func:`encode_json` gives it."""
+    for value in values:
+        if isinstance(value, bytes):
+            return None
+    try:
+        text = msgspec.json.encode(values)
+    except (TypeError, UnicodeEncodeError):
+        return None
+    return None if b".0" in text else text
 
 
 def _encode_with_care(value: Any, attachments: list[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from happy.wire.engineio import EncodedPacket
-from happy.wire.jsontext import Attachment, encode_json
+from happy.wire.jsontext import Attachment, encode_json, encode_plainly
 
 __all__ = (
     "MAIN",
@@ -68,7 +68,9 @@ def _encode_array(
     plain: bytes, binary: bytes, values: Sequence[Any], namespace: str, ack_id: int | None
 ) -> EncodedPacket:
     attachments: list[bytes] = []
-    payload = b"[" + b",".join([encode_json(value, attachments) for value in values]) + b"]"
+    payload = encode_plainly(values)
+    if payload is None:
+        payload = b"[" + b",".join([encode_json(value, attachments) for value in values]) + b"]"
     kind = binary + b"%d-" % len(attachments) if attachments else plain
     number = b"" if ack_id is None else b"%d" % ack_id
     return EncodedPacket(_MESSAGE + kind + _namespace_prefix(namespace) + number + payload, attachments)
