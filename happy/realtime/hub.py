@@ -78,17 +78,20 @@ class Client:
         self.handling = 0
 
 
+_ABSENT = object()
+
+
 class _Account:
     """The connected clients of one account, by what they watch."""
 
     __slots__ = ("machines", "sessions", "users")
 
     def __init__(self) -> None:
-        self.users: dict[Client, None] = {}
-        self.sessions: dict[str, dict[Client, None]] = {}
-        self.machines: dict[str, dict[Client, None]] = {}
+        self.users: dict[Client, object] = {}
+        self.sessions: dict[str, dict[Client, object]] = {}
+        self.machines: dict[str, dict[Client, object]] = {}
 
-    def rooms(self, scope: Scope) -> dict[str, dict[Client, None]]:
+    def rooms(self, scope: Scope) -> dict[str, dict[Client, object]]:
         return self.sessions if scope is Scope.SESSION else self.machines
 
     def add(self, client: Client) -> None:
@@ -97,16 +100,16 @@ class _Account:
         else:
             self.rooms(client.scope).setdefault(client.subject, {})[client] = None
 
-    def remove(self, client: Client) -> None:
+    def remove(self, client: Client) -> bool:
+        """Whether the client was there."""
         if client.scope is Scope.USER:
-            self.users.pop(client, None)
-            return
+            return self.users.pop(client, _ABSENT) is not _ABSENT
         rooms = self.rooms(client.scope)
-        members = rooms.get(client.subject)
-        if members is not None:
-            members.pop(client, None)
-            if not members:
-                del rooms[client.subject]
+        members = rooms.get(client.subject, {})
+        there = members.pop(client, _ABSENT) is not _ABSENT
+        if there and not members:
+            del rooms[client.subject]
+        return there
 
     def empty(self) -> bool:
         return not (self.users or self.sessions or self.machines)
@@ -135,9 +138,8 @@ class Hub:
     def remove(self, client: Client) -> None:
         """Forget a client that has gone."""
         account = self._accounts.get(client.account)
-        if account is None:
+        if account is None or not account.remove(client):
             return
-        account.remove(client)
         if account.empty():
             del self._accounts[client.account]
         self._connections.labels(client.scope.value, *client.labels).dec()

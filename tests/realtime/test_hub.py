@@ -95,11 +95,17 @@ def test_removed() -> None:
 
 
 def test_removing_twice_counts_once() -> None:
-    """The gauge of connections survives a client that is removed twice."""
+    """The gauge of connections survives a client that is removed twice, or was never there."""
+    metrics = Metrics(CollectorRegistry())
+    hub = Hub(metrics)
     client = connect("a")
-    hub = hub_of(client, connect("a"))
+    hub.add(client)
+    hub.add(connect("a"))
     hub.remove(client)
     hub.remove(client)
+    hub.remove(connect("a"))
+    gauge = metrics.websocket_connections_total.labels("user-scoped", "unknown", "unknown")
+    assert gauge._value.get() == 1
     assert sum(1 for _ in hub.clients(devices_of("a"))) == 1
 
 
