@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
 
-MAX_HANDLERS = 1_000
+MAX_HANDLERS = 10_000
 """Events of one connection under way at once; one that starts more is dropped (D-21)."""
 
 _ABRUPT = frozenset({"transport error", "ping timeout"})
