@@ -38,7 +38,7 @@ class Verdict:
 class Ledger:
     """What one sender numbered 1, 2, 3..., and what came back of it."""
 
-    __slots__ = ("_missing", "_next", "duplicated", "reordered", "sent")
+    __slots__ = ("_excused", "_missing", "_next", "duplicated", "reordered", "sent")
 
     def __init__(self) -> None:
         self.sent = 0
@@ -46,6 +46,7 @@ class Ledger:
         self.reordered = 0
         self._next = 1
         self._missing: set[int] = set()
+        self._excused: set[int] = set()
 
     def heard(self, number: int) -> None:
         """One came back."""
@@ -57,8 +58,17 @@ class Ledger:
         elif number in self._missing:
             self._missing.discard(number)
             self.reordered += 1
+        elif number in self._excused:
+            self._excused.discard(number)
         else:
             self.duplicated += 1
+
+    def excuse(self) -> None:
+        """A connection was lost: what has not come back may come, or not."""
+        self._excused |= self._missing
+        self._excused.update(range(self._next, self.sent + 1))
+        self._missing = set()
+        self._next = self.sent + 1
 
     @property
     def outstanding(self) -> int:
@@ -84,6 +94,11 @@ class Rising:
         if number <= self._last:
             self.reordered += 1
         self._last = number
+
+    def take(self) -> int:
+        """How many were out of order since the last time this was asked."""
+        found, self.reordered = self.reordered, 0
+        return found
 
 
 def judge_history(numbers: Iterable[int], confirmed: Iterable[int]) -> Verdict:

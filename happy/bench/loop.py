@@ -133,6 +133,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = count()
+        self._failed: Promise[None] = Promise()
 
     def watch(self, descriptor: int, handler: Handler, events: int = READ) -> None:
         """Tell ``handler`` about a socket from now on."""
@@ -181,11 +182,25 @@ class Loop:
         finally:
             timer.cancelled = True
 
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that nobody awaits; what it raises ends the loop."""
+        promise = start(coroutine)
+
+        def check() -> None:
+            try:
+                promise.result()
+            except Exception as error:
+                self._failed.fail(error)
+
+        promise.when_done(check)
+
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run until ``main`` is through; returns or raises what it does."""
         promise = start(main)
-        while not promise.done:
+        while not (promise.done or self._failed.done):
             self._turn(self._wait())
+        if self._failed.done:
+            self._failed.result()
         return promise.result()
 
     def _wait(self) -> float:

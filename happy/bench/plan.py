@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from happy.bench.load import Load
+from happy.bench.population import Population
 
 _PER_ADDRESS = 10_000
 """Sockets from one address: ports are few, and servers limit logins by address."""
-HOSTED_SOCKETS = 7480 + 16171 + 299
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Plan:
     def sockets(self, load: Load) -> int:
         """How many sockets the load needs at the same time, about."""
         if load.scenario == "profile":
-            return math.ceil(HOSTED_SOCKETS * load.scale) + 500
+            return Population.of(load.scale).sockets + 500
         if self.per_sender:
             return (load.senders or self.connections) * self.per_sender
         return (load.sockets or self.connections) + 64
@@ -67,6 +67,10 @@ PLANS = {
         per_sender=2,
         warms_up=True,
         spreads=True,
+    ),
+    "history": Plan("fill a session, then page through it both ways", seconds=600, connections=16),
+    "profile": Plan(
+        "everything at once, in the proportions of the hosted service", seconds=600, spreads=True
     ),
     "idle": Plan("hold sockets that do nothing; memory of each", seconds=5, connections=10_000),
     "connect": Plan(

@@ -23,10 +23,9 @@ MEASURES = {
     "rpc": "calls",
     "idle": "connections",
     "connect": "connections",
-    "history": "stored",
     "profile": "messages",
 }
-"""What a scenario is about: CPU is told for each of these."""
+"""What a scenario is about, where CPU can be told for each."""
 
 
 def summarise(run: Run, url: str, command: list[str]) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def _use(run: Run, measured: Period, seconds: float) -> dict[str, Any]:
     first = next((one for one in run.samples if one.time >= run.samples[0].time + run.warmup), run.samples[0])
     last = run.samples[-1]
     share = (run.elapsed - run.warmup) / max(last.time - first.time, 1e-9)
-    count = measured.amounts.get(MEASURES[run.load.scenario], 0)
+    count = measured.amounts.get(MEASURES.get(run.load.scenario, ""), 0)
     use = {"tool": {"cpu_seconds": round(run.tool_cpu, 2), "cores": round(run.tool_cpu / run.elapsed, 3)}}
     for name in ("server", "postgres"):
         one = _use_of(name, first, last, share, count, seconds)

@@ -11,9 +11,6 @@ from happy.bench.links import Link, Refused
 from happy.bench.loop import gather, now
 from happy.bench.streams import Unreachable
 
-MACHINES, SESSIONS, APPS = 7480, 16171, 299
-"""Sockets of the hosted service, April 2026."""
-
 Login = tuple[Account, Scope]
 
 

@@ -14,7 +14,7 @@ from happy.bench.checks import Ledger, Rising, judge_history
 from happy.bench.history import numbers_of, read_session
 from happy.bench.http import Disconnected, Malformed
 from happy.bench.links import Link
-from happy.bench.loop import gather, now, start
+from happy.bench.loop import gather, now
 from happy.bench.updates import read_update
 
 SENDERS = 32
@@ -167,7 +167,7 @@ class HttpSender(Sender):
     def begin(self, end: float) -> None:
         """Post in the background."""
         self._end = end
-        start(self._post())
+        self._bench.loop.spawn(self._post())
 
     async def _post(self) -> None:
         batch = self._bench.load.batch
