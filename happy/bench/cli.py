@@ -8,6 +8,7 @@ import resource
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -105,11 +106,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     if options.html:
-        options.html.write_text(html.render([report]))
+        options.html.write_text(html.render(report))
     return 0 if report["clean"] else 1
 
 
-def _report(options: argparse.Namespace, show: Show) -> dict[str, object]:
+def _report(options: argparse.Namespace, show: Show) -> dict[str, Any]:
     plan = PLANS[options.scenario]
     target = find(options.url)
     load = _load(options, plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from happy.bench.observe import Sample
 from happy.bench.recorder import Period
 
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+_SHORTEST = 0.2
+"""Seconds between samples that a rate can be told from: CPU time is counted in hundredths."""
 MEASURES = {
     "messages": "messages",
     "fanout": "deliveries",
     "rpc": "calls",
     "idle": "connections",
     "connect": "connections",
-    "profile": "messages",
 }
 """What a scenario is about, where CPU can be told for each."""
 
@@ -50,6 +52,7 @@ def summarise(run: Run, url: str, command: list[str]) -> dict[str, Any]:
         "figures": {name: round(value, 3) for name, value in _figures(run).items()},
         "use": _use(run, measured, seconds),
         "series": _series(run),
+        "use_series": _use_series(run.samples),
     }
 
 
@@ -149,3 +152,21 @@ def _series(run: Run) -> list[dict[str, Any]]:
         }
         for second, period in sorted(run.seconds.items())
     ]
+
+
+def _use_series(samples: list[Sample]) -> list[dict[str, float]]:
+    """CPU and memory from sample to sample; ``second`` counts from the first."""
+    series = []
+    for before, after in pairwise(samples):
+        seconds = after.time - before.time
+        if seconds < _SHORTEST:
+            continue
+        point = {"second": round(after.time - samples[0].time, 2)}
+        for name in ("server", "postgres"):
+            start, end = getattr(before, f"{name}_cpu"), getattr(after, f"{name}_cpu")
+            memory = getattr(after, f"{name}_memory")
+            if start is not None and end is not None and memory is not None:
+                point[f"{name}_cores"] = round(max(0.0, end - start) / seconds, 3)
+                point[f"{name}_memory_mib"] = round(memory / 2**20, 1)
+        series.append(point)
+    return series
