@@ -13,11 +13,11 @@ from happy.realtime.engine import RealtimeSettings
 from happy.realtime.fastframes import FastWebSocket
 from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
 from happy.wire.frames import TEXT, encode_frame
-from tests.realtime.peers import KEY, MemoryTransport
+from tests.realtime.peers import MemoryTransport
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 LIMIT = 70_000
 
