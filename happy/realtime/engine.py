@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from happy.realtime.websocket import RealtimeWebSocket
 
 _MESSAGE: Final = ord("4")
+_STALLED: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +212,14 @@ class EngineConnection:
             self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._tick)
 
     def _tick(self) -> None:
+        deadline = self._session.next_deadline
+        if deadline is not None and self._clock.seconds() - deadline > _STALLED:
+            # We were held up ourselves: the pong that is due may be here already, waiting to be read.
+            self._timer = self._clock.callLater(0, self._tick_now)
+        else:
+            self._tick_now()
+
+    def _tick_now(self) -> None:
         self._timer = None
         self._perform(self._session.tick(self._clock.seconds()))
 

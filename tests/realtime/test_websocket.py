@@ -264,6 +264,17 @@ class TestFrames:
         assert client.closing() == 1005
         assert world.last == ("disconnected", "/", "ping timeout")
 
+    def test_heartbeat_of_a_stalled_server(self) -> None:
+        """After a stall of the server's own, what clients sent meanwhile is read before they are given up."""
+        world = World()
+        clients = [world.websocket() for _ in range(2)]
+        world.clock.advance(15)
+        world.clock.callLater(50, clients[0].text, "3")
+        world.clock.advance(50)
+        assert [client.closed for client in clients] == [False, False]
+        world.clock.advance(5)
+        assert [client.closed for client in clients] == [False, True]
+
 
 MALFORMED = [
     *("47", "48", "4", "40null", "40[]", '40"x"', '40{"a"', "42{}", '42"x"', "42[]", "42[null]", "42[{}]"),

@@ -218,6 +218,15 @@ class TestHeartbeat:
         assert session.tick(115.0) == [Write("ws", (PING,))]
         assert session.next_deadline == 160.0
 
+    def test_delays_do_not_add_up(self) -> None:
+        """After a ping that is a little late the pong is due as after a punctual one."""
+        session = on_websocket()
+        session.tick(15.04)
+        assert session.next_deadline == 60.0
+        session = on_websocket()
+        session.tick(20.0)
+        assert session.next_deadline == 65.0
+
     def test_pong_starts_a_whole_interval(self) -> None:
         """The next ping is due one interval after the pong, not on a fixed grid."""
         session = on_websocket()
