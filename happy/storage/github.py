@@ -15,7 +15,9 @@ SELECT "id" FROM "Account" WHERE "githubUserId" = %(user)s
 """
 
 HOLDERS = """
-SELECT "id" FROM "Account" WHERE "githubUserId" = %(user)s OR "username" = %(username)s
+SELECT "id" FROM "Account" WHERE "githubUserId" = %(user)s
+UNION
+SELECT "id" FROM "Account" WHERE "username" = %(username)s
 """
 
 LINKED = """

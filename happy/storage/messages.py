@@ -48,13 +48,14 @@ class MessageRow(NamedTuple):
 
 
 # One statement answers two questions: no row at all means that the session is not the account's, a row
-# of nulls that it has no message in the range.
+# of nulls that it has no message in the range. The session is named twice, so that the planner knows which
+# one it is about: sessions differ in size by orders of magnitude.
 
 AFTER = """
 SELECT m."id", m."seq", m."content", m."localId", m."createdAt", m."updatedAt"
 FROM "Session" AS s
 LEFT JOIN LATERAL (
-    SELECT * FROM "SessionMessage" WHERE "sessionId" = s."id" AND "seq" > %(bound)s
+    SELECT * FROM "SessionMessage" WHERE "sessionId" = %(session)s AND "seq" > %(bound)s
     ORDER BY "seq" LIMIT %(limit)s
 ) AS m ON true
 WHERE s."id" = %(session)s AND s."accountId" = %(account)s
@@ -65,7 +66,7 @@ BEFORE = """
 SELECT m."id", m."seq", m."content", m."localId", m."createdAt", m."updatedAt"
 FROM "Session" AS s
 LEFT JOIN LATERAL (
-    SELECT * FROM "SessionMessage" WHERE "sessionId" = s."id" AND "seq" < %(bound)s
+    SELECT * FROM "SessionMessage" WHERE "sessionId" = %(session)s AND "seq" < %(bound)s
     ORDER BY "seq" DESC LIMIT %(limit)s
 ) AS m ON true
 WHERE s."id" = %(session)s AND s."accountId" = %(account)s

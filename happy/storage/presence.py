@@ -43,49 +43,41 @@ SELECT "id", "accountId", "lastActiveAt", "active" FROM "Machine" WHERE "id" = A
 FLUSH_SESSIONS = """
 UPDATE "Session" AS s
 SET "lastActiveAt" = greatest(s."lastActiveAt", beat.at), "active" = true, "updatedAt" = %(now)s
-FROM (
-    SELECT row."id", new.at
-    FROM unnest(%(ids)s::text[], %(times)s::timestamp(3)[]) AS new (id, at)
-    JOIN "Session" AS row ON row."id" = new.id
-    FOR NO KEY UPDATE OF row SKIP LOCKED
-) AS beat
-WHERE s."id" = beat."id"
+FROM unnest(%(ids)s::text[], %(times)s::timestamp(3)[]) AS beat (id, at)
+WHERE s."id" = beat.id AND s."id" = ANY (ARRAY(
+    SELECT "id" FROM "Session" WHERE "id" = ANY (%(ids)s::text[]) FOR NO KEY UPDATE SKIP LOCKED
+))
 RETURNING s."id"
 """
 
 FLUSH_MACHINES = """
 UPDATE "Machine" AS m
 SET "lastActiveAt" = greatest(m."lastActiveAt", beat.at), "active" = true, "updatedAt" = %(now)s
-FROM (
-    SELECT row."id", new.at
-    FROM unnest(%(ids)s::text[], %(times)s::timestamp(3)[]) AS new (id, at)
-    JOIN "Machine" AS row ON row."id" = new.id
-    FOR NO KEY UPDATE OF row SKIP LOCKED
-) AS beat
-WHERE m."id" = beat."id"
+FROM unnest(%(ids)s::text[], %(times)s::timestamp(3)[]) AS beat (id, at)
+WHERE m."id" = beat.id AND m."id" = ANY (ARRAY(
+    SELECT "id" FROM "Machine" WHERE "id" = ANY (%(ids)s::text[]) FOR NO KEY UPDATE SKIP LOCKED
+))
 RETURNING m."id"
 """
 
 SWEEP_SESSIONS = """
-UPDATE "Session" AS s
+UPDATE "Session"
 SET "active" = false, "updatedAt" = %(now)s
-FROM (
+WHERE "id" = ANY (ARRAY(
     SELECT "id" FROM "Session" WHERE "active" AND "lastActiveAt" <= %(before)s
-    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-) AS idle
-WHERE s."id" = idle."id"
-RETURNING s."id", s."accountId", s."lastActiveAt"
+    ORDER BY "lastActiveAt" LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+))
+RETURNING "id", "accountId", "lastActiveAt"
 """
 
 SWEEP_MACHINES = """
-UPDATE "Machine" AS m
+UPDATE "Machine"
 SET "active" = false, "updatedAt" = %(now)s
-FROM (
+WHERE "id" = ANY (ARRAY(
     SELECT "id" FROM "Machine" WHERE "active" AND "lastActiveAt" <= %(before)s
-    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-) AS idle
-WHERE m."id" = idle."id"
-RETURNING m."id", m."accountId", m."lastActiveAt"
+    ORDER BY "lastActiveAt" LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+))
+RETURNING "id", "accountId", "lastActiveAt"
 """
 
 END_SESSION = """

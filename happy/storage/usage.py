@@ -49,25 +49,22 @@ RETURNING "id", "createdAt", "updatedAt"
 """
 
 SUMS = """
-SELECT extract(epoch FROM report.start)::bigint, entry.kind, entry.name, sum(entry.value)::float8
-FROM (
+WITH report AS MATERIALIZED (
     SELECT date_trunc(%(span)s, "createdAt" AT TIME ZONE 'UTC', %(zone)s) AS start, "data"
     FROM "UsageReport"
     WHERE "accountId" = %(account)s
         AND "createdAt" BETWEEN %(first)s AND %(last)s
         AND (%(session)s::text IS NULL OR "sessionId" = %(session)s::text)
-) AS report
-CROSS JOIN LATERAL (
-    SELECT 'reports' AS kind, '' AS name, 1 AS value
+), entry AS (
+    SELECT start, 'reports' AS kind, '' AS name, count(*)::float8 AS total FROM report GROUP BY start
     UNION ALL
-    SELECT 'tokens', "key", "value"::numeric FROM jsonb_each(report."data" -> 'tokens')
-    WHERE jsonb_typeof("value") = 'number'
+    SELECT start, 'tokens', "key", sum("value"::numeric)::float8
+    FROM report, jsonb_each("data" -> 'tokens') WHERE jsonb_typeof("value") = 'number' GROUP BY start, "key"
     UNION ALL
-    SELECT 'cost', "key", "value"::numeric FROM jsonb_each(report."data" -> 'cost')
-    WHERE jsonb_typeof("value") = 'number'
-) AS entry
-GROUP BY report.start, entry.kind, entry.name
-ORDER BY report.start, entry.kind, entry.name
+    SELECT start, 'cost', "key", sum("value"::numeric)::float8
+    FROM report, jsonb_each("data" -> 'cost') WHERE jsonb_typeof("value") = 'number' GROUP BY start, "key"
+)
+SELECT extract(epoch FROM start)::bigint, kind, name, total FROM entry ORDER BY start, kind, name
 """
 
 
