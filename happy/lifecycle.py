@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
@@ -28,16 +28,18 @@ class Lifecycle:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._undo: list[tuple[str, Step, float]] = []
+        self._one_at_a_time = DeferredLock()
 
     def started(self, what: str, undo: Step, seconds: float) -> None:
         """Note a part that runs now; ``undo`` stops it, and may take ``seconds``."""
         self._undo.append((what, undo, seconds))
 
     async def stop(self) -> None:
-        """Undo every step, the newest first."""
-        while self._undo:
-            what, undo, seconds = self._undo.pop()
-            await self._bounded(what, undo, seconds)
+        """Undo every step, the newest first; called again meanwhile, wait until that is done."""
+        async with self._one_at_a_time:
+            while self._undo:
+                what, undo, seconds = self._undo.pop()
+                await self._bounded(what, undo, seconds)
 
     def _bounded(self, what: str, undo: Step, seconds: float) -> Deferred[None]:
         """Fires when the step ended, or its time did; the step itself is not cancelled."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -71,25 +71,29 @@ class Running:
         self._metrics = Metrics()
         self.server: Server
         self.ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
 
     async def start(self) -> None:
         """Start everything; what was started is stopped again when a later part cannot be.
 
-        Raises StartupError with a line for the operator.
+        Raises StartupError with a line for the operator, or CancelledError when it was stopped meanwhile.
         """
         began = self._reactor.seconds()
+        self._starting = Deferred.fromCoroutine(self._start())
         try:
-            await self._start()
+            await self._starting
         except BadSetting as wrong:
-            await self.stop()
+            await self._lifecycle.stop()
             raise StartupError(str(wrong)) from None
         except BaseException:
-            await self.stop()
+            await self._lifecycle.stop()
             raise
         self.log.info("Ready after {seconds:.2f} s", seconds=self._reactor.seconds() - began)
 
     async def stop(self) -> None:
-        """Stop everything that was started, in the reverse order."""
+        """Stop everything that was started, in the reverse order; a start under way ends."""
+        if self._starting is not None:
+            self._starting.cancel()
         await self._lifecycle.stop()
 
     async def _start(self) -> None:

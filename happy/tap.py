@@ -72,10 +72,9 @@ class HappyService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-            await self._starting
         await self._parts.stop()
+        if self._starting is not None:
+            await self._starting
 
 
 def exit_with(status: int) -> None:

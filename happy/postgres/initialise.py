@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from happy.errors import StartupError
@@ -49,7 +50,12 @@ async def _run_initdb(
     command = initdb_arguments(installation, beside)
     sink.begin()
     child = spawn(reactor, Program(command, runner, (installation.folder, beside), signal.SIGTERM), sink.line)
-    if await child.ended is not None:
+    try:
+        failed = await child.ended
+    except CancelledError:
+        child.send(signal.SIGTERM)
+        raise
+    if failed is not None:
         raise StartupError(f"cannot make the database in {beside.parent}: {sink.reason()}")
 
 

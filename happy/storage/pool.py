@@ -7,24 +7,23 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectionDone
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection as TxConnection
+from txpostgres.txpostgres import Cursor as TxCursor
 
-from happy.errors import ConnectionLost, QueryFailed
+from happy.errors import NUL_IN_TEXT, ConnectionLost, QueryFailed
 from happy.storage.dsn import Target
 from happy.storage.types import register_casts
 
 CONNECTION_OK = 0
 """libpq's word for a connection in good order."""
-
-QUERY_CANCELED = "57014"
-"""The state of a statement that took longer than it may."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and authentication together; libpq applies its own only to blocking connections."""
@@ -34,7 +33,21 @@ SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "30s",
+    # Lists are short pieces of what an index has in order. The planner, which may know only what a table
+    # held yesterday, must not take it for cheaper to read and sort everything that there is.
+    "random_page_cost": "1.1",
+    "enable_bitmapscan": "off",
 }
+
+
+T = TypeVar("T")
+
+
+class Cursor(TxCursor):  # type: ignore[misc]
+    """A txpostgres cursor that leaves PostgreSQL's own cancellations what they are."""
+
+    def _handleCancellation(self, failure: Failure) -> Failure:
+        return failure
 
 
 class Connection(TxConnection):  # type: ignore[misc]
@@ -45,6 +58,7 @@ class Connection(TxConnection):  # type: ignore[misc]
     """
 
     name = ""
+    cursorFactory = Cursor
 
     def continuePolling(self, swallowErrors: bool = False) -> None:
         # An idle session's end has nobody to report to; `usable` tells it to the next borrower.
@@ -124,6 +138,7 @@ class Connector:
 
     def _bounded(self, connection: Connection, connecting: Deferred[Any]) -> Deferred[Any]:
         timer = self._reactor.callLater(CONNECT_TIMEOUT, connection.close)
+        connecting = _abandonable(connection, connecting)
 
         def settled(result: Any) -> Any:
             if timer.active():
@@ -147,6 +162,27 @@ def _option(setting: tuple[str, str]) -> str:
     return f"-c {name}={escaped}"
 
 
+def _abandonable(connection: Connection, outcome: Deferred[T]) -> Deferred[T]:
+    """The outcome, for a caller that may be cancelled; the session, in the middle of something, ends then.
+
+    txpostgres would ask the server to cancel it, in a way that blocks, and wait for the outcome.
+    """
+    abandoned = False
+
+    def abandon(_: Deferred[T]) -> None:
+        nonlocal abandoned
+        abandoned = True
+        connection.close()
+
+    def settled(result: T | Failure) -> None:
+        if not abandoned:
+            waiting.callback(result)
+
+    waiting: Deferred[T] = Deferred(abandon)
+    outcome.addBoth(settled)
+    return waiting
+
+
 def usable(connection: Connection) -> bool:
     """Whether the next borrower finds a live session outside any transaction."""
     return connection.alive and connection.info.transaction_status == TRANSACTION_STATUS_IDLE
@@ -155,16 +191,16 @@ def usable(connection: Connection) -> bool:
 async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
     """Run one statement; answers the psycopg2 cursor with its result.
 
-    Raises QueryFailed, or ConnectionLost when the session is gone; their texts hold no values.
+    Raises QueryFailed, or ConnectionLost when the session is gone; their texts hold no values. A caller
+    that is cancelled ends the session.
     """
     try:
         cursor = connection.cursor()
-        await cursor.execute(sql, params or None)
-    except CancelledError:
-        # What txpostgres makes of a statement that PostgreSQL cancelled, for which nobody here asks.
-        failure = QueryFailed(QUERY_CANCELED)
+        await _abandonable(connection, cursor.execute(sql, params or None))
     except (psycopg2.Error, ConnectionDone) as error:
         failure = explain(error, lost=not connection.alive)
+    except ValueError:  # what the driver says of a text with U+0000, before the server can
+        failure = QueryFailed(NUL_IN_TEXT)
     else:
         return cursor
     raise failure
