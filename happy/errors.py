@@ -45,6 +45,10 @@ class OutcomeUnknown(DatabaseDown):
     """PostgreSQL went away during a commit, and the server stopped before it could be asked."""
 
 
+NUL_IN_TEXT = "22021"
+_UNSTORABLE = (NUL_IN_TEXT, "22P05", "54000")  # U+0000 in a text or in JSON, a key too long for its index
+
+
 class QueryFailed(Exception):
     """PostgreSQL refused a statement.
 
@@ -57,6 +61,11 @@ class QueryFailed(Exception):
         super().__init__(f"PostgreSQL refused a statement: {sqlstate or 'no state'}{named}")
         self.sqlstate = sqlstate
         self.constraint = constraint
+
+    @property
+    def unstorable(self) -> bool:
+        """Whether it was for a value that PostgreSQL cannot hold, which a client may send (http.md 3.9)."""
+        return self.sqlstate in _UNSTORABLE
 
 
 class ConnectionLost(QueryFailed):

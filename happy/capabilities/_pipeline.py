@@ -14,7 +14,7 @@ import msgspec
 from twisted.logger import Logger
 
 from happy.capabilities._declare import Caller, Event, RequestFacts, Route
-from happy.errors import AccountVanished, Overloaded, Refusal
+from happy.errors import AccountVanished, Overloaded, QueryFailed, Refusal
 from happy.faults import describe_fault
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault, answer_of, json_answer
@@ -262,8 +262,10 @@ def _plain(data: msgspec.Raw | None) -> Any:
 
 
 def _report(what: str, error: Exception) -> None:
-    """One line about an unexpected error; a vanished account is none (http.md 3.5)."""
+    """One line about an unexpected error: none that a client can cause at will (http.md 3.5, 3.9)."""
     if isinstance(error, AccountVanished):
         _log.debug("{what}: the account has vanished", what=what)
+    elif isinstance(error, QueryFailed) and error.unstorable:
+        _log.debug("{what}: a value cannot be stored", what=what)
     else:
         _log.error("{what} failed: {fault}", what=what, fault=describe_fault(error))

@@ -29,6 +29,7 @@ FAULTS = {
     "NotFound": "A path variable is too long.",
     "TooLarge": "The body is larger than the endpoint takes.",
     "Unsupported": "The body is of a media type that is not understood.",
+    "HeadTooLarge": "Path, query and headers are larger than 16 KiB.",
     "Busy": "Too much waits for the database; nothing was done.",
 }
 _BINARY: Schema = {"type": "string", "format": "binary"}
@@ -135,6 +136,7 @@ def _faults(route: Route, shapes: Shapes) -> Iterator[tuple[str, int, Schema]]:
         "Malformed": route.method != "GET" and answers.malformed(""),
         "TooLarge": route.method != "GET" and answers.too_large(),
         "Unsupported": route.method != "GET" and answers.unsupported(""),
+        "HeadTooLarge": answers.headers_too_large(),
         "Busy": answers.overloaded(),
     }
     for name, fault in possible.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import LogLevel, capturedLogs
 
 from happy.capabilities.kv import Mutation, conflicts
 from happy.storage import kv as storage
@@ -181,3 +183,10 @@ class StoreTests(CallingCase):
         self.assertEqual(answer, (500, {"error": "Failed to list items"}))
         answer = await self.request(self.account, "POST", "/v1/kv/bulk", {"keys": ["\0"]})
         self.assertEqual(answer, (500, {"error": "Failed to get values"}))
+
+    async def test_nobody_fills_the_log(self) -> None:
+        """What PostgreSQL cannot hold is a client's fault, and no error of the server's."""
+        with capturedLogs() as events:
+            await self._put(("\0", "MQ==", -1))
+            await self._put((secrets.token_hex(9000), "MQ==", -1))  # longer than an index entry
+        self.assertEqual([event for event in events if event["log_level"] > LogLevel.debug], [])
