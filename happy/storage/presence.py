@@ -1,7 +1,8 @@
 """Presence columns of sessions and machines: validation, the heartbeat flush and the inactivity sweep.
 
 Every statement that touches several rows skips those that another writer holds: a heartbeat that is
-left out is written by the next flush, and no two writers can deadlock.
+left out is written by the next flush, and no two writers can deadlock. The statements for machines are
+those for sessions: the columns have the same names.
 """
 
 from __future__ import annotations
@@ -36,29 +37,19 @@ SESSIONS = """
 SELECT "id", "accountId", "lastActiveAt", "active" FROM "Session" WHERE "id" = ANY (%(ids)s::text[])
 """
 
-MACHINES = """
-SELECT "id", "accountId", "lastActiveAt", "active" FROM "Machine" WHERE "id" = ANY (%(ids)s::text[])
-"""
+MACHINES = SESSIONS.replace('"Session"', '"Machine"')
 
 FLUSH_SESSIONS = """
-UPDATE "Session" AS s
-SET "lastActiveAt" = greatest(s."lastActiveAt", beat.at), "active" = true, "updatedAt" = %(now)s
+UPDATE "Session" AS live
+SET "lastActiveAt" = greatest(live."lastActiveAt", beat.at), "active" = true, "updatedAt" = %(now)s
 FROM unnest(%(ids)s::text[], %(times)s::timestamp(3)[]) AS beat (id, at)
-WHERE s."id" = beat.id AND s."id" = ANY (ARRAY(
+WHERE live."id" = beat.id AND live."id" = ANY (ARRAY(
     SELECT "id" FROM "Session" WHERE "id" = ANY (%(ids)s::text[]) FOR NO KEY UPDATE SKIP LOCKED
 ))
-RETURNING s."id"
+RETURNING live."id"
 """
 
-FLUSH_MACHINES = """
-UPDATE "Machine" AS m
-SET "lastActiveAt" = greatest(m."lastActiveAt", beat.at), "active" = true, "updatedAt" = %(now)s
-FROM unnest(%(ids)s::text[], %(times)s::timestamp(3)[]) AS beat (id, at)
-WHERE m."id" = beat.id AND m."id" = ANY (ARRAY(
-    SELECT "id" FROM "Machine" WHERE "id" = ANY (%(ids)s::text[]) FOR NO KEY UPDATE SKIP LOCKED
-))
-RETURNING m."id"
-"""
+FLUSH_MACHINES = FLUSH_SESSIONS.replace('"Session"', '"Machine"')
 
 SWEEP_SESSIONS = """
 UPDATE "Session"
@@ -70,15 +61,7 @@ WHERE "id" = ANY (ARRAY(
 RETURNING "id", "accountId", "lastActiveAt"
 """
 
-SWEEP_MACHINES = """
-UPDATE "Machine"
-SET "active" = false, "updatedAt" = %(now)s
-WHERE "id" = ANY (ARRAY(
-    SELECT "id" FROM "Machine" WHERE "active" AND "lastActiveAt" <= %(before)s
-    ORDER BY "lastActiveAt" LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-))
-RETURNING "id", "accountId", "lastActiveAt"
-"""
+SWEEP_MACHINES = SWEEP_SESSIONS.replace('"Session"', '"Machine"')
 
 END_SESSION = """
 UPDATE "Session"
