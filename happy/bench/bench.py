@@ -15,9 +15,6 @@ from happy.bench.loop import Loop, now
 from happy.bench.recorder import Recorder
 from happy.bench.streams import Sources, Target
 
-SETTLING = 15.0
-"""Seconds that late answers get at the end of a run."""
-
 
 class Bench:
     """A worker's tools: connections, accounts, and where to write down what happened."""
@@ -58,9 +55,9 @@ class Bench:
         """Random text of that length, like a sealed message: base64 does not need escapes."""
         return os.urandom(size // 2 + 1).hex()[:size]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = SETTLING) -> bool:
-        """Wait for something that is seen by looking, at most so long; whether it came."""
-        end = now() + seconds
+    async def until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for something that is seen by looking, as long as late answers may take; whether it came."""
+        end = now() + self.load.patience
         while not condition():
             if now() > end:
                 return False

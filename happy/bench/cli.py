@@ -60,6 +60,9 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
 def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--workers", type=_count, default=0, help="processes that make the load")
     group.add_argument("--warmup", type=float, help="seconds at the beginning that do not count")
+    group.add_argument(
+        "--patience", type=_positive, default=15.0, help="seconds to wait for late answers (15)"
+    )
     group.add_argument("--addresses", type=_count, default=0, help="source addresses in 127.0.0.0/8 to use")
     group.add_argument("--pid", type=int, help="the server's process, if its port does not tell")
     group.add_argument("--metrics", metavar="URL", help="the server's metrics page, if it runs elsewhere")
@@ -116,11 +119,9 @@ def _report(options: argparse.Namespace, show: Show) -> dict[str, Any]:
     load = _load(options, plan)
     room = _descriptors()
     sockets = plan.sockets(load)
-    workers = options.workers or plan.workers(load, room, os.cpu_count() or 1)
+    workers = 1 if plan.alone else options.workers or plan.workers(load, room, os.cpu_count() or 1)
     if sockets / workers > room:
-        raise Unreachable(
-            f"{sockets:,} sockets need more than {workers} workers of {room:,} descriptors each"
-        )
+        raise Unreachable(f"{workers} workers cannot hold {sockets:,} sockets; allow more with ulimit -n")
     addresses = options.addresses or plan.addresses(load)
     warmup = plan.warmup(load.seconds) if options.warmup is None else min(options.warmup, load.seconds / 2)
     observer = Observer.of(target.port, _is_here(target), options.pid, options.metrics)

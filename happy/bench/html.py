@@ -42,9 +42,7 @@ def _facts(text: str) -> str:
 def _verdict(report: dict[str, Any]) -> str:
     found = [f"{report[name]:,} {name}" for name in _CHECKS] + [f"{sum(report['errors'].values()):,} errors"]
     kind = "good" if report["clean"] else "bad"
-    errors = "".join(
-        f"<li>{count:,} &times; {escape(reason)}</li>" for reason, count in report["errors"].items()
-    )
+    errors = "".join(f"<li>{count:,} x {escape(reason)}</li>" for reason, count in report["errors"].items())
     return f'<p class="{kind}">{", ".join(found)}</p><ul>{errors}</ul>'
 
 
@@ -94,7 +92,8 @@ def _plots(report: dict[str, Any]) -> Iterator[str]:
         {name for one in series for name, measure in one["measures"].items() if "latency_ms" in measure}
     )
     counted = sorted({name for one in series for name in one["measures"]})
-    yield f"<h2>A second</h2>{plot({name: _line(series, name, 'per_second') for name in counted}, '/s')}"
+    rates = {name: _line(series, name, "per_second") for name in counted}
+    yield f"<h2>In each second</h2>{plot(rates, '/s')}"
     for name in timed:
         lines = {one: _line(series, name, one) for one in ("p50", "p99", "max")}
         yield f"<h2>{escape(name)}: latency in each second</h2>{plot(lines, 'ms')}"
@@ -117,6 +116,8 @@ def _line(series: list[dict[str, Any]], name: str, what: str) -> Points:
     for one in series:
         measure = one["measures"].get(name, {})
         value = measure.get(what, measure.get("latency_ms", {}).get(what))
+        if value is None and what == "per_second":
+            value = 0
         if value is not None:
             points.append((one["second"], value))
     return points

@@ -8,7 +8,7 @@ import msgspec
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """The load of a run; each scenario uses some of it. 0 leaves a number to the scenario.
 
-    ``size`` is in bytes; ``rate`` in rounds a second, 0 for as fast as answers come.
+    ``size`` is in bytes; ``patience`` in seconds that late answers get at the end.
     """
 
     scenario: str
@@ -22,7 +22,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     targets: int = 0
     scale: float = 1.0
     via: str = "socket"
-    rate: float = 0.0
+    patience: float = 15.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

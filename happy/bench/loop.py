@@ -217,7 +217,8 @@ class Loop:
                 continue
             if events & WRITE:
                 handler.writable()
-            if events & _READABLE:
+            # What it just did may have closed it.
+            if events & _READABLE and handlers.get(descriptor) is handler:
                 handler.readable()
         if self._timers:
             self._fire()

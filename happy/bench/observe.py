@@ -48,7 +48,7 @@ class Observer:
             return proc.cpu_seconds(self.server), proc.resident_bytes(self.server)
         if self._metrics is not None:
             page = _fetch(self._metrics)
-            return _value(page, "process_cpu_seconds_total"), _value(page, "process_resident_memory_bytes")
+            return metric(page, "process_cpu_seconds_total"), metric(page, "process_resident_memory_bytes")
         return None, None
 
     def _database(self) -> tuple[float | None, float | None]:
@@ -68,7 +68,7 @@ def _fetch(url: str) -> str:
         return ""
 
 
-def _value(page: str, name: str) -> float | None:
+def metric(page: str, name: str) -> float | None:
     """The value of a metric of the Prometheus text format, with or without labels."""
     for line in page.splitlines():
         if line.startswith((f"{name} ", f"{name}{{")):

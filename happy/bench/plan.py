@@ -22,6 +22,7 @@ class Plan:
     per_sender: int = 0
     warms_up: bool = False
     spreads: bool = False
+    alone: bool = False
 
     def sockets(self, load: Load) -> int:
         """How many sockets the load needs at the same time, about."""
@@ -32,7 +33,12 @@ class Plan:
         return (load.sockets or self.connections) + 64
 
     def workers(self, load: Load, room: int, cores: int) -> int:
-        """How many processes make the load: half the cores where it spreads, and room for the sockets."""
+        """How many processes make the load: half the cores where it spreads, and room for the sockets.
+
+        One where a single observer must see everything.
+        """
+        if self.alone:
+            return 1
         needed = math.ceil(self.sockets(load) / room)
         return max(needed, cores // 2 if self.spreads else 1, 1)
 
@@ -59,6 +65,7 @@ PLANS = {
         seconds=10,
         connections=1000,
         warms_up=True,
+        alone=True,
     ),
     "rpc": Plan(
         "remote calls from callers to machines and back",
@@ -68,7 +75,9 @@ PLANS = {
         warms_up=True,
         spreads=True,
     ),
-    "history": Plan("fill a session, then page through it both ways", seconds=600, connections=16),
+    "history": Plan(
+        "fill a session, then page through it both ways", seconds=600, connections=16, alone=True
+    ),
     "profile": Plan(
         "everything at once, in the proportions of the hosted service", seconds=600, spreads=True
     ),

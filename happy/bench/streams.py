@@ -92,7 +92,7 @@ class Stream:
         try:
             plain = socket.socket(self._target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            raise Unreachable(f"cannot make a socket: {os.strerror(error.errno or 0)}") from None
+            raise Unreachable(_no_socket(error)) from None
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source is not None:
             plain.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
@@ -206,6 +206,11 @@ class Stream:
             self._gone = True
             self._loop.forget(self._descriptor)
             self._socket.close()
+
+
+def _no_socket(error: OSError) -> str:
+    text = f"cannot make a socket: {(error.strerror or str(error)).lower()}"
+    return f"{text}; allow more with ulimit -n" if error.errno == errno.EMFILE else text
 
 
 def _reason(error: OSError | None) -> str:

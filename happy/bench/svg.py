@@ -10,13 +10,14 @@ Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 640, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 10, 30
+_TINY = 1e-9
 COLOURS = 6
 """Classes ``c0`` to ``c5`` of the style sheet; further lines begin again."""
 
 
 def ticks(most: float, count: int = 4) -> list[float]:
     """Round numbers from 0 to at least ``most``, about ``count`` steps of 1, 2 or 5 times a power of ten."""
-    if not most > 0:
+    if not most > _TINY:
         return [0.0, 1.0]
     rough = most / count
     power = 10.0 ** math.floor(math.log10(rough))

@@ -20,7 +20,8 @@ from happy.bench.loop import Loop, Promise, now
 from happy.bench.scenarios import SCENARIOS
 from happy.bench.streams import Unreachable, find
 
-_PLAIN = (Unusable, Refused, Unreachable, Disconnected, Malformed, TimeoutError)
+_PLAIN = (Unusable, Unreachable)
+_OF_THE_SERVER = (Refused, Disconnected, Malformed, TimeoutError)
 
 
 class Orders:
@@ -123,8 +124,14 @@ def main() -> None:
         bench = Bench(loop, find(job.url), job, say)
         loop.run(Worker(loop, orders, bench).work())
     except _PLAIN as error:
-        say({"failed": str(error)})
-        raise SystemExit(1) from None
+        _fail(str(error))
+    except _OF_THE_SERVER as error:
+        _fail(f"{job.url}: {error}")
+
+
+def _fail(reason: str) -> None:
+    say({"failed": reason})
+    raise SystemExit(1) from None
 
 
 if __name__ == "__main__":
