@@ -176,6 +176,7 @@ class Running:
         events = [event for capability in CAPABILITIES for event in capability.events]
         realtime = Realtime(server, events)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
+        self._lifecycle.started("calls", server.calls.stop, 0.1)
         endpoint = RealtimeEndpoint(realtime, _realtime_settings(config, self._metrics), self._reactor)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.close_all, 1.0)

@@ -72,6 +72,10 @@ class Calls:
         self._answers = Expiry(clock, ANSWER_SECONDS)
         self._measures: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
+    def stop(self) -> None:
+        """Let go of the clock; calls that are still in flight then have no limit of time."""
+        self._answers.stop()
+
     def register(self, client: Client, method: str) -> bool:
         """Make the client the newest target of the method; False when it has too many already."""
         methods = client.methods if client.methods is not None else set()

@@ -39,6 +39,13 @@ class Expiry:
         """
         self._open.pop(key, None)
 
+    def stop(self) -> None:
+        """Forget every deadline, and let go of the clock."""
+        self._open.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _expire(self) -> None:
         self._timer = None
         now = self._clock.seconds()

@@ -50,3 +50,16 @@ def test_added_when_reached() -> None:
     clock.advance(5)
     clock.advance(5)
     assert reached == [10]
+
+
+def test_stopped() -> None:
+    """A stopped one reaches no deadline and leaves nothing with the clock; it can be used again."""
+    clock, reached = Clock(), []
+    expiry = Expiry(clock, 10)
+    expiry.stop()
+    expiry.add(lambda: reached.append("first"))
+    expiry.stop()
+    assert not clock.getDelayedCalls()
+    expiry.add(lambda: reached.append("second"))
+    clock.advance(10)
+    assert reached == ["second"]
