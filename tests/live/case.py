@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from happy.client import Account, AccountKeys, RemoteServer, Scope, Socket, sign_in
 from happy.config import Config
@@ -27,10 +28,12 @@ def derived_keys(secret: str) -> Keys:
 class LiveCase(DatabaseCase):
     """Tests against a running server: ``server`` reaches it, ``running`` is its parts.
 
-    Tests of a class share the database. ``secret`` is the master secret, ``settings`` are further
-    settings of the server.
+    Tests of a class share the database; ``embedded`` gives each test a PostgreSQL of its own, as safe as
+    an operator's. ``secret`` is the master secret, ``settings`` are further settings of the server.
+    ``folder`` is the data folder.
     """
 
+    embedded = False
     secret = SECRET
     settings: dict[str, Any] = {}  # noqa: RUF012 - classes replace it, nobody changes it
 
@@ -39,19 +42,29 @@ class LiveCase(DatabaseCase):
 
         keys = derived_keys(self.secret)
         self.patch(Keys, "derive", lambda secret: keys)
-        self.dsn = self._database_url()
+        self.complaints: list[str] = []
+        """What was logged as an error."""
+        globalLogPublisher.addObserver(self._listen)
+        self.addCleanup(globalLogPublisher.removeObserver, self._listen)
+        if not self.embedded:
+            self.dsn = self._database_url()
         self.running = Running(self.config(), reactor)
         await self.running.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.running.stop()))
         self.server = self.remote()
 
+    def _listen(self, event: LogEvent) -> None:
+        if event.get("log_level", LogLevel.info) >= LogLevel.error:
+            self.complaints.append(formatEvent(event))
+
     def config(self) -> Config:
         """The settings of the server under test."""
         folder = tempfile.TemporaryDirectory(prefix="happy-live-")
         self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
         values = {
-            "data_dir": Path(folder.name),
-            "database_url": self.dsn,
+            "data_dir": self.folder,
+            "database_url": None if self.embedded else self.dsn,
             "database_pool": 4,
             "listen": ("tcp:0:interface=127.0.0.1",),
             "master_secret": self.secret,
