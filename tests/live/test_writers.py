@@ -11,6 +11,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
@@ -112,6 +113,7 @@ class WritersTests(LiveCase):
         killing = Deferred.fromCoroutine(self.kills())
         await gatherResults([Deferred.fromCoroutine(writer) for writer in writers], consumeErrors=True)
         await killing
+
         for owner, each in (*hers, *his):
             await self.check(owner, each, [*watchers[owner.id], rooms[each.id]])
         for owner in (ann, bob):
@@ -250,10 +252,8 @@ class WritersTests(LiveCase):
 
         running = Deferred.fromCoroutine(asking)
         reactor.callLater(self.dice.random() / 50, running.cancel)  # type: ignore[attr-defined]
-        try:
+        with suppress(CancelledError, ConnectingCancelledError, ResponseFailed):
             await running
-        except (CancelledError, ConnectingCancelledError, ResponseFailed):
-            pass
 
     async def told(self, account: Account, session: Session, *hearings: Hearing) -> None:
         """Wait until sockets have heard all there is: a last message comes after everything before it."""
