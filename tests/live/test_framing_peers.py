@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,16 +17,15 @@ import pytest
 from msgspec import Raw
 from twisted.internet.ssl import KeyPair
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import TestCase
 
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.engine import RealtimeSettings
 from happy.realtime.socket import Acknowledge, Arguments, ConnectRefused, Socket
 from tests.echo_server import echo_site
+from tests.nodejs import SOCKET_IO_CLIENT, node, node_folder
 
 PEERS = Path(__file__).parent / "peers"
-CLIENT = "socket.io-client@4.8.3"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "happy-tests"
 # With a bundle of its own, Python's client would check certificates although it is told not to.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.endswith("_CA_BUNDLE")}
 
@@ -89,19 +86,6 @@ class Host:
         self.reasons.append(reason)
 
 
-def node_modules() -> Path:
-    """A folder with Node's client in it."""
-    node = shutil.which("node")
-    if node is None or shutil.which("npm") is None:
-        raise SkipTest("Node and npm are not installed; they are needed for socket.io-client")
-    folder = CACHE / CLIENT.replace("@", "-")
-    if not (folder / "node_modules" / "socket.io-client").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(["npm", "install", *options, CLIENT], check=True, capture_output=True)
-    return folder
-
-
 class PeerCase(TestCase):
     """Conversations over each transport, and across the upgrade from one to the other."""
 
@@ -145,10 +129,8 @@ class NodePeerTests(PeerCase):
     """Node's client."""
 
     async def converse_in_node(self, transports: str) -> dict[str, Any]:
-        folder = node_modules()
-        node = shutil.which("node")
-        assert node is not None
-        return await self.converse([node, str(PEERS / "node_peer.mjs"), str(folder)], transports)
+        folder = node_folder(SOCKET_IO_CLIENT)
+        return await self.converse([node(), str(PEERS / "node_peer.mjs"), str(folder)], transports)
 
     async def test_websocket(self) -> None:
         """All works over WebSocket alone."""
