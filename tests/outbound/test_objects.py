@@ -8,8 +8,6 @@ import hmac
 import io
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +17,6 @@ from shutil import rmtree
 from typing import Any
 
 import treq
-from minio import Minio
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -30,8 +27,8 @@ from happy.errors import StartupError
 from happy.outbound.folder import Folder
 from happy.outbound.objects import ObjectStore, Removals, Threads, attachment, object_store
 from happy.outbound.s3 import S3
+from tests.outbound.s3_server import SECRET, S3Server
 
-SECRET = "secret key of the tests"
 DAY = 24 * 3600
 
 
@@ -180,38 +177,18 @@ class Breaking(io.BytesIO):
 class S3Tests(StoreTests, TestCase):
     """The store in an S3-compatible service."""
 
-    server: subprocess.Popen[str]
-    port: int
+    s3: S3Server
 
     @classmethod
     def setUpClass(cls) -> None:
-        program = Path(__file__).with_name("moto_server.py")
-        cls.server = subprocess.Popen(
-            [sys.executable, program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert cls.server.stdout is not None
-        cls.port = int(cls.server.stdout.readline())
-        client = Minio(f"127.0.0.1:{cls.port}", "key", SECRET, secure=False, region="us-east-1")
-        client.make_bucket("happy")
+        cls.s3 = S3Server()
 
     @classmethod
     def tearDownClass(cls) -> None:
-        cls.server.communicate()
+        cls.s3.stop()
 
     async def setUp(self) -> None:
-        self.config = Config(
-            s3_host="127.0.0.1",
-            s3_port=self.port,
-            s3_use_ssl=False,
-            s3_access_key="key",
-            s3_secret_key=SECRET,
-            s3_bucket="happy",
-            s3_public_url="https://files.test",
-        )
+        self.config = Config(**self.s3.settings)
         self.store = await self.started(self.config)
 
     async def started(self, config: Config) -> ObjectStore:
@@ -239,7 +216,7 @@ class S3Tests(StoreTests, TestCase):
         path = attachment("form", "f.enc")
         form = self.store.upload_form(path, 100)
         assert form is not None
-        self.assertEqual(form.url, f"http://127.0.0.1:{self.port}/happy")
+        self.assertEqual(form.url, f"http://127.0.0.1:{self.s3.port}/happy")
         names = [
             "bucket",
             "key",

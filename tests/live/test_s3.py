@@ -1,0 +1,84 @@
+"""Attachments in a real S3 server, through the whole server and its client."""
+
+from __future__ import annotations
+
+import os
+
+import treq
+from twisted.internet.defer import Deferred
+
+from happy.client import Account
+from happy.client.records import Session
+from tests.live.case import LiveCase
+from tests.outbound.s3_server import S3Server
+
+
+class S3Tests(LiveCase):
+    """A server that keeps its files in S3."""
+
+    s3: S3Server
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.s3 = S3Server()
+        cls.settings = cls.s3.settings
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.s3.stop()
+        super().tearDownClass()
+
+    async def new_session(self) -> tuple[Account, Session]:
+        phone = await self.new_phone()
+        return phone, await phone.create_session("tag", {})
+
+    async def test_attachment(self) -> None:
+        """The bytes go to S3 and come from there, past this server; only it knows whose they are."""
+        phone, session = await self.new_session()
+        content = os.urandom(300_000)
+        reference = await phone.upload(session, content)
+        self.assertEqual(self.s3.names(), [reference])
+        self.assertEqual(await phone.download(session, reference), content)
+        foreign = await (await self.new_phone()).request("GET", f"/v1/{reference}")
+        self.assertEqual((foreign.status, foreign.json()), (404, {"error": "Session not found"}))
+
+    async def test_redirect(self) -> None:
+        """The attachment's address here leads to a signed one in S3; uploading to it is refused."""
+        phone, session = await self.new_session()
+        reference = await phone.upload(session, b"content")
+        answer = await phone.request("GET", f"/v1/{reference}")
+        self.assertEqual((answer.status, answer.content), (302, b""))
+        (location,) = answer.headers.getRawHeaders("location") or ()
+        response = await treq.get(location, persistent=False)
+        self.assertEqual(session.cipher.open_blob(await treq.content(response)), b"content")
+        headers = {"content-type": "application/octet-stream"}
+        upload = await phone.request("PUT", f"/v1/{reference}", content=b"other", headers=headers)
+        self.assertEqual(upload.status, 404)
+        self.assertEqual(upload.json(), {"error": "Direct upload not available in S3 mode"})
+        files = await phone.request("GET", "/files/public/x.png")
+        self.assertEqual((files.status, files.json()["error"]), (404, "Not found"))
+
+    async def test_deletion(self) -> None:
+        """The attachments of a deleted session go too, those of others stay."""
+        phone, session = await self.new_session()
+        other = await phone.create_session("other", {})
+        kept = await phone.upload(other, b"content")
+        gone = [await phone.upload(session, b"content") for _ in range(2)]
+        removal = self.watch_removal()
+        await phone.call("DELETE", f"/v1/sessions/{session.id}")
+        await removal
+        names = self.s3.names()
+        self.assertIn(kept, names)
+        self.assertEqual([name for name in gone if name in names], [])
+
+    def watch_removal(self) -> Deferred[None]:
+        """Fires when the files of the session that is deleted next are gone."""
+        objects, over = self.running.server.objects, Deferred[None]()
+        remove = objects.remove_session
+
+        def watched(session: str) -> Deferred[None]:
+            return remove(session).chainDeferred(over) or over
+
+        self.patch(objects, "remove_session", watched)
+        return over
