@@ -98,6 +98,18 @@ def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
     return frames, data[position:] if position else data
 
 
+def lone_text(data: bytes) -> bytes | None:
+    """The payload, if ``data`` is one text frame of the usual size and nothing else: the common case, at once."""
+    if (
+        len(data) > 3
+        and data[0] == FINAL_TEXT
+        and data[1] == 126
+        and (data[2] << 8 | data[3]) == len(data) - 4
+    ):
+        return data[4:]
+    return None
+
+
 def accept_token(key: bytes) -> bytes:
     """What a server must answer to ``Sec-WebSocket-Key`` (RFC 6455 section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())

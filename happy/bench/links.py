@@ -42,6 +42,7 @@ class Link(Stream):
     ) -> None:
         self.joined: Promise[None] = Promise()
         self.heard = heard
+        self._in = False
         self._lost = lost
         self._login = b"40" + msgspec.json.encode(login)
         self._random = os.urandom(20)
@@ -101,6 +102,11 @@ class Link(Stream):
         self._frames(rest)
 
     def _frames(self, data: bytes) -> None:
+        lone = frames.lone_text(data)
+        if lone is not None:
+            self._rest = b""
+            self._packet(lone)
+            return
         try:
             whole, self._rest = frames.split(data)
         except frames.Unreadable as error:
@@ -128,9 +134,10 @@ class Link(Stream):
     def _packet(self, payload: bytes) -> None:
         if payload == _PING:
             self.send_text(_PONG)
-        elif self.joined.done:
+        elif self._in:
             self.heard(payload)
         elif payload.startswith(b"40"):
+            self._in = True
             self.joined.keep(None)
         elif payload.startswith(b"44"):
             self._give_up(f"login refused: {_message(payload[2:])}")

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from happy.bench.loop import READ, WRITE, Loop
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
+"""Bytes to read at once: more would make the memory allocator ask the system each time."""
 _BIND_ADDRESS_NO_PORT = 24
 """Linux: choose the port when connecting, so that ports can be shared by addresses."""
 

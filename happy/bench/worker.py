@@ -5,6 +5,7 @@ Commands are ``{"go": time}`` and ``{"verify": true}``; the end of the input end
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from typing import Any
@@ -68,6 +69,9 @@ class Worker:
         """All of it."""
         scenario = SCENARIOS[self._bench.load.scenario](self._bench)
         await scenario.prepare()
+        # What is there now stays: the collector need not look at it during the run.
+        gc.collect()
+        gc.freeze()
         self._bench.recorder.flush()
         say({"ready": True})
         begin = await self._orders.go

@@ -61,6 +61,16 @@ def test_frames_of_the_server_in_any_pieces(payloads: list[bytes], data: st.Data
     assert rest == b""
 
 
+@given(st.binary(max_size=400), st.binary(max_size=3))
+def test_one_text_frame_at_once(payload: bytes, more: bytes) -> None:
+    """The short way of the common case is taken for nothing else, and tells the same."""
+    data = encode_frame(0x1, payload) + more
+    lone = frames.lone_text(data)
+    assert lone == (payload if len(payload) > 125 and not more else None)
+    if lone is not None:
+        assert frames.split(data) == ([(frames.FINAL_TEXT, lone)], b"")
+
+
 @given(st.binary(max_size=200))
 def test_frames_of_another_maker(payload: bytes) -> None:
     """Frames as wsproto's server side sends them are read."""
