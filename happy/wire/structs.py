@@ -13,6 +13,7 @@ stay within what clients represent exactly; an integral float (``1.0``) is a who
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -211,10 +212,31 @@ def parse_json(raw: bytes | msgspec.Raw) -> Any:
     except msgspec.DecodeError as fault:
         mended = _mend_surrogates(bytes(raw))
         if mended == bytes(raw):
-            raise MalformedJson(str(fault)) from None
+            if "out of range" not in str(fault):
+                raise MalformedJson(str(fault)) from None
+            return _parse_wide(mended)
     return parse_json(mended)
 
 
+def _parse_wide(raw: bytes) -> Any:
+    """As :func:`parse_json`, for a text with numbers beyond those of floats, which become infinite."""
+
+    def refuse(constant: str) -> Any:
+        raise MalformedJson(f"{constant} is not JSON")
+
+    try:
+        return json.loads(raw.decode(), parse_int=_whole_number, parse_constant=refuse)
+    except RecursionError:
+        raise MalformedJson("JSON nests too deeply") from None
+    except ValueError as fault:
+        raise MalformedJson(str(fault)) from None
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
+
+
+_MOST_DIGITS = 400  # more than any finite number of a client has
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"

@@ -24,8 +24,8 @@ UUID_PATTERN: Final = (
     r"|0{8}-0{4}-0{4}-0{4}-0{12}|[fF]{8}-[fF]{4}-[fF]{4}-[fF]{4}-[fF]{12})\Z"
 )
 
-MOST_PROBLEMS: Final = 100
-"""More are not listed, so that an answer stays far smaller than the request that caused it."""
+MOST_PROBLEMS: Final = 1000
+"""More are not listed, so that an answer stays smaller than the largest requests that cause one."""
 
 T = TypeVar("T")
 
@@ -234,6 +234,7 @@ class _Walk:
     def __init__(self, options: _Options) -> None:
         self.problems: list[Problem] = []
         self._declared = options
+        self._mistyped = 0
 
     def fit(self, info: shapes.Type, value: Any, path: _Path) -> Any:
         options = _options(info)
@@ -270,12 +271,27 @@ class _Walk:
     def _object(self, info: shapes.StructType, value: Any, path: _Path) -> Any:
         if not isinstance(value, dict):
             return self._mismatch("object", value, path)
-        fitted = {}
+        fitted, mistyped = {}, self._mistyped
         for member in info.fields:
             name = member.encode_name
             if name in value or member.required:
                 fitted[name] = self.fit(member.type, value.get(name, _MISSING), (*path, name))
+        if mistyped == self._mistyped and hasattr(info.cls, "__post_init__"):
+            self._whole(info, fitted, path)
         return fitted
+
+    def _whole(self, info: shapes.StructType, fitted: dict[str, Any], path: _Path) -> None:
+        """What the Struct finds wrong with itself, beside members that are out of bounds."""
+        try:
+            info.cls(
+                **{
+                    member.name: fitted[name]
+                    for member in info.fields
+                    if (name := member.encode_name) in fitted
+                }
+            )
+        except ValueError as fault:
+            self._fault(str(fault), path)
 
     def _record(self, info: shapes.DictType, value: Any, path: _Path) -> Any:
         if not isinstance(value, dict):
@@ -284,14 +300,17 @@ class _Walk:
 
     def _array(self, info: _Array, value: Any, path: _Path) -> Any:
         if not isinstance(value, list):
-            return self._mismatch("array", value, path)
-        self._length(info, len(value), "array", "items", path)
-        return [self.fit(info.item_type, item, (*path, index)) for index, item in enumerate(value)]
+            self._mismatch("array", value, path)
+            return self._length(info, value, path)
+        fitted = [self.fit(info.item_type, item, (*path, index)) for index, item in enumerate(value)]
+        self._length(info, value, path)
+        return fitted
 
     def _text(self, info: shapes.StrType, value: Any, path: _Path) -> Any:
         if not isinstance(value, str):
-            return self._mismatch("string", value, path)
-        self._length(info, len(value.encode("utf-16-le")) // 2, "string", "characters", path)
+            self._mismatch("string", value, path)
+            return self._length(info, value, path)
+        self._length(info, value, path)
         if info.pattern is not None and not _pattern(info.pattern).search(value):
             uuid = info.pattern == UUID_PATTERN
             self._fault(
@@ -299,7 +318,14 @@ class _Walk:
             )
         return value
 
-    def _length(self, info: shapes.StrType | _Array, length: int, what: str, of: str, path: _Path) -> None:
+    def _length(self, info: shapes.StrType | _Array, value: Any, path: _Path) -> None:
+        """Whether a text or an array, even in the place of the other one, has the right length."""
+        if isinstance(value, str):
+            length, what, of = len(value.encode("utf-16-le")) // 2, "string", "characters"
+        elif isinstance(value, list):
+            length, what, of = len(value), "array", "items"
+        else:
+            return
         if info.min_length is not None and length < info.min_length:
             self._fault(f"Too small: expected {what} to have >={info.min_length} {of}", path)
         if info.max_length is not None and length > info.max_length:
@@ -309,31 +335,40 @@ class _Walk:
         if not any(value == option and type(value) is type(option) for option in info.values):
             declared = self._declared.get(frozenset(info.values), info.values)
             listed = "|".join(f'"{option}"' for option in declared)
+            self._mistyped += 1
             self._fault(f"Invalid option: expected one of {listed}", path)
         return value
 
     def _number(self, info: _Number, value: Any, path: _Path) -> Any:
-        if _kind(value) != "number":
+        if _kind(value) != "number" or math.isinf(_encodable(value)):
             return self._mismatch("number", value, path)
-        if isinstance(info, shapes.IntType) and isinstance(value, float):
-            if not value.is_integer():
+        if isinstance(info, shapes.IntType):
+            if isinstance(value, float) and not value.is_integer():
                 return self._mismatch("int", value, path)
             value = int(value)
+            self._safe(value, path)
         self._bounds(info, value, path)
         return _encodable(value)
 
+    def _safe(self, value: int, path: _Path) -> None:
+        """Whether a whole number is one that clients represent exactly; further bounds are looked at too."""
+        if value < -SAFE:
+            self._fault(f"Too small: expected int to be >={-SAFE}", path)
+        if value > SAFE:
+            self._fault(f"Too big: expected int to be <={SAFE}", path)
+
     def _bounds(self, info: _Number, value: float, path: _Path) -> None:
-        kind = "int" if value < -SAFE or value > SAFE else "number"
-        if info.ge is not None and value < info.ge:
-            self._fault(f"Too small: expected {kind} to be >={info.ge}", path)
+        if info.ge is not None and info.ge != -SAFE and value < info.ge:
+            self._fault(f"Too small: expected number to be >={info.ge}", path)
         if info.gt is not None and value <= info.gt:
-            self._fault(f"Too small: expected {kind} to be >{info.gt}", path)
-        if info.le is not None and value > info.le:
-            self._fault(f"Too big: expected {kind} to be <={info.le}", path)
+            self._fault(f"Too small: expected number to be >{info.gt}", path)
+        if info.le is not None and info.le != SAFE and value > info.le:
+            self._fault(f"Too big: expected number to be <={info.le}", path)
         if info.lt is not None and value >= info.lt:
-            self._fault(f"Too big: expected {kind} to be <{info.lt}", path)
+            self._fault(f"Too big: expected number to be <{info.lt}", path)
 
     def _mismatch(self, expected: str, value: Any, path: _Path) -> None:
+        self._mistyped += 1
         self._fault(f"Invalid input: expected {expected}, received {_kind(value)}", path)
 
     def _fault(self, text: str, path: _Path) -> None:
