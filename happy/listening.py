@@ -6,6 +6,9 @@ import re
 
 from twisted.internet.endpoints import serverFromString
 
+BACKLOG = 4096
+"""Connections that wait to be accepted: what Linux allows by default."""
+
 
 def tcp(host: str, port: int) -> str:
     """The endpoint string of a TCP address; ``host`` may be an IPv6 address."""
@@ -26,6 +29,17 @@ def endpoint(description: str) -> str:
     except Exception as error:  # each kind of endpoint has its own parser, and these fail in any way
         raise ValueError(f"be a Twisted endpoint ({type(error).__name__}: {error})") from None
     return plain
+
+
+def with_backlog(description: str) -> str:
+    """An endpoint string whose port lets many clients wait that connect at the same moment.
+
+    After a restart all of them do; those who find Twisted's 50 places taken try again only seconds later.
+    The system may allow less.
+    """
+    if re.match(r"(?:tcp6?|ssl|tls|unix):", description) and "backlog=" not in description:
+        return f"{description}:backlog={BACKLOG}"
+    return description
 
 
 def _escaped(address: str) -> str:

@@ -123,6 +123,9 @@ class Metrics:
             "happy_postgres_restarts_total", "Restarts of the embedded PostgreSQL after it died"
         )
         self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions")
+        self.happy_refused_connections_total = self._counter(
+            "happy_refused_connections_total", "Connections cut because as many as possible were open"
+        )
         self.happy_deliveries_total = self._counter(
             "happy_deliveries_total", "Packets handed to sockets by fan-out"
         )

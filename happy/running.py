@@ -21,10 +21,12 @@ from happy import takeover
 from happy.capabilities import CAPABILITIES
 from happy.contract.documents import Documents
 from happy.debug_file import DebugFile
+from happy.descriptors import most_clients, raise_limit
 from happy.errors import StartupError
 from happy.housekeeping import Housekeeping
 from happy.lifecycle import Lifecycle
 from happy.limits import Limits
+from happy.listening import with_backlog
 from happy.master_secret import settle
 from happy.metrics import Metrics
 from happy.monitoring import Gauges, Monitoring
@@ -180,7 +182,14 @@ class Running:
         endpoint = RealtimeEndpoint(realtime, _realtime_settings(config, self._metrics), self._reactor)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.close_all, 1.0)
-        site = HappySite(Router(CAPABILITIES, server), endpoint, self._reactor)
+        room = most_clients(raise_limit())
+        site = HappySite(
+            Router(CAPABILITIES, server),
+            endpoint,
+            self._reactor,
+            room=room,
+            refused=self._metrics.happy_refused_connections_total.inc,
+        )
         self._lifecycle.started("requests", site.drain, 1.0)
         await self._monitor(server)
         for description in config.listen:
@@ -199,7 +208,7 @@ class Running:
 
     async def _listen(self, description: str, site: HappySite) -> None:
         try:
-            port = await serverFromString(self._reactor, description).listen(site)
+            port = await serverFromString(self._reactor, with_backlog(description)).listen(site)
         except CannotListenError as error:
             raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
         if self._config.eager_writes:

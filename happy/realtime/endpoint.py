@@ -53,13 +53,18 @@ class EngineEndpoint:
         return len(self._connections)
 
     @property
+    def websockets(self) -> int:
+        """How many connections of the web server have become WebSockets."""
+        return len(self._factory.open)
+
+    @property
     def largest_body(self) -> int:
         """The bytes that a POST may have; a larger one need not be read before :meth:`refuse`."""
         return self.settings.max_payload
 
-    def refuse(self, request: Request) -> None:
-        """Answer a request whose body is too large; its session goes on (realtime.md A.4)."""
-        polling.respond(request, 413)
+    def refuse(self, request: Request, status: int = 413) -> None:
+        """Answer a request whose body is not read (realtime.md A.4); its session goes on."""
+        polling.respond(request, status)
 
     def handles(self, path: bytes) -> bool:
         """Whether a request target (``request.uri``, query and all) is this endpoint's."""

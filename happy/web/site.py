@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import typing
 import weakref
-from io import BytesIO
-from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
 from twisted.web.http import Request as PlainRequest
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request, Site
 
+from happy.budget import Budget
 from happy.capabilities._declare import MIB
 from happy.faults import describe_fault
+from happy.web.bodies import SPOOL_SIZE, LargeBody, SmallBody
 from happy.web.channel import HappyChannel
 from happy.wire import answers
 
@@ -23,20 +27,28 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from happy.web.resource import Router, Target
+    from happy.wire.answers import Answer
 
 KEEP_ALIVE_SECONDS: Final = 72
-SPOOL_SIZE: Final = 100 * 1024
-"""Bodies above it wait in a temporary file."""
+SILENCE_SECONDS: Final = 60.0
+MANY_CONNECTIONS: Final = 2**20
+BODIES: Final = 512 * MIB
+"""Bytes of bodies that may be in the house: being received, or of requests without an answer."""
+
 
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Realtime(Protocol):
+class Realtime(typing.Protocol):
     """What the site needs of :class:`happy.realtime.endpoint.RealtimeEndpoint`."""
 
     @property
     def largest_body(self) -> int:
         """The most bytes that one request may carry."""
+
+    @property
+    def websockets(self) -> int:
+        """How many connections it has taken over."""
 
     def handles(self, path: bytes) -> bool:
         """Whether a request target is the realtime transport's."""
@@ -44,8 +56,8 @@ class Realtime(Protocol):
     def render(self, request: Request) -> None:
         """Answer a request of that path, or take over its connection."""
 
-    def refuse(self, request: Request) -> None:
-        """Answer a request whose body is too large."""
+    def refuse(self, request: Request, status: int) -> None:
+        """Answer a request whose body is not read: too large (413), or too much altogether (503)."""
 
 
 class HappyRequest(Request):
@@ -53,6 +65,7 @@ class HappyRequest(Request):
 
     defaultContentType = None
     channel: HappyChannel
+    content: SmallBody | LargeBody | None
     target: Target
     site: HappySite
     _received = 0
@@ -82,18 +95,24 @@ class HappyRequest(Request):
         if size <= self._unquestioned:
             return True
         if self._realtime is not None:
-            self.channel.refuse_rest()
-            self._realtime.refuse(self)
+            self._refuse(413, None)
             return False
         refusal = self.site.router.refusal(self.target, self, size)
         if refusal is not None:
-            self.channel.refuse_rest()
-            self.site.router.answer(self, self.target, refusal)
+            self._refuse(refusal.status, refusal)
         return refusal is None
 
+    def _refuse(self, status: int, answer: Answer | None) -> None:
+        """Answer before the body is read to its end; the realtime endpoint has answers of its own."""
+        self.channel.refuse_rest()
+        if self._realtime is not None:
+            self._realtime.refuse(self, status)
+        else:
+            self.site.router.answer(self, self.target, answer)
+
     def gotLength(self, length: int | None) -> None:
-        small = length is not None and length <= SPOOL_SIZE
-        self.content = BytesIO() if small else SpooledTemporaryFile(SPOOL_SIZE)  # noqa: SIM115
+        kind = SmallBody if length is not None and length <= SPOOL_SIZE else LargeBody
+        self.content = kind(self.channel.site.bodies)
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.finished:
@@ -101,8 +120,12 @@ class HappyRequest(Request):
         self._received += len(data)
         if not self._admit(self._received):
             return
-        if self.method not in _BODILESS and self.content is not None:
+        if self.method in _BODILESS or self.content is None:
+            return
+        if self.content.hold(len(data)):
             self.content.write(data)
+        else:
+            self._refuse(503, answers.overloaded().answer(self.target.strips) if self._counted else None)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self._complete = True
@@ -162,14 +185,32 @@ class HappyRequest(Request):
             self.site.router.work.leave()
 
 
+class _Refusal(Protocol):
+    """A connection that is closed at once: there is no room for it."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
 class HappySite(Site):
     """Serves ``router``, and ``realtime`` at its own path. Keeps no access log."""
 
     protocol = HappyChannel  # type: ignore[assignment]
     noisy = False
     draining = False
+    _log = Logger()
 
-    def __init__(self, router: Router, realtime: Realtime | None, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        router: Router,
+        realtime: Realtime | None,
+        clock: IReactorTime,
+        *,
+        room: int = MANY_CONNECTIONS,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """At most ``room`` connections are served at a time; ``refused`` is told of every further one."""
         super().__init__(
             router,
             requestFactory=HappyRequest,
@@ -179,12 +220,32 @@ class HappySite(Site):
         )
         self.router = router
         self.realtime = realtime
+        self.bodies = Budget(BODIES)
+        self._clock = clock
+        self._room = room
+        self._silent_until = 0.0
+        self._refused = refused
         self._channels: weakref.WeakSet[HappyChannel] = weakref.WeakSet()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self._connections >= self._room:
+            self._note_refusal()
+            return _Refusal()
         channel = super().buildProtocol(addr)
         self._channels.add(channel)
         return channel
+
+    def _note_refusal(self) -> None:
+        """Count it, and say so once a minute."""
+        self._refused()
+        if self._clock.seconds() >= self._silent_until:
+            self._silent_until = self._clock.seconds() + SILENCE_SECONDS
+            self._log.warn("{room} connections are open, which is all there is room for", room=self._room)
+
+    @property
+    def _connections(self) -> int:
+        websockets = 0 if self.realtime is None else self.realtime.websockets
+        return len(self._channels) + websockets
 
     def forget(self, channel: HappyChannel) -> None:
         """A connection is gone. One that became a WebSocket is not reported, and forgotten by itself."""
