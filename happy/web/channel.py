@@ -39,6 +39,7 @@ class HappyChannel(HTTPChannel):
     transport: Any
     requests: list[HappyRequest]
     totalHeadersSize = 16 * 1024
+    maxHeaders = totalHeadersSize  # only the size counts
 
     def __init__(self) -> None:
         super().__init__()

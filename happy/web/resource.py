@@ -34,7 +34,7 @@ from happy.web.sending import header_of, send
 from happy.web.webapp import WebApp
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault
-from happy.wire.payload import Payload, payload_of
+from happy.wire.payload import Payload, UnsupportedMedia, payload_of
 
 if TYPE_CHECKING:
     from happy.config import Config
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 PREFLIGHT_SECONDS: Final = 86_400
 UNMATCHED: Final = "unmatched"
 
+_ABSOLUTE: Final = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)
+"""What a request to a proxy has before its path, and one to us may have (RFC 9112, 3.2.2)."""
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
@@ -89,9 +91,11 @@ class Router(Resource):
         self._routes = RouteTable(route for capability in enabled for route in capability.routes)
 
     def target(self, method: bytes, uri: bytes) -> Target:
-        """Find out what a request is for."""
-        path, _, query = uri.partition(b"?")
+        """Find out what a request is for. A preflight is for any path, even one that cannot be read."""
+        path, _, query = _ABSOLUTE.sub(b"", uri, count=1).partition(b"?")
         found = partial(Target, method=method.decode("latin-1"), uri=uri, path=path, query=query)
+        if method == b"OPTIONS":
+            return found(match=None)
         try:
             return found(match=self._routes.match(method.decode("latin-1"), path))
         except BadPath:
@@ -196,9 +200,14 @@ def _payload(request: Request, method: str) -> Payload:
 
 
 def _unreadable(inputs: Inputs) -> Fault | None:
-    """What is wrong with a body nobody asked for; it comes before the unknown path (http.md 3.1)."""
+    """What is wrong with a body nobody asked for; it comes before the unknown path (http.md 3.1).
+
+    One of an unknown type is not read here, so nothing is wrong with it.
+    """
     try:
         inputs.payload().parse()
+    except UnsupportedMedia:
+        return None
     except Exception as error:
         fault = request_fault(error)
         if fault is None:

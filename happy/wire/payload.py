@@ -74,7 +74,7 @@ class Payload:
         return {} if self.kind is Kind.BYTES else None
 
     def parse(self) -> None:
-        """Check the body of an endpoint that does not look at it. Raises MalformedJson."""
+        """Check the body of an endpoint that does not look into it. Raises MalformedJson."""
         if self.kind is not Kind.JSON:
             return
         try:
@@ -83,18 +83,25 @@ class Payload:
             parse_json(self._json())
 
     def file(self) -> BinaryIO:
-        """The body for an endpoint that stores it as it is. Raises Invalid if there is none."""
+        """The body for an endpoint that stores it as it is.
+
+        Raises Invalid if there is none, MalformedJson for one that is not what it says.
+        """
         if self.kind is Kind.NONE:
             raise Invalid([Problem(("body",), "Invalid input: expected object, received null")])
+        self.parse()
         self.content.seek(0)
         return self.content
 
 
 def payload_of(method: str, content_type: str | None, length: int, content: BinaryIO) -> Payload:
-    """The body of a request of ``length`` bytes. Raises :class:`UnsupportedMedia`."""
-    if method in _BODILESS:
+    """The body of a request of ``length`` bytes. Raises :class:`UnsupportedMedia`.
+
+    A type that is named has to be a known one even where no body follows.
+    """
+    if method in _BODILESS or (content_type is None and not length):
         return Payload(Kind.NONE, content)
     kind = _KINDS.get((content_type or "").partition(";")[0].strip().lower())
-    if kind is None and length:
-        raise UnsupportedMedia(content_type)
-    return Payload(kind or Kind.NONE, content, empty_is_object=method not in _EMPTY_IS_NONE)
+    if kind is None:
+        raise UnsupportedMedia(content_type or None)
+    return Payload(kind, content, empty_is_object=method not in _EMPTY_IS_NONE)

@@ -315,10 +315,15 @@ class BodyTests(PipelineCase):
         self.assertEqual(self.message(b"", None), "body/ Invalid input: expected object, received null")
 
     def test_other_types(self) -> None:
-        """A body of any other type, or without a type, is not understood."""
-        for content_type, named in ((None, "undefined"), ("application/xml", "application/xml")):
+        """Any other type, with a body or not, and a body without a type are not understood."""
+        for content_type, body, named in (
+            (None, b"x", "undefined"),
+            ("", b"", "undefined"),
+            ("application/xml", b"x", "application/xml"),
+            ("application/xml", b"", "application/xml"),
+        ):
             self.assertEqual(
-                self.made(b"x", content_type),
+                self.made(body, content_type),
                 (
                     415,
                     {
@@ -357,9 +362,14 @@ class BodyTests(PipelineCase):
     def test_stored_bodies(self) -> None:
         """An endpoint that stores bytes takes them from bytes, text and JSON, and empty ones (D32)."""
         for content_type in ("application/octet-stream", "text/plain", JSON):
-            for body in (b"{", b""):
+            for body in (b"[ 1 ]", b""):
                 answer = self.ask("PUT", "/blob", body, headers={"content-type": content_type})
                 self.assertEqual((answer.status, answer.content), (200, body))
+
+    def test_stored_bodies_are_what_they_say(self) -> None:
+        """JSON has to be JSON even where it is only stored."""
+        status, found = self.asked("PUT", "/blob", b"{", headers={"content-type": JSON})
+        self.assertEqual((status, found["error"]), (400, "SyntaxError"))
 
     def test_nothing_to_store(self) -> None:
         """An endpoint that stores bytes refuses a request without any (D32)."""

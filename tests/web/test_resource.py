@@ -145,9 +145,15 @@ class RoutingTests(ResourceCase):
     def test_unknown_paths_still_read_bodies(self) -> None:
         """A body that cannot be read is complained about even where nothing is served."""
         self.assertEqual(self.ask("POST", "/nowhere", b"{").json["error"], "SyntaxError")
-        self.assertEqual(self.ask("POST", "/nowhere", b"x", content_type="a/b").status, 415)
+        self.assertEqual(self.ask("POST", "/nowhere", b"x", content_type="a/b").status, 404)
         self.assertEqual(self.ask("POST", "/nowhere", b"{}").status, 404)
         self.assertEqual(self.ask("GET", "/nowhere", b"{").status, 404)
+
+    def test_absolute_form(self) -> None:
+        """A target in the form that proxies get is as good as its path."""
+        self.assertEqual(self.ask("GET", "http://happy.test/toys/x", authorization=ANN).json["id"], "x")
+        reply = self.ask("GET", "HTTP://happy.test/nowhere?a=http://b")
+        self.assertEqual((reply.status, reply.json["path"]), (404, "HTTP://happy.test/nowhere?a=http://b"))
 
     def test_redirect(self) -> None:
         """A redirect has a location and no body."""
@@ -197,12 +203,13 @@ class BodyTests(ResourceCase):
 
     def test_unsupported(self) -> None:
         """A form, a body without type, and any other type are not supported."""
-        for content_type, named in (
-            ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
-            ("multipart/form-data; boundary=x", "multipart/form-data; boundary=x"),
-            ("", "undefined"),
+        for content_type, body, named in (
+            ("application/x-www-form-urlencoded", b"x", "application/x-www-form-urlencoded"),
+            ("multipart/form-data; boundary=x", b"x", "multipart/form-data; boundary=x"),
+            ("a/b", b"", "a/b"),
+            ("", b"x", "undefined"),
         ):
-            reply = self.ask("POST", "/toys", b"x", content_type=content_type)
+            reply = self.ask("POST", "/toys", body, content_type=content_type)
             self.assertEqual(reply.status, 415)
             self.assertEqual(reply.json["message"], f"Unsupported Media Type: {named}")
 
@@ -260,7 +267,7 @@ class CorsTests(ResourceCase):
 
     def test_preflight(self) -> None:
         """A preflight of any path is granted what it asks for, for a day."""
-        for path in ("/toys", "/nowhere", "/v1/x?y=z"):
+        for path in ("/toys", "/nowhere", "/v1/x?y=z", "/toys/%zz"):
             reply = self.ask(
                 "OPTIONS",
                 path,
@@ -356,7 +363,7 @@ class OddHeaderTests(ResourceCase):
         for method, path in (("GET", "/facts"), ("GET", "/toys/x"), ("POST", "/toys"), ("OPTIONS", "/x")):
             connection = self.served.connect()
             connection.send(message(method, path, None, odd))
-            self.assertIn(connection.read(method)[0].status, (200, 204, 400, 401))
+            self.assertIn(connection.read(method)[0].status, (200, 204, 400, 401, 415))
 
 
 class MetricsTests(ResourceCase):
