@@ -5,7 +5,7 @@ Sources: realtime.md B.8, D-12, D-23. Times are epoch milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -24,6 +24,8 @@ INACTIVE_AFTER_MS = 600_000
 SIGNAL_EVERY_MS = 10_000
 SWEEP_BATCH = 1_000
 LOOKUP_BATCH = 1_000
+MAX_WAITING = 20_000
+"""Heartbeats that may wait to be validated; for further ones what was known before has to do."""
 MAX_MISSES = 3
 
 
@@ -96,6 +98,7 @@ class Kind:
         validations = metrics.session_cache_operations_total
         self._hits = validations.labels(f"{label}_validation", "hit")
         self._misses = validations.labels(f"{label}_validation", "miss")
+        self._refused = validations.labels(f"{label}_validation", "refused")
         self._skipped = metrics.database_updates_skipped_total.labels(label)
         self._now = now
         self._rows = rows
@@ -104,6 +107,7 @@ class Kind:
         self.entries: dict[str, Entry] = {}
         self.pending: set[str] = set()
         self._lookups: dict[str, list[Deferred[Entry | None]]] = {}
+        self._waiting = 0
         self._looking_up = False
 
     def cached(self, account: str, subject: str) -> Entry | None:
@@ -113,8 +117,16 @@ class Kind:
         return entry if fresh else None
 
     def look_up(self, subject: str) -> Deferred[Entry | None]:
-        """The entry as the database has it now; None when there is no such row."""
+        """The entry as the database has it now; None when there is no such row.
+
+        While the database cannot be asked, or too many wait for it, what was known before has to do.
+        """
         found: Deferred[Entry | None] = Deferred()
+        if self._waiting >= MAX_WAITING:
+            self._refused.inc()
+            found.callback(self.entries.get(subject))
+            return found
+        self._waiting += 1
         self._lookups.setdefault(subject, []).append(found)
         if not self._looking_up:
             self._looking_up = True
@@ -127,14 +139,26 @@ class Kind:
                 batch = list(self._lookups)[:LOOKUP_BATCH]
                 waiting = {subject: self._lookups.pop(subject) for subject in batch}
                 found = await self._fetch(batch)
-                for subject, waiters in waiting.items():
-                    for waiter in waiters:
-                        waiter.callback(found.get(subject))
+                if found is not None:
+                    self._answer(waiting, found)
+                    continue
+                self._answer(waiting, self.entries)
+                # Those who came meanwhile have waited too, and could hardly be told more.
+                waiting, self._lookups = self._lookups, {}
+                self._answer(waiting, self.entries)
         finally:
             self._looking_up = False
 
-    async def _fetch(self, subjects: Sequence[str]) -> dict[str, Entry]:
-        """Entries of the subjects that exist; none of them when the database cannot be asked."""
+    def _answer(
+        self, waiting: Mapping[str, list[Deferred[Entry | None]]], found: Mapping[str, Entry]
+    ) -> None:
+        for subject, waiters in waiting.items():
+            self._waiting -= len(waiters)
+            for waiter in waiters:
+                waiter.callback(found.get(subject))
+
+    async def _fetch(self, subjects: Sequence[str]) -> dict[str, Entry] | None:
+        """Entries of the subjects that exist; None when the database cannot be asked."""
         try:
             rows = await self._database.read(lambda tx: self._rows(tx, subjects))
         except Exception as error:
@@ -144,7 +168,7 @@ class Kind:
                 label=self.label,
                 error=type(error).__name__,
             )
-            return {}
+            return None
         now = self._now()
         return {row.id: self._remember(row, now) for row in rows}
 
