@@ -28,8 +28,9 @@ def free_port() -> int:
 
 
 class Served(ProcessProtocol):
-    """The process of a server. ``log`` is everything it wrote to its standard outputs.
+    """The process of a server.
 
+    ``log`` is everything it wrote to its standard output and error, ``errors`` the latter alone.
     ``ready`` fires when it serves and fails if it ends before; ``ended`` fires with its exit status,
     which is negative for a signal.
     """
@@ -38,8 +39,12 @@ class Served(ProcessProtocol):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = b""
+        self.errors = b""
         self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[int] = Deferred()
+        self._listeners: list[tuple[bytes, Deferred[None]]] = []
+        self._exits: list[Deferred[int]] = []
+        self._status: int | None = None
         listen = f"--listen=tcp:{self.port}:interface=localhost"
         twistd = str(Path(sys.executable).with_name("twistd"))
         reactor.spawnProcess(
@@ -63,6 +68,27 @@ class Served(ProcessProtocol):
             self.kill(signal.SIGKILL)
             raise
 
+    def said(self, text: bytes) -> Deferred[None]:
+        """Fires when the log contains this."""
+        found: Deferred[None] = Deferred()
+        self._listeners.append((text, found))
+        self._look()
+        return found
+
+    def exited(self) -> Deferred[int]:
+        """Fires with the exit status when it is gone; may be asked for more than once."""
+        gone: Deferred[int] = Deferred()
+        if self._status is None:
+            self._exits.append(gone)
+        else:
+            gone.callback(self._status)
+        return gone
+
+    def _look(self) -> None:
+        for listener in [listener for listener in self._listeners if listener[0] in self.log]:
+            self._listeners.remove(listener)
+            listener[1].callback(None)
+
     def kill(self, number: signal.Signals) -> None:
         """Send it a signal, if it still runs."""
         if self.transport.pid is not None:
@@ -73,8 +99,12 @@ class Served(ProcessProtocol):
         self.log += data
         if READY in self.log and not self.ready.called:
             self.ready.callback(None)
+        self._look()
 
-    errReceived = outReceived
+    def errReceived(self, data: bytes) -> None:
+        """Collect errors, in the log too."""
+        self.errors += data
+        self.outReceived(data)
 
     def processEnded(self, reason: Failure) -> None:
         """Tell whoever waits."""
@@ -82,4 +112,7 @@ class Served(ProcessProtocol):
         status = 0 if reason.check(ProcessDone) else -value.signal if value.signal else value.exitCode
         if not self.ready.called:
             self.ready.errback(RuntimeError(f"exit status {status}: {self.log.decode(errors='replace')}"))
+        self._status = status
         self.ended.callback(status)
+        for gone in self._exits:
+            gone.callback(status)
