@@ -268,7 +268,7 @@ class Committer(Service):
         """Store a batch, for as long as that takes; fails only for what the rows hold."""
         while True:
             try:
-                return await self._database.transact(lambda tx: storage.append(tx, rows))
+                return await self._database.transact(lambda tx: storage.append(tx, rows), reserved=True)
             except (DatabaseDown, Overloaded):
                 reason = "the database does not answer"
             except QueryFailed as refused:

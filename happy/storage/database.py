@@ -59,7 +59,8 @@ class Database:
     """A pool of connections, and the two ways to use it: :meth:`transact` and :meth:`read`.
 
     ``clock`` is the reactor: time, and the connections' descriptors. ``publisher`` receives what
-    transactions publish. ``patience`` is how many seconds a call waits for PostgreSQL to come back, or
+    transactions publish. ``size`` connections are shared; one more is for work that must not wait behind
+    everybody else's. ``patience`` is how many seconds a call waits for PostgreSQL to come back, or
     for its turn on an account, and ``backlog`` how many calls may be under way at a time.
     """
 
@@ -79,7 +80,9 @@ class Database:
         self._target = parse_target(dsn)
         self.connector = Connector(self._target, clock)
         self.linearizer = Linearizer()
-        self.pool = Pool(self.connector.open, self._target.limit or size)
+        limit = self._target.limit or size + 1
+        self.pool = Pool(self.connector.open, max(limit - 1, 1))
+        self._reserved = Pool(self.connector.open, 1) if limit > 1 else self.pool
         self._clock = clock
         self._publisher = publisher
         self._patience = patience
@@ -110,6 +113,7 @@ class Database:
             self._drained = Deferred()
             await self._drained
         self.pool.close()
+        self._reserved.close()
 
     async def connect(self, patience: float | None = None) -> Connection:
         """A connection of one's own, outside the pool; the caller closes it.
@@ -134,21 +138,24 @@ class Database:
         """
         return await shield(self._counted(self._patiently(partial(self._read_once, work))))
 
-    async def transact(self, work: Work[T], *, accounts: Sequence[str] = ()) -> T:
+    async def transact(self, work: Work[T], *, accounts: Sequence[str] = (), reserved: bool = False) -> T:
         """Run work in a transaction that holds the rows of ``accounts``, then publish what it left.
 
         The work may run several times: after a deadlock, a lost connection, or when it published to
         an account that was not named (which is then held too). Its outbox is numbered last before
         COMMIT, and delivered in order before anyone else can hold those accounts. A caller that is
-        cancelled drops the result, never the work.
+        cancelled drops the result, never the work. ``reserved`` work has a connection of its own and no
+        backlog; its caller sees to it that there is little of it at a time.
 
         Raises what the work raises, after a rollback; AccountVanished when it published to an account
         without a row; DatabaseDown and Overloaded, when nothing was changed.
         """
-        return await shield(self._counted(self._in_order(work, frozenset(accounts))))
+        pool = self._reserved if reserved else self.pool
+        working = self._in_order(work, frozenset(accounts), pool)
+        return await shield(self._counted(working, bounded=not reserved))
 
-    async def _counted(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
-        if self._stopping or self._busy >= self._backlog:
+    async def _counted(self, work: Coroutine[Deferred[Any], Any, T], *, bounded: bool = True) -> T:
+        if self._stopping or (bounded and self._busy >= self._backlog):
             work.close()
             raise Overloaded
         self._busy += 1
@@ -159,11 +166,11 @@ class Database:
             if self._drained is not None and not self._busy:
                 self._drained.callback(None)
 
-    async def _in_order(self, work: Work[T], accounts: frozenset[str]) -> T:
+    async def _in_order(self, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
         while True:
             release = await self._turn(accounts)
             try:
-                return await self._patiently(partial(self._attempt, work, accounts))
+                return await self._patiently(partial(self._attempt, work, accounts, pool))
             except _MoreAccounts as more:
                 accounts |= more.accounts
             finally:
@@ -209,13 +216,13 @@ class Database:
         self._release(tx, {})
         return result
 
-    async def _attempt(self, work: Work[T], accounts: frozenset[str]) -> T:
-        connection = await self.pool.borrow()
+    async def _attempt(self, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
+        connection = await pool.borrow()
         try:
             tx = Transaction(connection, self.now())
             result, numbers = await self._run(connection, tx, work, accounts)
         finally:
-            self.pool.give_back(connection)
+            pool.give_back(connection)
         self._release(tx, numbers)
         return result
 

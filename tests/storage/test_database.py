@@ -378,6 +378,42 @@ class CallerTests(DatabaseCase):
         await database.ping()
         await database.stop()
 
+    async def test_reserved_work(self) -> None:
+        """Work with a connection of its own waits for no other work, however much there is."""
+        database = self.make_database(size=1, backlog=2)
+        gate: Deferred[None] = Deferred()
+
+        async def slow(tx: Transaction) -> None:
+            await tx.row("SELECT 1")
+            await gate
+
+        calls = [start(database.transact(slow)) for _ in range(2)]
+        await self.assertFailure(start(database.ping()), Overloaded)
+        counter = Counter("reserved")
+        await database.transact(
+            lambda tx: tx.run(INSERT_VALUE, (counter.key, "0", tx.now, tx.now)), reserved=True
+        )
+        await gatherResults([start(database.transact(counter.increment, reserved=True)) for _ in range(3)])
+        self.assertEqual(counter.value(self.dsn), 3)
+        gate.callback(None)
+        await gatherResults(calls)
+        await database.stop()
+
+    async def test_one_connection_for_everything(self) -> None:
+        """Where only one connection is allowed there is no other for reserved work."""
+        database = self.make_database(dsn=f"{self.dsn}&connection_limit=1")
+        connections: set[int] = set()
+
+        async def note(tx: Transaction) -> None:
+            row = await tx.row("SELECT pg_backend_pid()")
+            assert row is not None
+            connections.add(row[0])
+
+        await database.transact(note)
+        await database.transact(note, reserved=True)
+        self.assertEqual(len(connections), 1)
+        await database.stop()
+
     async def test_a_turn_that_does_not_come(self) -> None:
         """A call that waits too long for its account is refused, and leaves no trace in the queue."""
         database = self.make_database(patience=0.01)
