@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from twisted.logger import Logger
 
+from happy.budget import Budget
 from happy.capabilities._declare import Caller, Event
 from happy.capabilities._pipeline import NO_ANSWER, call_event
 from happy.driving import drive
@@ -29,7 +30,11 @@ OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
 
 MAX_HANDLERS = 10_000
-"""Events of one connection under way at once; one that starts more is dropped (D-21)."""
+MAX_HANDLED_BYTES = 32 * 1024 * 1024
+"""Events of one connection under way at once, and their size; one that starts more is dropped (D-21)."""
+
+MAX_HANDLED_BY_ALL = 256 * 1024 * 1024
+"""Bytes of all events under way; a connection that starts one more is dropped."""
 
 _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
@@ -44,6 +49,7 @@ class Realtime:
     def __init__(self, server: Server, events: Sequence[Event]) -> None:
         self._server = server
         self._events = {event.name: event for event in events}
+        self._handled = Budget(MAX_HANDLED_BY_ALL)
         self._leaving: dict[tuple[str, str], IDelayedCall] = {}
         self._counters: dict[tuple[str, tuple[str, str]], Counter] = {}
         metrics = server.metrics
@@ -92,24 +98,45 @@ class Realtime:
             return
         client: Client = socket.program
         self._count(name, client)
-        if client.handling >= MAX_HANDLERS:
-            self.log.warn("A connection with {count} events under way was dropped", count=MAX_HANDLERS)
+        data = arguments[0] if arguments else None
+        size = 0 if data is None else len(data)
+        if not self._begin(client, size):
             socket.close()
             return
-        client.handling += 1
         answer = ack if event.acks else None
 
         def done(value: Any) -> None:
-            client.handling -= 1
+            self._end(client, size)
             if answer is not None and value is not NO_ANSWER:
                 answer(value)
 
         def failed(error: BaseException) -> None:
-            client.handling -= 1
+            self._end(client, size)
             self.log.error("Event {name} failed: {error}", name=name, error=type(error).__name__)
 
-        data = arguments[0] if arguments else None
         drive(call_event(self._server, event, Caller(client.account), socket, data), done, failed)
+
+    def _begin(self, client: Client, size: int) -> bool:
+        """Whether there is room for one more event of ``size`` bytes under way."""
+        if (
+            client.handling >= MAX_HANDLERS
+            or client.handled_bytes + size > MAX_HANDLED_BYTES
+            or not self._handled.take(size)
+        ):
+            self.log.warn(
+                "A connection with {count} events of {size} bytes under way was dropped",
+                count=client.handling,
+                size=client.handled_bytes,
+            )
+            return False
+        client.handling += 1
+        client.handled_bytes += size
+        return True
+
+    def _end(self, client: Client, size: int) -> None:
+        client.handling -= 1
+        client.handled_bytes -= size
+        self._handled.give_back(size)
 
     def _count(self, name: str, client: Client) -> None:
         if name in _COUNTED:

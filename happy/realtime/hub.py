@@ -45,6 +45,7 @@ class Client:
     __slots__ = (
         "account",
         "declared",
+        "handled_bytes",
         "handling",
         "in_flight",
         "labels",
@@ -76,6 +77,7 @@ class Client:
         self.methods: set[str] | None = None
         self.in_flight = 0
         self.handling = 0
+        self.handled_bytes = 0
 
 
 _ABSENT = object()

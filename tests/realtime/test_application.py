@@ -404,6 +404,31 @@ def test_too_many_events_at_once(world: HappyWorld, monkeypatch: pytest.MonkeyPa
     assert not other.closed
 
 
+@pytest.mark.parametrize("bound", ["MAX_HANDLED_BYTES", "MAX_HANDLED_BY_ALL"])
+def test_too_many_bytes_at_once(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    """A client whose events under way are too large together is dropped; what ended counts no more (D-21)."""
+    monkeypatch.setattr(application, bound, 1000)
+    world = HappyWorld()
+    waiting: list[Deferred[None]] = []
+
+    def wait(*_: object, **__: object) -> Deferred[None]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    world.server.database = SimpleNamespace(  # type: ignore[misc]
+        linearizer=Broken.linearizer, transact=wait, read=wait
+    )
+    client = world.client()
+    event = '421["artifact-read",{"artifactId":"%s"}]' % ("a" * 400)
+    client.text(event, event)
+    waiting.pop().errback(RuntimeError("away"))
+    client.text(event)
+    assert not client.closed
+    client.text(event)
+    world.clock.advance(0)
+    assert client.closing() == 1005
+
+
 def test_counted(world: HappyWorld) -> None:
     """Connections and the events that the contract counts carry the client's bounded labels."""
 
