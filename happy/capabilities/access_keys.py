@@ -100,8 +100,11 @@ async def create(
     tx: Transaction, caller: Caller, session_id: str, machine_id: str, body: NewKey
 ) -> CreatedKey:
     """Store the first key of a pair."""
-    if await storage.find(tx, caller.account, session_id, machine_id) is None:
+    pair = await storage.find(tx, caller.account, session_id, machine_id)
+    if pair is None:
         raise PairNotFound
+    if pair.key is not None:
+        raise KeyExists
     row = await storage.create(tx, caller.account, session_id, machine_id, body.data)
     if row is None:
         raise KeyExists

@@ -18,7 +18,7 @@ from happy.errors import Refusal
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, NonNegative, Reply, Timestamp, Uuid
+from happy.wire.structs import Base64, Body, Invalid, NonNegative, Reply, Timestamp, Uuid
 
 LIST_LENGTH = 200
 
@@ -98,10 +98,7 @@ async def list_changed(tx: Transaction, caller: Caller) -> list[ArtifactSummary]
 @artifacts.get("/v1/artifacts/:id", refuses=(ArtifactNotFound,), failure={"error": "Failed to get artifact"})
 async def read(tx: Transaction, caller: Caller, id: str) -> ArtifactView:
     """One artifact with its body."""
-    row = await storage.find(tx, caller.account, id)
-    if row is None:
-        raise ArtifactNotFound
-    return ArtifactView(**core.members(row))
+    return ArtifactView(**core.members(await _owned(tx, caller, id)))
 
 
 @artifacts.post(
@@ -111,15 +108,18 @@ async def read(tx: Transaction, caller: Caller, id: str) -> ArtifactView:
     limit=100 * MIB,
 )
 async def create(tx: Transaction, caller: Caller, body: Create) -> ArtifactView:
-    """The artifact with the id: a new one, or the stored one as it is."""
-    row = await core.create(
-        tx,
-        caller.account,
-        body.id,
-        header=decoded(body.header, "header"),
-        body=decoded(body.body, "body"),
-        data_encryption_key=decoded(body.data_encryption_key, "dataEncryptionKey"),
-    )
+    """The artifact with the id: a new one, or the stored one as it is, whatever else is asked."""
+    if await storage.exists(tx, body.id):
+        row = await storage.find(tx, caller.account, body.id)
+    else:
+        row = await core.create(
+            tx,
+            caller.account,
+            body.id,
+            header=decoded(body.header, "header"),
+            body=decoded(body.body, "body"),
+            data_encryption_key=decoded(body.data_encryption_key, "dataEncryptionKey"),
+        )
     if row is None:
         raise ForeignArtifact
     return ArtifactView(**core.members(row))
@@ -133,18 +133,23 @@ async def create(tx: Transaction, caller: Caller, body: Create) -> ArtifactView:
 )
 async def change(tx: Transaction, caller: Caller, id: str, body: Change) -> Changed | Stale:
     """Replace one part or both, unless somebody else did since the caller looked."""
-    header = _edit("header", body.header, body.expected_header_version)
-    content = _edit("body", body.body, body.expected_body_version)
-    nothing = header is None and content is None
-    if not nothing and await core.update(tx, caller.account, id, header, content):
-        return Changed(
-            header_version=UNSET if header is None else header.version,
-            body_version=UNSET if content is None else content.version,
-        )
-    row = await storage.find(tx, caller.account, id)
-    if row is None:
-        raise ArtifactNotFound
-    return Changed() if nothing else _stale(row, header, content)
+    try:
+        header = _edit("header", body.header, body.expected_header_version)
+        content = _edit("body", body.body, body.expected_body_version)
+    except Invalid:
+        stale = _stale(await _owned(tx, caller, id), body)
+        if stale is None:
+            raise
+        return stale
+    if header is None and content is None:
+        await _owned(tx, caller, id)
+        return Changed()
+    if not await core.update(tx, caller.account, id, header, content):
+        return _stale(await _owned(tx, caller, id), body) or Stale()
+    return Changed(
+        header_version=UNSET if header is None else header.version,
+        body_version=UNSET if content is None else content.version,
+    )
 
 
 @artifacts.delete(
@@ -157,6 +162,14 @@ async def delete(tx: Transaction, caller: Caller, id: str) -> Done:
     return Done()
 
 
+async def _owned(tx: Transaction, caller: Caller, artifact: str) -> ArtifactRow:
+    """The caller's artifact. Raises ArtifactNotFound."""
+    row = await storage.find(tx, caller.account, artifact)
+    if row is None:
+        raise ArtifactNotFound
+    return row
+
+
 def _edit(member: str, text: str | UnsetType, expected: int | UnsetType) -> Edit | None:
     """The edit of a part that has both its value and its version; raises Invalid."""
     if text is UNSET or expected is UNSET:
@@ -164,10 +177,15 @@ def _edit(member: str, text: str | UnsetType, expected: int | UnsetType) -> Edit
     return Edit(text, Part(decoded(text, member), expected))
 
 
-def _stale(row: ArtifactRow, header: Edit | None, body: Edit | None) -> Stale:
-    """What is stored of those parts whose version is not the expected one."""
-    old_header = header is not None and header.part.expected != row.header_version
-    old_body = body is not None and body.part.expected != row.body_version
+def _stale(row: ArtifactRow, change: Change) -> Stale | None:
+    """What is stored of those parts that take part, but not with the expected version; None if none."""
+    old_header = change.header is not UNSET and change.expected_header_version not in (
+        UNSET,
+        row.header_version,
+    )
+    old_body = change.body is not UNSET and change.expected_body_version not in (UNSET, row.body_version)
+    if not old_header and not old_body:
+        return None
     return Stale(
         current_header_version=row.header_version if old_header else UNSET,
         current_body_version=row.body_version if old_body else UNSET,

@@ -60,6 +60,10 @@ BY_ID = f"""
 SELECT {_COLUMNS} FROM "Artifact" WHERE "id" = %(id)s AND "accountId" = %(account)s
 """
 
+EXISTS = """
+SELECT 1 FROM "Artifact" WHERE "id" = %(id)s
+"""
+
 RECENTLY_CHANGED = """
 SELECT "id", "header", "headerVersion", "dataEncryptionKey", "seq", "createdAt", "updatedAt"
 FROM "Artifact" WHERE "accountId" = %(account)s
@@ -109,6 +113,11 @@ async def find(tx: Transaction, account: str, artifact: str) -> ArtifactRow | No
     """The account's artifact with the id."""
     row = await tx.row(BY_ID, {"id": artifact, "account": account})
     return None if row is None else ArtifactRow._make(row)
+
+
+async def exists(tx: Transaction, artifact: str) -> bool:
+    """Whether any account has an artifact with the id."""
+    return await tx.row(EXISTS, {"id": artifact}) is not None
 
 
 async def recently_changed(tx: Transaction, account: str, limit: int) -> list[ArtifactHeaderRow]:

@@ -108,11 +108,11 @@ async def get_or_create(
         "key": data_encryption_key,
         "now": tx.now,
     }
-    if (created := await tx.row(CREATE, parameters)) is not None:
+    found = await tx.row(BY_ID, parameters)
+    if found is None and (created := await tx.row(CREATE, parameters)) is not None:
         return MachineRow._make(created), True
-    if (found := await tx.row(BY_ID, parameters)) is not None:
-        return MachineRow._make(found), False
-    return None
+    found = found or await tx.row(BY_ID, parameters)
+    return found and (MachineRow._make(found), False)
 
 
 async def find(tx: Transaction, account: str, machine: str) -> MachineRow | None:

@@ -137,7 +137,8 @@ async def get_or_create(
 ) -> tuple[SessionRow, bool]:
     """The account's session with the tag, and whether it is new; an existing one stays as it is.
 
-    The transaction holds the account, so that nobody deletes the session between the two statements.
+    The transaction holds the account, so that nobody deletes the session between two statements; another
+    server on the database may still make one.
     """
     parameters = {
         "id": cuid(tx.now),
@@ -147,9 +148,10 @@ async def get_or_create(
         "key": data_encryption_key,
         "now": tx.now,
     }
-    if (created := await tx.row(CREATE, parameters)) is not None:
-        return SessionRow._make(created), True
     found = await tx.row(BY_TAG, parameters)
+    if found is None and (created := await tx.row(CREATE, parameters)) is not None:
+        return SessionRow._make(created), True
+    found = found or await tx.row(BY_TAG, parameters)
     if found is None:
         raise LookupError("a session vanished while it was being opened")
     return SessionRow._make(found), False

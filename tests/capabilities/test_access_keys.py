@@ -78,14 +78,20 @@ class AccessKeyTests(CallingCase):
         for method, path, body, answer in (
             ("GET", f"/v1/access-keys/%00/{self.machine}", None, {"error": "Failed to get access key"}),
             ("POST", self.path, {"data": "\0"}, {"error": "Failed to create access key"}),
-            (
-                "PUT",
-                self.path,
-                {"data": "\0", "expectedVersion": 0},
-                {"success": False, "error": "Failed to update access key"},
-            ),
         ):
             self.assertEqual(await self.request(self.account, method, path, body), (500, answer))
+        await self.post(self.account, self.path, {"data": "one"})
+        answer = await self.request(self.account, "PUT", self.path, {"data": "\0", "expectedVersion": 1})
+        self.assertEqual(answer, (500, {"success": False, "error": "Failed to update access key"}))
+
+    async def test_unstorable_data_is_not_stored_where_nothing_would_be(self) -> None:
+        """A key that exists, is missing or has another version comes before data that cannot be stored."""
+        change = {"data": "\0", "expectedVersion": 7}
+        self.assertEqual((await self.request(self.account, "PUT", self.path, change)).status, 404)
+        await self.post(self.account, self.path, {"data": "one"})
+        self.assertEqual((await self.request(self.account, "POST", self.path, {"data": "\0"})).status, 409)
+        stale = await self.request(self.account, "PUT", self.path, change)
+        self.assertEqual((stale.status, stale.body["currentData"]), (200, "one"))
 
     async def test_socket_errors(self) -> None:
         """Sockets learn that ids are missing, or that the pair is not theirs."""

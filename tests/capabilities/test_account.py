@@ -102,6 +102,7 @@ class SettingsTests(CapabilityCase):
         account = await self.new_account()
         failure = {"success": False, "error": "Failed to update account settings"}
         self.assertEqual(await self.change(account, "nul \0", 0), failure)
+        self.assertEqual((await self.change(account, "nul \0", 1))["error"], "version-mismatch")
         self.assertEqual(await self.change("nobody", "x", 0), failure)
         read = await self.ask("GET", "/v1/account/settings", account="nobody")
         self.assertEqual((read.status, read.json), (500, {"error": "Failed to get account settings"}))

@@ -161,6 +161,20 @@ class HttpTests(ArtifactCase):
         self.assertEqual(len(await self.get(self.account, "/v1/artifacts")), 1)
         self.assertEqual(self.heard(self.account), [])
 
+    async def test_undecodable_but_not_wanted(self) -> None:
+        """What would not be stored need not be base64: known ids, stale and lone parts come first."""
+        artifact = await self._make()
+        path = f"/v1/artifacts/{artifact}"
+        stored = await self.get(self.account, path)
+        create = {"id": artifact, **PARTS, "header": "*"}
+        self.assertEqual(await self.post(self.account, "/v1/artifacts", create), stored)
+        self.assertEqual((await self.request(self.stranger, "POST", "/v1/artifacts", create)).status, 409)
+        change = {"header": "*", "expectedHeaderVersion": 7}
+        self.assertEqual((await self.request(self.stranger, "POST", path, change)).status, 404)
+        stale = await self.post(self.account, path, change)
+        self.assertEqual([stale["success"], stale["currentHeaderVersion"]], [False, 1])
+        self.assertEqual(await self.post(self.account, path, {"header": "*"}), {"success": True})
+
     async def test_unfit(self) -> None:
         """Ids must be UUIDs, and neither nulls nor negative versions are accepted."""
         artifact = await self._make()

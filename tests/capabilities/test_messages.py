@@ -93,6 +93,8 @@ class AppendingTests(CallingCase):
         self.assertEqual((bad.status, bad.body["error"]), (500, "Internal Server Error"))
         self.assertEqual(good.status, 200)
         self.assertEqual(await self._stored(), [[1, "l", "good"]])
+        unknown = await self.request(self.account, "POST", "/v3/sessions/none/messages", batch(("\0", "l")))
+        self.assertEqual(unknown.status, 404)
 
     async def test_socket(self) -> None:
         """Messages of a socket keep their order and are not told to itself; local ids must be texts."""

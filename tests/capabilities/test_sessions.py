@@ -45,7 +45,7 @@ class OpeningTests(CallingCase):
         account = await self.new_account()
         first = await self.post(account, "/v1/sessions", {"tag": "t", "metadata": "m"})
         self.heard(account)
-        body = {"tag": "t", "metadata": "other", "dataEncryptionKey": "AAEC"}
+        body = {"tag": "t", "metadata": "other \0", "dataEncryptionKey": "AAEC"}
         self.assertEqual(await self.post(account, "/v1/sessions", body), first)
         self.assertEqual(self.heard(account), [])
         self.assertEqual(self.notes, [("resume", account, first["session"]["id"])])
