@@ -162,7 +162,7 @@ class LifeTests(ProcessCase):
     """One folder, several lives."""
 
     async def test_lives(self) -> None:
-        """Stopped under load, its database killed, then it itself: what was acknowledged stays, in silence."""
+        """Stopped under load, its database killed, killed itself: what was acknowledged stays, in silence."""
         customers = Customers()
         self.addCleanup(customers.leave)
         logs = [await self.life_until_sigterm(customers)]
