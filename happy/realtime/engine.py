@@ -50,11 +50,15 @@ class RealtimeSettings(EngineSettings):
     max_queued_bytes: int = 16 * 1024 * 1024
     """A client for which more than this is unsent is dropped."""
 
+    max_queued_by_all: int = 512 * 1024 * 1024
+    """While more than this is unsent to all WebSockets, those with more than an equal share are dropped."""
+
     slow_reader_seconds: float = 60.0
     """A WebSocket client that leaves our buffers full for so long is dropped."""
 
     dropped: Callable[[str], None] = lambda reason: None
-    """Told of every slow client that is dropped, for its ``size`` (what is queued) or its ``time``."""
+    """Told of every slow client that is dropped, for its ``size`` (what is queued), for its ``time``, or
+    because it had the largest part in a ``crowd``."""
 
     fast_frames: bool = True
     """Whether whole text frames bypass Autobahn's frame parser; the behaviour is the same."""

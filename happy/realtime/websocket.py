@@ -3,6 +3,7 @@
 Autobahn does the framing and the closing handshake; what is written goes past its message layer, because
 packets come framed. Outgoing bytes are bounded: while the transport is full they wait here, shared between
 connections, and a client that lets too many of them wait, or lets them wait too long, is dropped (D-21).
+When too many wait for all clients together, whoever has more than an equal share of them is.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _HANDSHAKE_ONLY: Final = frozenset(
 _NOTHING_QUEUED: Final = deque[Any]()
 _STATISTICS: Final = TrafficStats()
 """One of each for all connections: nothing is ever queued there, and nobody reads the statistics."""
+
 
 def _unrendered(*_values: Any, **_style: Any) -> str:
     """Stands in for what renders the arguments of log messages."""
@@ -118,9 +120,11 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         if self._pending is None:
             self._pending = deque()
         self._pending.append(frames)
-        self._pending_bytes += len(frames)
+        self._count(len(frames))
         if self.queued_bytes > self.factory.settings.max_queued_bytes:
             self._drop("size")
+        elif self.factory.too_much(self._pending_bytes):
+            self._drop("crowd")
 
     def close(self) -> None:
         """Send what waits, then a close frame without status code; cut the connection if that takes long."""
@@ -159,7 +163,7 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         self._stuck_bytes = 0
         while self._pending and not self._paused:
             frames = self._pending.popleft()
-            self._pending_bytes -= len(frames)
+            self._count(-len(frames))
             self.transport.write(frames)
         if self._paused:
             return
@@ -183,7 +187,12 @@ class RealtimeWebSocket(WebSocketServerProtocol):
 
     def _discard_pending(self) -> None:
         self._pending = None
-        self._pending_bytes = self._stuck_bytes = 0
+        self._count(-self._pending_bytes)
+        self._stuck_bytes = 0
+
+    def _count(self, size: int) -> None:
+        self._pending_bytes += size
+        self.factory.pending_bytes += size
 
     def _abort_later(self) -> None:
         if self._abortion is None:
@@ -257,6 +266,7 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
         self.settings = settings
         self.clock = clock
         self.open: set[RealtimeWebSocket] = set()
+        self.pending_bytes = 0
         self._closed: list[Deferred[None]] = []
         self.setProtocolOptions(
             maxMessagePayloadSize=settings.max_payload,
@@ -279,6 +289,11 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
         websocket = self._kind()
         websocket.factory = self
         return websocket
+
+    def too_much(self, pending: int) -> bool:
+        """Whether too many bytes wait altogether, and a client for which ``pending`` wait is one to blame."""
+        bound = self.settings.max_queued_by_all
+        return self.pending_bytes > bound and pending * len(self.open) > bound
 
     def lost(self, websocket: RealtimeWebSocket) -> None:
         """One is gone."""

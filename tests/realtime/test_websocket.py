@@ -722,6 +722,31 @@ class TestSlowReaders:
         assert world.last == ("disconnected", "/", "transport error")
         assert socket.queued_bytes == 0
 
+    def test_too_much_for_all(self) -> None:
+        """While too much waits for all clients, those with more than their share are cut off, no others."""
+        dropped: list[str] = []
+        world = World(max_queued_by_all=1000, dropped=dropped.append)
+        clients = [world.websocket() for _ in range(3)]
+
+        def send(number: int, size: int) -> None:
+            clients[number].transport.full = True
+            world.program.sockets[number].send(EncodedPacket(b"4" + b"x" * (size - 5)))
+
+        for number, waiting in enumerate((600, 300, 200)):
+            send(number, 100)  # fills the transport, and does not count
+            send(number, waiting)
+        assert dropped == []
+        send(1, 30)
+        assert dropped == []
+        send(0, 100)
+        assert dropped == ["crowd"]
+        assert [client.transport.aborted for client in clients] == [True, False, False]
+        send(2, 200)
+        assert dropped == ["crowd"]
+        clients[1].transport.drain()
+        clients[2].transport.lost(ConnectionDone())
+        assert world.endpoint._factory.pending_bytes == 0
+
     def test_too_long(self) -> None:
         """A client that leaves our buffers full for too long is cut off, heartbeat or not."""
         dropped: list[str] = []
