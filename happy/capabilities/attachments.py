@@ -21,6 +21,7 @@ from happy.wire.structs import Blob, Body, Redirect, Reply
 
 LARGEST = 10 * MIB
 _LONGEST_NAME = 255  # bytes; what file systems take
+_PLAIN = "!$&'()*+,;=:@"  # what may stand in a path as it is (RFC 3986, 3.3)
 
 attachments = Capability("attachments")
 
@@ -183,7 +184,7 @@ async def request_download(
     if not body.ref.startswith(folder):
         raise ForeignRef
     file = body.ref.removeprefix(folder)
-    if not _is_name(file):
+    if not file or ".." in file or "/" in file:
         raise InvalidRef
     url = server.objects.download_url(body.ref)
     return Download(download_url=url or _address(server, request, "GET", caller, session_id, file))
@@ -232,5 +233,5 @@ def _address(
 ) -> str:
     """Where the caller reaches the file through this server, with a token or without (D20)."""
     signature = _links.sign(server.vault, server.clock.seconds(), purpose, caller.account, session, file)
-    path = f"/v1/sessions/{quote(session, '')}/attachments/{quote(file, '')}"
+    path = f"/v1/sessions/{quote(session, '')}/attachments/{quote(file, _PLAIN)}"
     return f"{request.base_url}{path}?signature={signature}"

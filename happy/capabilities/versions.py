@@ -16,6 +16,8 @@ _STORES = {
     "android": "https://play.google.com/store/apps/details?id=com.ex3ndr.happy",
 }
 _NUMBER = r"(0|[1-9][0-9]{0,15})"
+_LONGEST = 256
+_GREATEST = 2**53 - 1
 _RELEASE = re.compile(rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?")
 """A semantic version that is no pre-release."""
 
@@ -53,5 +55,8 @@ async def check(server: Server, body: App) -> Advice:
 
 def supported(version: str) -> bool:
     """Whether a version is a release not older than the oldest that still works."""
-    release = _RELEASE.fullmatch(version.strip())
-    return release is not None and tuple(map(int, release.groups())) >= _OLDEST
+    release = _RELEASE.fullmatch(version.strip()) if len(version) <= _LONGEST else None
+    if release is None:
+        return False
+    numbers = tuple(map(int, release.groups()))
+    return numbers >= _OLDEST and max(numbers) <= _GREATEST

@@ -48,6 +48,7 @@ WHERE "accountId" = %(account)s AND "sessionId" IS NULL AND "key" = %(key)s
 RETURNING "id", "createdAt", "updatedAt"
 """
 
+# Values are added as floats, as clients add them, so that a sum has the same digits everywhere.
 SUMS = """
 WITH report AS MATERIALIZED (
     SELECT date_trunc(%(span)s, "createdAt" AT TIME ZONE 'UTC', %(zone)s) AS start, "data"
@@ -58,10 +59,10 @@ WITH report AS MATERIALIZED (
 ), entry AS (
     SELECT start, 'reports' AS kind, '' AS name, count(*)::float8 AS total FROM report GROUP BY start
     UNION ALL
-    SELECT start, 'tokens', "key", sum("value"::numeric)::float8
+    SELECT start, 'tokens', "key", sum("value"::float8)
     FROM report, jsonb_each("data" -> 'tokens') WHERE jsonb_typeof("value") = 'number' GROUP BY start, "key"
     UNION ALL
-    SELECT start, 'cost', "key", sum("value"::numeric)::float8
+    SELECT start, 'cost', "key", sum("value"::float8)
     FROM report, jsonb_each("data" -> 'cost') WHERE jsonb_typeof("value") = 'number' GROUP BY start, "key"
 )
 SELECT extract(epoch FROM start)::bigint, kind, name, total FROM entry ORDER BY start, kind, name

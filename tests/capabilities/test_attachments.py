@@ -159,6 +159,10 @@ class FolderTests(AttachmentCase):
         ):
             answer = await self.request_download(ref)
             self.assertEqual((answer.status, answer.json), (400, {"error": error}))
+        answer = await self.request_download(f"{folder}{'f' * 300} (1).enc")
+        self.assertEqual(
+            urlsplit(answer.json["downloadUrl"]).path.rpartition("/")[2], f"{'f' * 300}%20(1).enc"
+        )
         answer = await self.request_download(5)
         self.assertEqual((answer.status, answer.json), (400, {"error": "Error"}))
 

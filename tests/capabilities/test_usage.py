@@ -159,7 +159,7 @@ class QueryTests(CallingCase):
         first = {
             "timestamp": NOON,
             "tokens": {"total": 4, "input": 2},
-            "cost": {"total": 0.3},
+            "cost": {"total": 0.1 + 0.2},  # as clients add
             "reportCount": 2,
         }
         second = {"timestamp": NOON + 3600, "tokens": {"total": 5}, "cost": {}, "reportCount": 1}

@@ -12,7 +12,9 @@ from tests.capabilities.asking import CapabilityCase
 ANDROID = "https://play.google.com/store/apps/details?id=com.ex3ndr.happy"
 
 
-@pytest.mark.parametrize("version", ["1.4.1", "1.10.0", "2.0.0", " 1.5.0 ", "v1.5.0", "1.5.0+build.7"])
+@pytest.mark.parametrize(
+    "version", ["1.4.1", "1.10.0", "2.0.0", " 1.5.0 ", "v1.5.0", "1.5.0+build.7", "9007199254740991.0.0"]
+)
 def test_supported(version: str) -> None:
     """Releases from 1.4.1 on will do, however they are decorated."""
     assert supported(version)
@@ -32,6 +34,8 @@ def test_supported(version: str) -> None:
         "1.5.0+",
         "V1.5.0",
         "\u0661.5.0",
+        "9007199254740992.0.0",
+        "1.5.0+" + "b" * 251,
     ],
 )
 def test_unsupported(version: str) -> None:
