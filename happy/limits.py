@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 MINUTE = 60.0
+MOST_KEYS = 100_000
 UPLOAD_REQUESTS = 60
 """Upload requests of an account in a minute (http.md T1)."""
 
@@ -17,7 +18,8 @@ class Windows:
     """Counts uses of a key in windows of ``seconds`` that begin with the key's first use.
 
     At most ``limit`` uses fit a window; 0 means any number. Keys are kept as keyed digests and only
-    until their window is over, so that an address given as a key is never held as such.
+    until their window is over, so that an address given as a key is never held as such. Of more than
+    :data:`MOST_KEYS` the oldest are forgotten.
     ``now`` is a clock in seconds.
     """
 
@@ -38,6 +40,8 @@ class Windows:
         self._close()
         digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
         window = self._open.setdefault(digest, _Window(self._now()))
+        if len(self._open) > MOST_KEYS:
+            self._open.popitem(last=False)
         window.uses += 1
         return window.uses <= self._limit
 

@@ -23,7 +23,7 @@ CLIENT_TYPES = frozenset(
 )
 RPC_METHODS = frozenset({"resume-happy-session", "spawn-happy-session", "stop-daemon", "stop-session"})
 HTTP_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-MOST_CLIENTS = 100
+MOST_CLIENTS = 40
 MOST_RPC_METHODS = 100
 
 _CLIENT = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")

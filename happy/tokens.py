@@ -27,7 +27,7 @@ _HEADER = encode_base64url(b'{"alg":"EdDSA"}')
 _STATE_LIFETIME = 300
 _NOT_BEFORE_LEEWAY = 60  # seconds that the clock of the issuing node may be ahead of ours
 _LONGEST_TOKEN = 4096
-_CACHED_TOKENS = 10_000
+_CACHED_TOKENS = 50_000  # some 20 MiB; every client that comes back presents its own
 _USED_STATES = 65_536
 
 Text = Annotated[str, Meta(min_length=1)]

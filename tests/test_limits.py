@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from twisted.internet.task import Clock
 
+from happy import limits
 from happy.limits import Windows
 
 
@@ -32,6 +34,16 @@ def test_forgets() -> None:
     clock.advance(60)
     windows.admit("\udc80 any text")
     assert len(windows) == 1
+
+
+def test_most_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys without end take no memory without end: the oldest are forgotten."""
+    monkeypatch.setattr(limits, "MOST_KEYS", 3)
+    windows = Windows(1, 60, lambda: 0.0)
+    assert all(windows.admit(str(number)) for number in range(10))
+    assert len(windows) == 3
+    assert not windows.admit("9")
+    assert windows.admit("6")
 
 
 def test_without_limit() -> None:

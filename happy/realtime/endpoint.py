@@ -120,7 +120,9 @@ class EngineEndpoint:
         except Refused as refusal:
             polling.refuse(request, refusal.problem)
             return
-        if sid is None:
+        if sid is None and len(self._connections) - self.websockets >= self.settings.max_polling:
+            polling.respond(request, 503)
+        elif sid is None:
             self._open(request, query).open_polling(request)
         elif request.method == b"GET":
             self._connections[sid].poll(request)

@@ -53,6 +53,9 @@ class RealtimeSettings(EngineSettings):
     max_queued_by_all: int = 512 * 1024 * 1024
     """While more than this is unsent to all WebSockets, those with more than an equal share are dropped."""
 
+    max_polling: int = 20_000
+    """Sessions on polling, which need no connection of their own and no login; more are refused."""
+
     slow_reader_seconds: float = 60.0
     """A WebSocket client that leaves our buffers full for so long is dropped."""
 

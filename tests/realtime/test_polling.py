@@ -36,6 +36,19 @@ class TestRequests:
             "maxPayload": 1000000,
         }
 
+    def test_too_many(self) -> None:
+        """Further clients are refused while many are on polling; those on WebSocket do not count."""
+        world = World(max_polling=2)
+        target = f"{PATH}?EIO=4&transport=polling"
+        world.websocket()
+        first = world.polling()
+        world.polling()
+        assert world.peer().ask("GET", target).status == 503
+        world.websocket()
+        first.post(b"1")
+        world.clock.advance(world.settings.linger)
+        assert world.peer().ask("GET", target).status == 200
+
     def test_headers(self) -> None:
         """Answers are not to be stored, may be read by any origin, and say what they are."""
         client = World().polling(joined=False)
