@@ -130,13 +130,15 @@ class FolderTests(AttachmentCase):
         self.assertEqual(await self.server.objects.used(self.session), LARGEST)
 
     async def test_kinds_of_bodies(self) -> None:
-        """Text and JSON are stored as they are, no body at all is invalid (D32), other types are refused."""
+        """Text and JSON are stored as they are, no body or broken JSON is not (D32), other types are refused."""
         path = f"{self.base}/f"
-        for kind, content in (("text/plain", b"text"), ("application/json", b'{"a":')):
+        for kind, content in (("text/plain", b"text"), ("application/json", b'{"a": 1 }')):
             stored = await self.put(path, content, content_type=kind, account=self.account)
             self.assertEqual(stored.status, 200)
             self.assertEqual((await self.ask("GET", path, account=self.account)).content, content)
-        self.assertEqual((await self.put(path, b"", content_type=None, account=self.account)).status, 400)
+        for kind, content in ((None, b""), ("application/json", b'{"a":')):
+            refused = await self.put(path, content, content_type=kind, account=self.account)
+            self.assertEqual(refused.status, 400)
         self.assertEqual((await self.put(path, content_type="image/png", account=self.account)).status, 415)
 
     async def test_announced_sizes(self) -> None:
