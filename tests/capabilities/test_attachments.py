@@ -130,7 +130,7 @@ class FolderTests(AttachmentCase):
         self.assertEqual(await self.server.objects.used(self.session), LARGEST)
 
     async def test_kinds_of_bodies(self) -> None:
-        """Text and JSON are stored as they are, no body or broken JSON is not (D32), other types are refused."""
+        """Text and JSON are stored as they are (D32); nothing, broken JSON and other types are refused."""
         path = f"{self.base}/f"
         for kind, content in (("text/plain", b"text"), ("application/json", b'{"a": 1 }')):
             stored = await self.put(path, content, content_type=kind, account=self.account)
