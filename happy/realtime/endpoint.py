@@ -44,7 +44,7 @@ class EngineEndpoint:
         kind = FastWebSocket if settings.fast_frames else RealtimeWebSocket
         self._factory = RealtimeWebSocketFactory(settings, clock, kind)
         self._prefix = settings.path.encode()
-        self._bare = self._prefix.rstrip(b"/")
+        self._bare = self._prefix.rstrip(b"/") + b"?"
         self._closed = False
 
     @property
@@ -67,8 +67,11 @@ class EngineEndpoint:
         polling.respond(request, status)
 
     def handles(self, path: bytes) -> bool:
-        """Whether a request target (``request.uri``, query and all) is this endpoint's."""
-        return path.startswith(self._prefix) or path.partition(b"?")[0] == self._bare
+        """Whether a request target (``request.uri``, query and all) is this endpoint's.
+
+        The path's last slash may be missing before a query, which every transport has.
+        """
+        return path.startswith((self._prefix, self._bare))
 
     def render(self, request: Request) -> None:
         """Answer a request, now or later, or take its connection over.
