@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ProfileRow(NamedTuple):
-    """What an account shows of itself; ``avatar`` and ``github`` are JSON texts, ``vendors`` sorted."""
+    """What an account shows of itself; ``avatar`` and ``github`` are JSON texts, ``vendors`` in the order they came."""
 
     first_name: str | None
     last_name: str | None
@@ -31,7 +31,8 @@ RETURNING "id"
 
 PROFILE = """
 SELECT a."firstName", a."lastName", a."username", a."avatar", g."profile", ARRAY(
-    SELECT t."vendor" FROM "ServiceAccountToken" AS t WHERE t."accountId" = a."id" ORDER BY t."vendor"
+    SELECT t."vendor" FROM "ServiceAccountToken" AS t WHERE t."accountId" = a."id"
+    ORDER BY t."createdAt", t."id"
 )
 FROM "Account" AS a LEFT JOIN "GithubUser" AS g ON g."id" = a."githubUserId"
 WHERE a."id" = %(account)s

@@ -27,7 +27,7 @@ class ProfileTests(CapabilityCase):
         self.assertEqual(profile, {"id": account, **empty, "connectedServices": []})
 
     async def test_everything_set(self) -> None:
-        """The avatar has a public address, the GitHub profile is sanitised (D12), vendors are sorted."""
+        """The avatar has a public address, the GitHub profile is sanitised (D12), vendors are in order."""
         account = await self.new_account()
         psql(
             self.dsn,
@@ -48,7 +48,7 @@ class ProfileTests(CapabilityCase):
         self.assertEqual(
             (profile["firstName"], profile["lastName"], profile["username"]), ("Ada", None, "ada")
         )
-        self.assertEqual(profile["connectedServices"], ["anthropic", "openai"])
+        self.assertEqual(profile["connectedServices"], ["openai", "anthropic"])
 
     async def test_vanished(self) -> None:
         """The profile of an account without a row is a failure."""
