@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ProfileRow(NamedTuple):
-    """What an account shows of itself; ``avatar`` and ``github`` are JSON texts, ``vendors`` in the order they came."""
+    """What an account shows of itself; ``avatar`` and ``github`` are JSON texts, ``vendors`` by age."""
 
     first_name: str | None
     last_name: str | None
