@@ -124,10 +124,9 @@ class Conversation:
         self._due[self.ledger.sent] = due
         return self.ledger.sent
 
-    def cut_off(self) -> None:
-        """Whoever sends or listens lost the connection."""
+    def interrupted(self) -> None:
+        """A connection was lost, or made again: what is on its way may be unheard."""
         self.ledger.excuse()
-        self._due.clear()
 
     def send(self, link: Link, due: float) -> None:
         """Send the next message through a socket."""
@@ -189,13 +188,14 @@ class Terminal(Actor):
 
     def joined(self, link: Link) -> None:
         """Compose the heartbeat."""
+        self.talk.interrupted()
         more = b',"thinking":false,"mode":"remote"'
         self.heart = Heart(link, "session-alive", "sid", self.talk.session, more)
 
     def cut_off(self) -> None:
         """What is on its way may be lost."""
         self.heart = None
-        self.talk.cut_off()
+        self.talk.interrupted()
 
     def updated(self, update: Update) -> None:
         """Hear what it posted itself; what it sends through its socket, its app hears."""
@@ -240,13 +240,17 @@ class App(Actor):
 
     def joined(self, link: Link) -> None:
         """Compose the call."""
+        self._interrupt()
         self._calling = Calling(self._bench, link, self._method)
 
     def cut_off(self) -> None:
         """What is on its way may be lost."""
         self._calling = None
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         for talk in self.talks.values():
-            talk.cut_off()
+            talk.interrupted()
 
     def call(self, due: float) -> None:
         """Call the machine."""

@@ -50,7 +50,9 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--accounts", type=_count, default=0, help="accounts they belong to")
     group.add_argument("--sockets", type=_count, default=0, help="sockets that listen, or are held")
     group.add_argument("--targets", type=_count, default=0, help="rpc: machines that answer")
-    group.add_argument("--messages", type=_count, default=0, help="history: messages in the session")
+    group.add_argument(
+        "--messages", type=_count, default=0, help="history: in the session; profile: a second"
+    )
     group.add_argument("--size", type=_count, default=1024, help="bytes of a message or call (1024)")
     group.add_argument("--batch", type=_batch, default=1, help="messages, updates or calls at once (1)")
     group.add_argument("--via", choices=["socket", "http"], default="socket", help="how messages are sent")
@@ -124,7 +126,8 @@ def _report(options: argparse.Namespace, show: Show) -> dict[str, Any]:
         raise Unreachable(f"{workers} workers cannot hold {sockets:,} sockets; allow more with ulimit -n")
     addresses = options.addresses or plan.addresses(load)
     warmup = plan.warmup(load.seconds) if options.warmup is None else min(options.warmup, load.seconds / 2)
-    observer = Observer.of(target.port, _is_here(target), options.pid, options.metrics)
+    port = target.port if _is_here(target) and options.pid is None else None
+    observer = Observer(port=port, pid=options.pid, metrics=options.metrics)
     run = perform(options.url, load, workers, addresses, warmup, observer, show)
     return summarise(run, options.url, [shlex.join(["happyctl", *sys.argv[1:]])])
 

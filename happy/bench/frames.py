@@ -99,7 +99,7 @@ def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 def lone_text(data: bytes) -> bytes | None:
-    """The payload, if ``data`` is one text frame of the usual size and nothing else: the common case, at once."""
+    """The payload, if ``data`` is one text frame of the usual size and nothing else: a short cut."""
     if (
         len(data) > 3
         and data[0] == FINAL_TEXT

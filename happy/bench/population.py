@@ -24,8 +24,11 @@ class Population:
     calls: float
 
     @classmethod
-    def of(cls, scale: float, accounts: int = 0) -> Population:
-        """A part of the whole, over as many accounts as there are machines unless told otherwise."""
+    def of(cls, scale: float, accounts: int = 0, messages: float = 0) -> Population:
+        """A part of the whole, over as many accounts as there are machines unless told otherwise.
+
+        ``messages`` are those a second, if not in proportion.
+        """
         machines = max(1, round(_MACHINES * scale))
         return cls(
             machines=machines,
@@ -34,7 +37,7 @@ class Population:
             accounts=min(accounts or machines, machines),
             session_heartbeats=_SESSION_HEARTBEATS * scale,
             machine_heartbeats=_MACHINE_HEARTBEATS * scale,
-            messages=_MESSAGES * scale,
+            messages=messages or _MESSAGES * scale,
             calls=_CALLS * scale,
         )
 

@@ -53,6 +53,14 @@ def _fields(pid: int) -> list[str]:
     return text[text.rindex(")") + 2 :].split()
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there, and not just waiting to be reaped."""
+    try:
+        return _fields(pid)[0] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
 def name(pid: int) -> str:
     """The command's name; empty for a process that is gone."""
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from happy.bench import proc
@@ -35,8 +37,41 @@ def test_family() -> None:
 
 def test_remote_server() -> None:
     """Nothing is looked at for a server elsewhere without a metrics page."""
-    sample = Observer.of(3005, False, None, None).sample()
+    sample = Observer().sample()
     assert (sample.server_cpu, sample.postgres_memory) == (None, None)
+
+
+SERVER = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+sum(range(2_000_000))
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def serve(port: int) -> tuple[subprocess.Popen[str], int]:
+    """A process that has worked a little and listens, and its port."""
+    command = [sys.executable, "-c", SERVER, str(port)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_restarted_server() -> None:
+    """A server that comes back as another process is found again; CPU adds up, even while there is none."""
+    process, port = serve(0)
+    observer = Observer(port=port)
+    used = [observer.sample().server_cpu]
+    for _ in range(2):
+        process.communicate()
+        used.append(observer.sample().server_cpu)
+        process, _ = serve(port)
+        used.append(observer.sample().server_cpu)
+    process.communicate()
+    first, gone, second, gone_again, third = used
+    assert first is not None and second is not None and third is not None
+    assert 0 < first == gone < second == gone_again < third
 
 
 def test_metrics_page() -> None:

@@ -62,7 +62,7 @@ class Profile:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._people = Population.of(bench.load.scale, bench.load.accounts)
+        self._people = Population.of(bench.load.scale, bench.load.accounts, bench.load.messages)
         share = bench.job.share(self._people.accounts)
         self._homes = [Household(bench, self._people, number) for number in share]
 
