@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
+from happy.capabilities._base64 import decoded
 from happy.codecs import encode_base64
 from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, UpdateArtifact, devices_of
 from happy.storage import artifacts as storage
@@ -34,12 +35,20 @@ class Edit(NamedTuple):
         return int(self.part.expected) + 1
 
 
-async def create(
-    tx: Transaction, account: str, artifact: str, *, header: bytes, body: bytes, data_encryption_key: bytes
-) -> ArtifactRow | None:
-    """Get or create, and announce what is new; None for another account's id."""
+async def create(tx: Transaction, account: str, artifact: str, sealed: Sealed) -> ArtifactRow | None:
+    """Get or create, and announce what is new; None for another account's id.
+
+    A known id comes first, whatever else is asked. Raises Invalid for what is new and no base64.
+    """
+    if await storage.exists(tx, artifact):
+        return await storage.find(tx, account, artifact)
     found = await storage.get_or_create(
-        tx, account, artifact, header=header, body=body, data_encryption_key=data_encryption_key
+        tx,
+        account,
+        artifact,
+        header=decoded(sealed.header, "header"),
+        body=decoded(sealed.body, "body"),
+        data_encryption_key=decoded(sealed.data_encryption_key, "dataEncryptionKey"),
     )
     if found is None:
         return None

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
+from happy.capabilities._base64 import decoded
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._truth import truthy
 from happy.capabilities.artifacts import ForeignArtifact
-from happy.codecs import decode_base64, encode_base64
+from happy.codecs import encode_base64
 from happy.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, NonEmpty, Number, Reply, Timestamp
+from happy.wire.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
 
 artifact_events = Capability("artifact_events")
 
@@ -34,15 +36,21 @@ class PartChange(Body):
     expected_version: Number
 
 
+Absent = Literal["", 0] | bool | None
+"""What stands for no part at all; ``true`` fits here and nowhere."""
+MaybePart = Annotated[PartChange | Absent, stands_for(PartChange | UnsetType | None)]
+
+
 class Change(Body):
     """At least one part."""
 
     artifact_id: NonEmpty
-    header: PartChange | None = None
-    body: PartChange | None = None
+    header: MaybePart = None
+    body: MaybePart = None
 
     def __post_init__(self) -> None:
-        if self.header is None and self.body is None:
+        parts = [part for part in (self.header, self.body) if truthy(part)]
+        if not parts or True in parts:
             raise ValueError("No updates provided")
 
 
@@ -102,6 +110,8 @@ class Failed(Reply):
 INVALID = {"result": "error", "message": "Invalid parameters"}
 FAILURE = {"result": "error", "message": "Internal error"}
 NOT_FOUND = Failed(message="Artifact not found")
+UNDECODABLE = Failed(message="Internal error")
+"""Data that is no base64; what is stored is looked at first."""
 
 
 def invalid_change(data: Any) -> Mapping[str, str]:
@@ -109,13 +119,15 @@ def invalid_change(data: Any) -> Mapping[str, str]:
     if not isinstance(data, dict) or not isinstance(data.get("artifactId"), str) or not data["artifactId"]:
         return INVALID
     header, body = data.get("header"), data.get("body")
-    if header is None and body is None:
+    if not truthy(header) and not truthy(body):
         return {"result": "error", "message": "No updates provided"}
-    part = "body" if header is None or _fits(header) else "header"
+    part = "body" if _fits(header) else "header"
     return {"result": "error", "message": f"Invalid {part} parameters"}
 
 
 def _fits(part: Any) -> bool:
+    if not truthy(part):
+        return True
     if not isinstance(part, dict) or not isinstance(part.get("data"), str):
         return False
     version = part.get("expectedVersion")
@@ -133,30 +145,24 @@ async def read(server: Server, caller: Caller, body: Named) -> Found | Failed:
 async def create(tx: Transaction, caller: Caller, body: Create) -> Found | Failed:
     """The artifact with the id: a new one, or the stored one as it is."""
     try:
-        header, content = decode_base64(body.header), decode_base64(body.body)
-        key = decode_base64(body.data_encryption_key)
-    except ValueError:
-        return Failed(message="Internal error")
-    row = await core.create(tx, caller.account, body.id, header=header, body=content, data_encryption_key=key)
+        row = await core.create(tx, caller.account, body.id, body)
+    except Invalid:
+        return UNDECODABLE
     return Failed(message=ForeignArtifact.error) if row is None else Found(artifact=_shared(row))
 
 
 @artifact_events.event("artifact-update", invalid=invalid_change, failure=FAILURE)
 async def change(tx: Transaction, caller: Caller, body: Change) -> Changed | Stale | Failed:
     """Replace one part or both, unless somebody else did since the caller looked."""
-    try:
-        header, content = _edit(body.header), _edit(body.body)
-    except ValueError:
-        return Failed(message="Internal error")
-    if await core.update(tx, caller.account, body.artifact_id, header, content):
-        return Changed(header=_stored(header), body=_stored(content))
+    edits = _edits(body)
+    if edits is not None and await core.update(tx, caller.account, body.artifact_id, *edits):
+        return Changed(header=_stored(edits[0]), body=_stored(edits[1]))
     row = await storage.find(tx, caller.account, body.artifact_id)
     if row is None:
         return NOT_FOUND
-    return Stale(
-        header=_stale(header, row.header_version, row.header),
-        body=_stale(content, row.body_version, row.body),
-    )
+    header = _stale(body.header, row.header_version, row.header)
+    content = _stale(body.body, row.body_version, row.body)
+    return UNDECODABLE if header is content is UNSET else Stale(header=header, body=content)
 
 
 @artifact_events.event("artifact-delete", invalid=INVALID, failure=FAILURE)
@@ -165,19 +171,26 @@ async def delete(tx: Transaction, caller: Caller, body: Named) -> Done | Failed:
     return Done() if await core.delete(tx, caller.account, body.artifact_id) else NOT_FOUND
 
 
-def _edit(change: PartChange | None) -> Edit | None:
-    """The edit of a part; raises ValueError for undecodable data."""
-    if change is None:
+def _edits(change: Change) -> tuple[Edit | None, Edit | None] | None:
+    """The edits of header and body; None for data that is no base64."""
+    try:
+        return _edit(change.header), _edit(change.body)
+    except Invalid:
         return None
-    return Edit(change.data, Part(decode_base64(change.data), change.expected_version))
+
+
+def _edit(part: PartChange | Absent) -> Edit | None:
+    if not isinstance(part, PartChange):
+        return None
+    return Edit(part.data, Part(decoded(part.data), part.expected_version))
 
 
 def _stored(edit: Edit | None) -> StoredPart | UnsetType:
     return UNSET if edit is None else StoredPart(version=edit.version, data=edit.text)
 
 
-def _stale(edit: Edit | None, version: int, data: bytes) -> StalePart | UnsetType:
-    if edit is None or edit.part.expected == version:
+def _stale(part: PartChange | Absent, version: int, data: bytes) -> StalePart | UnsetType:
+    if not isinstance(part, PartChange) or part.expected_version == version:
         return UNSET
     return StalePart(current_version=version, current_data=encode_base64(data))
 

@@ -108,18 +108,8 @@ async def read(tx: Transaction, caller: Caller, id: str) -> ArtifactView:
     limit=100 * MIB,
 )
 async def create(tx: Transaction, caller: Caller, body: Create) -> ArtifactView:
-    """The artifact with the id: a new one, or the stored one as it is, whatever else is asked."""
-    if await storage.exists(tx, body.id):
-        row = await storage.find(tx, caller.account, body.id)
-    else:
-        row = await core.create(
-            tx,
-            caller.account,
-            body.id,
-            header=decoded(body.header, "header"),
-            body=decoded(body.body, "body"),
-            data_encryption_key=decoded(body.data_encryption_key, "dataEncryptionKey"),
-        )
+    """The artifact with the id: a new one, or the stored one as it is."""
+    row = await core.create(tx, caller.account, body.id, body)
     if row is None:
         raise ForeignArtifact
     return ArtifactView(**core.members(row))

@@ -259,12 +259,39 @@ class SocketTests(ArtifactCase):
                 {"artifactId": artifact, "body": {**good, "expectedVersion": True}},
                 "Invalid body parameters",
             ),
+            ({"artifactId": artifact, "header": "", "body": 0}, "No updates provided"),
+            ({"artifactId": artifact, "header": [], "body": {}}, "Invalid header parameters"),
+            ({"artifactId": artifact, "header": False, "body": True}, "Invalid body parameters"),
             ({"artifactId": "none", "body": good}, "Artifact not found"),
+            ({"artifactId": "none", "body": {**good, "data": "****"}}, "Artifact not found"),
             ({"artifactId": artifact, "body": {**good, "data": "****"}}, "Internal error"),
             ({"artifactId": "\0", "body": good}, "Internal error"),
         ):
             self.assertEqual(await self.emit(self.account, "artifact-update", data), refused(message))
         self.assertEqual(self.heard(self.account), [])
+
+    async def test_undecodable_but_not_wanted(self) -> None:
+        """What would not be stored need not be base64: known ids and other versions come first."""
+        artifact = await self._make()
+        create = {"id": artifact, **PARTS, "header": "*"}
+        known = await self.emit(self.account, "artifact-create", create)
+        self.assertEqual(known["artifact"]["header"], PARTS["header"])
+        foreign = refused("Artifact with this ID already exists for another account")
+        self.assertEqual(await self.emit(self.stranger, "artifact-create", create), foreign)
+        bad, stale = {"data": "*", "expectedVersion": 1}, {"data": "AAAA", "expectedVersion": 7}
+        change = {"artifactId": artifact, "header": bad, "body": stale}
+        answer = await self.emit(self.account, "artifact-update", change)
+        current = {"currentVersion": 1, "currentData": PARTS["body"]}
+        self.assertEqual(answer, {"result": "version-mismatch", "body": current})
+        self.assertEqual(self.heard(self.account), [])
+
+    async def test_parts_that_are_nothing(self) -> None:
+        """A part that is false in any way is none."""
+        artifact = await self._make()
+        for version, nothing in enumerate((None, "", 0, False), 1):
+            change = {"artifactId": artifact, "header": {"data": "", "expectedVersion": version}}
+            answer = await self.emit(self.account, "artifact-update", {**change, "body": nothing})
+            self.assertEqual(answer, {"result": "success", "header": {"version": version + 1, "data": ""}})
 
     async def test_errors(self) -> None:
         """Incomplete calls, undecodable parts and artifacts not owned are answered with an error."""
