@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import UnsetType
 
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._truth import truthy
 from happy.realtime.presence import accepted_time
 from happy.realtime.updates import Activity, devices_of
 from happy.server import Server
@@ -38,7 +39,7 @@ class MachineAlive(Body):
 @presence.event("session-alive", acks=False)
 async def session_alive(server: Server, caller: Caller, body: SessionAlive) -> None:
     """Keep a session shown as active."""
-    await server.presence.session_alive(caller.account, body.sid, body.time, bool(body.thinking))
+    await server.presence.session_alive(caller.account, body.sid, body.time, truthy(body.thinking))
 
 
 @presence.event("machine-alive", acks=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import field
+from msgspec import UnsetType, field
 
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._truth import truthy
 from happy.capabilities.sessions import SessionNotFound
 from happy.realtime.updates import Usage, devices_of
 from happy.server import Server
@@ -16,7 +17,7 @@ from happy.storage.presence import owns_session
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from happy.storage.usage import Sum
-from happy.wire.structs import Body, EpochSeconds, NonEmpty, Positive, Reply, Timestamp
+from happy.wire.structs import SAFE, Body, EpochSeconds, NonEmpty, Positive, Reply, Timestamp, stands_for
 
 LATEST_S = 253_402_300_799
 """The last second of the year 9999; later bounds are clamped to it (D21)."""
@@ -51,16 +52,21 @@ class Spans(Reply):
 
 
 class Report(Body):
-    """``tokens`` and ``cost`` are numbers by name, ``total`` among them; they are stored as sent."""
+    """``tokens`` and ``cost`` are numbers by name, ``total`` among them; they are stored as sent.
+
+    A ``session_id`` of any kind that is false stands for no session.
+    """
 
     key: NonEmpty
-    session_id: str | None = None
+    session_id: Annotated[Any, stands_for(str | UnsetType | None)] = None
     tokens: dict[str, Any]
     cost: dict[str, Any]
 
     def __post_init__(self) -> None:
         if not _has_total(self.tokens) or not _has_total(self.cost):
             raise ValueError("tokens and cost must include total")
+        if truthy(self.session_id) and not isinstance(self.session_id, str):
+            raise ValueError("sessionId must be a text")
 
 
 class Reported(Reply):
@@ -77,9 +83,9 @@ class Failed(Reply):
 
 def invalid_report(data: Any) -> Mapping[str, Any]:
     """What is wrong with the data of ``usage-report``, in the contract's order."""
-    if not isinstance(data, dict):
+    if data is None:
         error = "Internal error"
-    elif not isinstance(data.get("key"), str) or not data["key"]:
+    elif not isinstance(data, dict) or not isinstance(data.get("key"), str) or not data["key"]:
         error = "Invalid key"
     elif not _has_total(data.get("tokens")):
         error = "Invalid tokens object - must include total"
@@ -144,7 +150,13 @@ async def query(server: Server, caller: Caller, body: UsageQuery) -> Spans:
 
 def _announced(entries: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, float]:
     """The numbers among the entries, and 0 for those that the app insists on (D-15c)."""
-    return dict.fromkeys(known, 0) | {name: value for name, value in entries.items() if _is_number(value)}
+    numbers = {name: _shortest(value) for name, value in entries.items() if _is_number(value)}
+    return dict.fromkeys(known, 0) | numbers
+
+
+def _shortest(number: float) -> float:
+    """A whole number without ``.0``, as ECMAScript writes it (realtime.md A.11)."""
+    return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < SAFE else number
 
 
 def _spans(sums: list[Sum]) -> list[Span]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from happy.capabilities.usage import Report, invalid_report
 from happy.config import Config
+from happy.realtime.updates import encode_ephemeral
 from happy.wire.structs import Invalid, decode_value
 from tests.capabilities.calling import CallingCase
 from tests.harness import psql
@@ -43,6 +44,7 @@ def test_every_unfit_report_is_explained(data: Any) -> None:
     else:
         assert report.key == data["key"]
         assert report.tokens["total"] == data["tokens"]["total"]
+        assert isinstance(report.session_id, str) or report.session_id in (None, False, 0)
 
 
 class ReportTests(CallingCase):
@@ -84,6 +86,13 @@ class ReportTests(CallingCase):
         stored = psql(self.dsn, 'SELECT "data" FROM "UsageReport" WHERE "id" = %s', (answer["reportId"],))
         self.assertEqual(stored, [({"tokens": counts(10, input=3, **odd), "cost": counts(0.5)},)])
 
+    async def test_whole_numbers(self) -> None:
+        """A whole number is announced as such, however it was written (realtime.md A.11)."""
+        await self._report(tokens=counts(10.0), cost=counts(-0.0, input=1e300))
+        (_, usage), *_ = self.hub.signals
+        self.assertIn(b'"tokens":{"total":10,', encode_ephemeral(usage))
+        self.assertIn(b'"cost":{"total":0,"input":1e300,', encode_ephemeral(usage))
+
     async def test_replaced(self) -> None:
         """A report with a known key replaces the former one and keeps its creation time."""
         first = await self._report()
@@ -96,9 +105,10 @@ class ReportTests(CallingCase):
     async def test_without_session(self) -> None:
         """Reports of no session are kept one for each key, and shown to nobody (D-26)."""
         first = await self._report(sessionId=None)
-        second = await self._report(sessionId="", tokens=counts(4))
+        for nothing in ("", 0, False):
+            second = await self._report(sessionId=nothing, tokens=counts(4))
+            self.assertEqual(first["reportId"], second["reportId"])
         other = await self._report(sessionId=None, key="other")
-        self.assertEqual(first["reportId"], second["reportId"])
         self.assertNotEqual(first["reportId"], other["reportId"])
         self.assertEqual(self.signalled(self.account), [])
         self.assertEqual((await self.post(self.account, "/v1/usage/query", {}))["totalReports"], 2)
@@ -123,10 +133,13 @@ class ReportTests(CallingCase):
             ({"tokens": {"total": True}}, tokens),
             ({"cost": []}, "Invalid cost object - must include total"),
             ({"sessionId": {"not": 1}}, "Invalid sessionId"),
+            ({"sessionId": []}, "Invalid sessionId"),
+            ({"sessionId": True}, "Invalid sessionId"),
         ):
             self.assertEqual(await self._report(**members), {"success": False, "error": error})
-        answer = await self.emit(self.account, "usage-report", None)
-        self.assertEqual(answer, {"success": False, "error": "Internal error"})
+        for data, error in ((None, "Internal error"), ([], "Invalid key"), ("k", "Invalid key")):
+            answer = await self.emit(self.account, "usage-report", data)
+            self.assertEqual(answer, {"success": False, "error": error})
         answer = await self._report(tokens=counts(1, note="\0"))
         self.assertEqual(answer, {"success": False, "error": "Failed to save usage report"})
 
