@@ -15,6 +15,8 @@ from happy.wire.structs import Body, NonEmpty, stands_for
 rpc = Capability("rpc")
 
 NO_METHOD = "Invalid parameters: method is required"
+NO_NAME = "Invalid method name"
+UNEXPECTED = "Internal error"
 
 
 class Registration(Struct, frozen=True):
@@ -66,12 +68,17 @@ def _method(data: Any) -> str | None:
     return method if isinstance(method, str) and method else None
 
 
+def _fault(data: Any) -> str:
+    """Why there is no method; looking for one in no data at all is an unexpected failure."""
+    return UNEXPECTED if data is None else NO_NAME
+
+
 @rpc.event("rpc-register", acks=False)
 async def register(server: Server, socket: Socket, body: Offered) -> None:
     """Offer a method to the account's other clients."""
     method = _method(body)
     if method is None:
-        socket.emit("rpc-error", RegistrationFailed("register", "Invalid method name"))
+        socket.emit("rpc-error", RegistrationFailed("register", _fault(body)))
     elif server.calls.register(socket.program, method):
         socket.emit("rpc-registered", Registration(method))
     else:
@@ -83,7 +90,7 @@ async def unregister(server: Server, socket: Socket, body: Offered) -> None:
     """Withdraw a method; withdrawing one that was never offered is no error."""
     method = _method(body)
     if method is None:
-        socket.emit("rpc-error", RegistrationFailed("unregister", "Invalid method name"))
+        socket.emit("rpc-error", RegistrationFailed("unregister", _fault(body)))
         return
     server.calls.unregister(socket.program, method)
     socket.emit("rpc-unregistered", Registration(method))
@@ -92,7 +99,7 @@ async def unregister(server: Server, socket: Socket, body: Offered) -> None:
 @rpc.event(
     "rpc-call",
     invalid={"ok": False, "error": NO_METHOD},
-    failure={"ok": False, "error": "Internal error"},
+    failure={"ok": False, "error": UNEXPECTED},
 )
 async def call(server: Server, socket: Socket, body: Call) -> CallResult:
     """Call a method that another client of the account offers; always answered."""

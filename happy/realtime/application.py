@@ -6,7 +6,7 @@ Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-1
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from twisted.logger import Logger
@@ -35,6 +35,9 @@ MAX_HANDLED_BYTES = 32 * 1024 * 1024
 
 MAX_HANDLED_BY_ALL = 256 * 1024 * 1024
 """Bytes of all events under way; a connection that starts one more is dropped."""
+
+_MEMBERLESS: Final = msgspec.Raw(b"{}")
+"""The data of an event that is nothing but an acknowledgement: the original looks for members there."""
 
 _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
@@ -98,7 +101,7 @@ class Realtime:
             return
         client: Client = socket.program
         self._count(name, client)
-        data = arguments[0] if arguments else None
+        data = arguments[0] if arguments else _MEMBERLESS if ack else None
         size = 0 if data is None else len(data)
         if not self._begin(client, size):
             socket.close()

@@ -338,6 +338,26 @@ def test_wrong_types_in_events(world: HappyWorld, sent: str, answered: list[str]
     assert peer.texts() == ["432[{}]"]
 
 
+REGISTRATIONS = [
+    ("42[%s]", "Internal error"),
+    ("42[%s,null]", "Internal error"),
+    ("421[%s]", "Invalid method name"),
+    ('42[%s,"m"]', "Invalid method name"),
+    ("42[%s,[]]", "Invalid method name"),
+    ('42[%s,{"method":""}]', "Invalid method name"),
+    ('42[%s,{"method":5}]', "Invalid method name"),
+]
+
+
+@pytest.mark.parametrize("kind", ["register", "unregister"])
+@pytest.mark.parametrize(("sent", "error"), REGISTRATIONS)
+def test_nameless_registrations(world: HappyWorld, kind: str, sent: str, error: str) -> None:
+    """Whoever names no method is told so; no data at all is another kind of fault (B.7)."""
+    peer = world.client()
+    peer.text(sent % f'"rpc-{kind}"')
+    assert said(peer) == [["rpc-error", {"type": kind, "error": error}]]
+
+
 FAILURES = {
     "update-metadata": ({"sid": "s", "metadata": "m", "expectedVersion": 0}, {"result": "error"}),
     "update-state": ({"sid": "s", "agentState": None, "expectedVersion": 0}, {"result": "error"}),
