@@ -8,6 +8,7 @@ ends it at once.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -50,6 +51,7 @@ class HappyService(Service):
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
+        _spare_the_collector()
         _stop_at_a_signal(self._reactor)
         self._starting = Deferred.fromCoroutine(self._parts.start())
         self._starting.addErrback(self._failed)
@@ -102,3 +104,14 @@ def _stop_at_a_signal(reactor: Any) -> None:
 def _end_at_the_next_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: os._exit(128 + received))
+
+
+def _spare_the_collector() -> None:
+    """Let Python look for reference cycles less often.
+
+    Each connection is some sixty objects that live long; with Python's own thresholds a storm of ten thousand
+    connections spends a quarter of its CPU on walking through those that are already there.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
