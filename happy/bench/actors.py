@@ -245,6 +245,8 @@ class App(Actor):
 
     def cut_off(self) -> None:
         """What is on its way may be lost."""
+        for _ in range(self.waiting):
+            self._bench.recorder.error("call cut off")
         self._calling = None
         self._interrupt()
 

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlsplit
 
 from happy.bench.loop import READ, WRITE, Loop
@@ -105,8 +106,7 @@ class Stream:
         return self._secured(plain) if self._target.secure else plain
 
     def _secured(self, plain: socket.socket) -> socket.socket:
-        context = ssl.create_default_context()
-        return context.wrap_socket(
+        return _context().wrap_socket(
             plain, server_hostname=self._target.host, do_handshake_on_connect=False, suppress_ragged_eofs=True
         )
 
@@ -212,6 +212,12 @@ class Stream:
 def _no_socket(error: OSError) -> str:
     text = f"cannot make a socket: {(error.strerror or str(error)).lower()}"
     return f"{text}; allow more with ulimit -n" if error.errno == errno.EMFILE else text
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """Trusts whom the system trusts, or ``SSL_CERT_FILE``; made once, since that takes long."""
+    return ssl.create_default_context()
 
 
 def _reason(error: OSError | None) -> str:

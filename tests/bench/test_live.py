@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import msgspec
 from twisted.internet.utils import getProcessOutputAndValue
 
 import happy
+from happy.config import Config
 from happy.realtime.updates import Update
 from tests.live.case import LiveCase
+from tests.web.test_live import certificate
 
 
 class BenchCase(LiveCase):
@@ -104,6 +107,35 @@ class ScenarioTests(BenchCase):
         assert abs(measures["session heartbeats"]["count"] - 100) <= 2
         assert measures["messages"]["count"] >= 3
         assert {"posts", "calls", "machine heartbeats"} <= set(measures)
+
+
+class TlsTests(BenchCase):
+    """Against a server that speaks TLS."""
+
+    def config(self) -> Config:
+        """Listen with a certificate that the tool is told to trust."""
+        folder = tempfile.TemporaryDirectory(prefix="happy-bench-")
+        self.addCleanup(folder.cleanup)
+        self.certificate = certificate(Path(folder.name))
+        listen = f"ssl:0:interface=127.0.0.1:privateKey={self.certificate}"
+        return replace(super().config(), listen=(listen,))
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return super().url.replace("http://127.0.0.1", "https://localhost")
+
+    async def test_messages(self) -> None:
+        """Sockets and requests go through TLS, whole pages of the history as well."""
+        self.patch(os, "environ", {**os.environ, "SSL_CERT_FILE": str(self.certificate)})
+        load = ("--seconds", "0.5", "--senders", "2", "--via", "http", "--batch", "50")
+        report = await self.clean("messages", *load)
+        assert report["measures"]["messages"]["count"] > 0
+
+    async def test_stranger(self) -> None:
+        """A certificate that nobody vouches for is refused in plain words."""
+        with self.assertRaisesRegex(AssertionError, "TLS: CERTIFICATE_VERIFY_FAILED"):
+            await self.clean("fanout", "--sockets", "1")
 
 
 class FaultTests(BenchCase):
