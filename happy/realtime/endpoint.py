@@ -62,8 +62,28 @@ class EngineEndpoint:
         """The bytes that a POST may have; a larger one need not be read before :meth:`refuse`."""
         return self.settings.max_payload
 
+    def begin(self, request: Request) -> None:
+        """The head of a request is there, its body is not yet; :meth:`render`, :meth:`refuse` or
+        :meth:`lose` follows, unless the request is answered at once.
+
+        Calling it is optional. Without it, POSTs whose bodies arrive at the same time, or never to their
+        end, go unnoticed (realtime.md A.4).
+        """
+        connection = self._posted_to(request)
+        if connection is not None:
+            connection.begin_post(request)
+
+    def lose(self, request: Request) -> None:
+        """The connection of a request broke before its body was complete."""
+        connection = self._posted_to(request)
+        if connection is not None:
+            connection.lose_post(request)
+
     def refuse(self, request: Request, status: int = 413) -> None:
         """Answer a request whose body is not read (realtime.md A.4); its session goes on."""
+        connection = self._posted_to(request)
+        if connection is not None:
+            connection.refuse_post(request)
         polling.respond(request, status)
 
     def handles(self, path: bytes) -> bool:
@@ -115,6 +135,16 @@ class EngineEndpoint:
             origin=request.getHeader(b"Origin") or b"",
             sessions=self._connections.keys(),
         )
+
+    def _posted_to(self, request: Request) -> EngineConnection | None:
+        """The session that a request sends packets to, if it does so in due form."""
+        if request.method != b"POST" or upgrade.wants_upgrade(request):
+            return None
+        try:
+            sid = self._check(request, _query(request), upgrading=False)
+        except Refused:
+            return None
+        return None if sid is None else self._connections[sid]
 
     def _plain(self, request: Request) -> None:
         query = _query(request)

@@ -148,6 +148,18 @@ class EngineConnection:
         request.notifyFinish().addErrback(self._poll_lost, request)
         self._perform(self._session.poll(request, self._clock.seconds()))
 
+    def begin_post(self, request: Request) -> None:
+        """A POST for this session, whose body is still to come. Answers it at once if there is another."""
+        self._perform(self._session.post_begun(request, self._clock.seconds()))
+
+    def lose_post(self, request: Request) -> None:
+        """The connection of a POST broke before its body was complete."""
+        self._perform(self._session.post_lost(request, self._clock.seconds()))
+
+    def refuse_post(self, request: Request) -> None:
+        """The endpoint answered a POST by itself."""
+        self._session.post_refused(request)
+
     def post(self, request: Request, body: bytes) -> None:
         """A POST for this session, with its whole body."""
         now = self._clock.seconds()

@@ -53,6 +53,12 @@ class Realtime(typing.Protocol):
     def handles(self, path: bytes) -> bool:
         """Whether a request target is the realtime transport's."""
 
+    def begin(self, request: Request) -> None:
+        """The head of a request of that path is there; may answer it at once."""
+
+    def lose(self, request: Request) -> None:
+        """The connection of a request broke before its body was complete."""
+
     def render(self, request: Request) -> None:
         """Answer a request of that path, or take over its connection."""
 
@@ -83,12 +89,14 @@ class HappyRequest(Request):
         if realtime is not None and realtime.handles(uri):
             self._realtime = realtime
             self._unquestioned = realtime.largest_body
+            realtime.begin(self)
         else:
             self.site.router.work.enter()
             self._counted = True
             self.target = self.site.router.target(method, uri)
             self._unquestioned = min(self.target.limit, MIB)
-        self._admit(length or 0)
+        if not self.finished:
+            self._admit(length or 0)
 
     def _admit(self, size: int) -> bool:
         """Whether a body of ``size`` bytes is read; if not, the refusal was sent."""
@@ -161,6 +169,8 @@ class HappyRequest(Request):
         headers = self.responseHeaders
         headers.setRawHeaders(b"date", [datetimeToString()])
         channel = self.channel
+        if channel is not None and not self._complete:
+            channel.refuse_rest()  # an answer before the body's end is the last one
         if channel is None or not channel.persistent or self.site.draining:
             if channel is not None:
                 channel.persistent = False
@@ -176,6 +186,8 @@ class HappyRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         if self._complete:
             self.content = None  # the work goes on, and closes it at its end
+        elif self._realtime is not None:
+            self._realtime.lose(self)
         super().connectionLost(reason)
         self._left()
 

@@ -139,11 +139,11 @@ class EngineSession:
         return self._take()
 
     def post_begun(self, request: Any, now: float) -> Sequence[Effect]:
-        """The body of a POST begins to arrive."""
+        """The body of a POST begins to arrive; without effect if that is known already."""
         self._now = now
         if self._posting is None:
             self._posting = request
-        else:
+        elif request is not self._posting:
             self._step(Input.EXTRA_POST, request)
         return self._take()
 

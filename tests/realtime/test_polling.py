@@ -11,9 +11,11 @@ from twisted.internet.error import ConnectionDone
 from wsproto.events import CloseConnection
 
 from happy.realtime.socket import Attachment, EncodedPacket
-from tests.realtime.peers import PollingPeer, WebSocketPeer
+from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
 from tests.realtime.programs import PATH, World
 from tests.strategies import texts
+from tests.toys import toy_server
+from tests.web.talking import Served
 
 
 def unknown_sid(client: PollingPeer) -> bool:
@@ -191,6 +193,77 @@ class TestRequests:
         response = world.peer().ask(method, client.target)
         assert (response.status, response.json["code"]) == (400, 2)
         assert world.endpoint.count == 1
+
+
+class TestBodies:
+    """POSTs whose bodies take their time, on the site that tells the endpoint of them (A.4)."""
+
+    @pytest.fixture
+    def world(self) -> World:
+        world = World(max_payload=100)
+        world.site = Served(toy_server(clock=world.clock), [], world.endpoint).site
+        return world
+
+    def start_post(self, world: World, client: PollingPeer, body: bytes, length: int) -> Peer:
+        peer = world.peer()
+        peer.send(f"POST {client.target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode())
+        peer.send(body)
+        return peer
+
+    def test_overlapping(self, world: World) -> None:
+        """Of two the first is cut off and the second refused, which ends the session."""
+        client = world.polling()
+        poll = client.start_poll()
+        first = self.start_post(world, client, b'42["x', 7)
+        second = self.start_post(world, client, b'42["y"]', 7)
+        response = second.response()
+        assert response is not None
+        assert (response.status, response.headers["connection"], response.body) == (400, "close", b"")
+        assert first.transport.aborted
+        assert first.take() == b""
+        ending = poll.response()
+        assert ending is not None
+        assert ending.packets == [b"1"]
+        assert world.last == ("disconnected", "/", "transport error")
+        assert unknown_sid(client)
+
+    def test_lost(self, world: World) -> None:
+        """A body that breaks off ends the session."""
+        client = world.polling()
+        self.start_post(world, client, b'42["x', 7).drop()
+        assert world.last == ("disconnected", "/", "transport error")
+        assert unknown_sid(client)
+
+    def test_in_pieces(self, world: World) -> None:
+        """A body may come in pieces, while the session goes on, and be followed by another."""
+        client = world.polling()
+        peer = self.start_post(world, client, b'42["x', 7)
+        world.program.socket.emit("z")
+        assert client.poll().packets == [b'42["z"]']
+        peer.send(b'"]')
+        response = peer.response()
+        assert response is not None
+        assert response.body == b"ok"
+        assert client.post(b'42["y"]').body == b"ok"
+        assert [heard[1] for heard in world.program.heard[-2:]] == ["x", "y"]
+
+    def test_refused(self, world: World) -> None:
+        """A body that is too large is in nobody's way."""
+        client = world.polling()
+        assert self.start_post(world, client, b"", 101).response().status == 413  # type: ignore[union-attr]
+        assert client.post(b'42["y"]').body == b"ok"
+
+    @pytest.mark.parametrize("header", ["Origin: \x7f", "Upgrade: websocket\r\nConnection: upgrade"])
+    def test_never_accepted(self, world: World, header: str) -> None:
+        """A request that would be refused anyway does not count as the session's."""
+        client = world.polling()
+        peer = world.peer()
+        peer.send(
+            f"POST {client.target} HTTP/1.1\r\nHost: a\r\n{header}\r\nContent-Length: 1\r\n\r\n".encode()
+        )
+        assert client.post(b'42["y"]').body == b"ok"
+        peer.drop()
+        assert client.post(b'42["z"]').body == b"ok"
 
 
 class TestEnding:

@@ -106,16 +106,26 @@ TOO_LARGE = {"error": "FastifyError", "message": "Request body is too large", "s
 
 
 class Polling:
-    """A realtime endpoint that only takes notes."""
+    """A realtime endpoint that only takes notes, and answers ``/v1/updates/busy`` before the body comes."""
 
     largest_body = 1000
     websockets = 0
 
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, bytes, bytes]] = []
+        self.lost: list[Request] = []
+        self.begun: list[Request] = []
 
     def handles(self, path: bytes) -> bool:
         return path.startswith(b"/v1/updates/")
+
+    def begin(self, request: Request) -> None:
+        self.begun.append(request)
+        if request.uri == b"/v1/updates/busy":
+            self.refuse(request, 400)
+
+    def lose(self, request: Request) -> None:
+        self.lost.append(request)
 
     def render(self, request: Request) -> None:
         assert request.content is not None
@@ -479,6 +489,27 @@ class RealtimeTests(ConnectionCase):
         self.assertFalse(connection.closing)
         connection.send(b"1\r\nx\r\n0\r\n\r\n")
         self.assertEqual(connection.read("POST")[0].status, 413)
+
+    def test_answered_before_its_body(self) -> None:
+        """The endpoint may answer a request by its head, and that is the connection's last answer."""
+        connection = self.connect()
+        connection.send(message("POST", "/v1/updates/busy", None, {"Content-Length": "1001"}))
+        [reply] = connection.read("POST")
+        self.assertEqual((reply.status, reply.headers["connection"]), (400, "close"))
+        self.assertTrue(connection.closing)
+        connection.send(b"x" * 2000)
+        connection.lose()
+        self.assertEqual(self.polling.seen + self.polling.lost, [])
+
+    def test_lost_in_the_body(self) -> None:
+        """The endpoint hears of a body that breaks off, but not of a request that was complete."""
+        lost, complete = self.connect(), self.connect()
+        lost.send(message("POST", "/v1/updates/?a", None, {"Content-Length": "5"}) + b"half")
+        complete.send(message("POST", "/v1/updates/?a", b"whole", {"Content-Type": "text/plain"}))
+        complete.lose()
+        self.assertEqual(self.polling.lost, [])
+        lost.lose()
+        self.assertEqual(self.polling.lost, self.polling.begun[:1])
 
     def test_not_counted(self) -> None:
         """Realtime requests are no HTTP requests to the metrics, and nothing to wait for."""
