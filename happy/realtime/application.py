@@ -5,7 +5,7 @@ Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,8 +17,9 @@ from happy.capabilities._pipeline import NO_ANSWER, call_event
 from happy.driving import drive
 from happy.realtime.handshake import WRONG_TOKEN, Handshake
 from happy.realtime.hub import Client, Scope
-from happy.realtime.socket import ConnectRefused, Socket
+from happy.realtime.socket import ConnectRefused, Socket, Undecided
 from happy.realtime.updates import MachineActivity, devices_of
+from happy.wire.structs import MalformedJson, parse_json
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
@@ -63,7 +64,7 @@ class Realtime:
 
     def connect(self, socket: Socket, auth: msgspec.Raw | None) -> None:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
-        members = msgspec.json.decode(auth) if auth is not None else {}
+        members = {} if auth is None else _members(auth)
         handshake = Handshake(members, socket.handshake.headers.get("x-happy-client"))
         account = self._server.tokens.verify(handshake.check())
         if account is None:
@@ -188,6 +189,15 @@ class Realtime:
         for leaving in self._leaving.values():
             leaving.cancel()
         self._leaving.clear()
+
+
+def _members(auth: msgspec.Raw) -> Mapping[str, Any]:
+    """What a client presents. Raises Undecided for an object that nests too deeply to be read."""
+    try:
+        members: Mapping[str, Any] = parse_json(auth)
+    except MalformedJson:
+        raise Undecided from None
+    return members
 
 
 _COUNTED = frozenset(

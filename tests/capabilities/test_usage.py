@@ -47,6 +47,12 @@ def test_every_unfit_report_is_explained(data: Any) -> None:
         assert isinstance(report.session_id, str) or report.session_id in (None, False, 0)
 
 
+def test_infinite_totals() -> None:
+    """A total beyond all floats is none."""
+    report = {"key": "k", "tokens": counts(float("inf")), "cost": counts(1)}
+    assert invalid_report(report)["error"] == "Invalid tokens object - must include total"
+
+
 class ReportTests(CallingCase):
     async def setUp(self) -> None:
         await super().setUp()

@@ -338,6 +338,13 @@ def test_wrong_types_in_events(world: HappyWorld, sent: str, answered: list[str]
     assert peer.texts() == ["432[{}]"]
 
 
+def test_numbers_beyond_floats(world: HappyWorld) -> None:
+    """What nobody asked for in a handshake may be any JSON."""
+    peer = world.websocket(joined=False)
+    peer.text(f'40{{"token":"{TOKEN}","x":[1e999,1e-999,{"9" * 500}]}}')
+    assert peer.texts()[0].startswith('40{"sid":')
+
+
 REGISTRATIONS = [
     ("42[%s]", "Internal error"),
     ("42[%s,null]", "Internal error"),
