@@ -6,12 +6,12 @@ session and of an account have no gaps; on every socket the account's numbers on
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 from collections import Counter
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
@@ -252,7 +252,7 @@ class WritersTests(LiveCase):
 
         running = Deferred.fromCoroutine(asking)
         reactor.callLater(self.dice.random() / 50, running.cancel)  # type: ignore[attr-defined]
-        with suppress(CancelledError, ConnectingCancelledError, ResponseFailed):
+        with contextlib.suppress(CancelledError, ConnectingCancelledError, ResponseFailed):
             await running
 
     async def told(self, account: Account, session: Session, *hearings: Hearing) -> None:

@@ -1,0 +1,180 @@
+"""A user's computer: the published ``happy`` program with a home of its own, on pseudo-terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import termios
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from tests.nodejs import node
+
+HAPPY = "happy@1.2.5"
+AGENT = """#!/bin/sh
+echo '2.0.0 (stand-in)'
+"""
+"""Stands for the coding agent, which is only asked for its version here."""
+
+_DECORATION = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
+
+
+def happy_program() -> Path:
+    """The published program; the first call of all installs it into the cache folder.
+
+    That is the folder HAPPY_CLIENTS_CACHE, or one in the system's folder for temporary files. Raises
+    SkipTest without Node, or if the registry cannot be reached.
+    """
+    node()
+    default = Path(tempfile.gettempdir()) / "happy-clients"
+    cache = Path(os.environ.get("HAPPY_CLIENTS_CACHE", default))
+    folder = cache / HAPPY.replace("@", "-")
+    if not folder.exists():
+        _install(cache, folder)
+    return folder / "node_modules" / "happy" / "bin" / "happy.mjs"
+
+
+def _install(cache: Path, folder: Path) -> None:
+    """All of it or nothing: an interrupted installation is begun again."""
+    cache.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=cache))
+    options = ["--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    command = ["npm", "install", "--prefix", str(beside), *options, HAPPY]
+    try:
+        installed = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        if installed.returncode != 0:
+            errors = [line for line in installed.stderr.splitlines() if line.startswith("npm error")]
+            raise SkipTest(f"npm cannot install {HAPPY}: {' '.join(errors)[:200]}")
+        beside.rename(folder)
+    except subprocess.TimeoutExpired:
+        raise SkipTest(f"npm takes too long to install {HAPPY}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _terminal() -> tuple[int, int, str]:
+    """A pseudo-terminal of a usual size, as Twisted takes it."""
+    master, slave = os.openpty()
+    termios.tcsetwinsize(master, (60, 160))
+    return master, slave, os.ttyname(slave)
+
+
+class Program(ProcessProtocol):
+    """A program that runs; ``text`` is what it has shown so far, without decoration."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self._leaving: list[Deferred[int]] = []
+        self._shown = b""
+        self._looking: list[tuple[re.Pattern[str], Deferred[re.Match[str]]]] = []
+
+    @property
+    def text(self) -> str:
+        return _DECORATION.sub("", self._shown.decode(errors="replace"))
+
+    def shows(self, pattern: str) -> Deferred[re.Match[str]]:
+        """Fires once the text matches."""
+        found: Deferred[re.Match[str]] = Deferred()
+        self._looking.append((re.compile(pattern), found))
+        self._look()
+        return found
+
+    def type(self, keys: bytes) -> None:
+        """Press keys."""
+        self.transport.write(keys)
+
+    async def end(self) -> None:
+        """End it at once, if it still runs."""
+        if self.status is None:
+            self.transport.signalProcess(signal.SIGKILL.value)
+            await self.exit()
+
+    def exit(self) -> Deferred[int]:
+        """Fires with its exit status."""
+        gone: Deferred[int] = Deferred()
+        if self.status is None:
+            self._leaving.append(gone)
+        else:
+            gone.callback(self.status)
+        return gone
+
+    def outReceived(self, data: bytes) -> None:
+        """Collect."""
+        self._shown += data
+        self._look()
+
+    errReceived = outReceived
+
+    def _look(self) -> None:
+        for pattern, found in tuple(self._looking):
+            if match := pattern.search(self.text):
+                self._looking.remove((pattern, found))
+                found.callback(match)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell whoever waits."""
+        value = reason.value
+        self.status = 0 if reason.check(ProcessDone) else value.exitCode or -value.signal
+        for gone in self._leaving:
+            gone.callback(self.status)
+
+
+class Computer:
+    """A computer whose ``happy`` uses the server at ``url``."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.home = folder / "home"
+        self.happy_home = self.home / "happy"
+        self.work = self.home / "work"
+        programs = folder / "bin"
+        for made in (self.happy_home, self.work, programs):
+            made.mkdir(parents=True)
+        agent = programs / "claude"
+        agent.write_text(AGENT)
+        agent.chmod(0o755)
+        self._happy = happy_program()
+        self._environment = {
+            "HOME": str(self.home),
+            "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+            "SHELL": "/bin/sh",
+            "TERM": "xterm-256color",
+            "HAPPY_HOME_DIR": str(self.happy_home),
+            "HAPPY_SERVER_URL": url,
+            "HAPPY_WEBAPP_URL": url,
+            "HAPPY_DISABLE_CAFFEINATE": "1",
+            "HEADLESS": "1",
+            "CLAUDE_CONFIG_DIR": str(self.home / "claude"),
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
+    def run(self, *arguments: str, terminal: bool = False) -> Program:
+        """Start ``happy`` with arguments, on a pseudo-terminal or without one."""
+        program = Program()
+        command = [node(), "--no-warnings", str(self._happy), *arguments]
+        pty = _terminal() if terminal else False
+        reactor.spawnProcess(  # type: ignore[attr-defined]
+            program, command[0], command, self._environment, str(self.work), usePTY=pty
+        )
+        return program
+
+    def kept(self, name: str) -> Any:
+        """A file in which ``happy`` keeps something."""
+        return json.loads((self.happy_home / name).read_text())
+
+    def end(self) -> None:
+        """End the daemon, if it still runs."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self.kept("daemon.state.json")["pid"], signal.SIGKILL)
