@@ -134,7 +134,15 @@ class Threads:
 
     def stop(self) -> Deferred[None]:
         """Fires when the calls under way have ended."""
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._pool.stop)
+        stopped: Deferred[None] = Deferred()
+
+        def wait() -> None:
+            self._pool.stop()
+            self._reactor.callFromThread(stopped.callback, None)
+
+        # Not in one of the reactor's threads, for whose work the end of the process waits.
+        _Background(target=wait).start()
+        return stopped
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """The result of the call, made in one of the threads."""

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
+from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import treq
@@ -307,3 +309,22 @@ class RemovalTests(SynchronousTestCase):
         self.removals.stop()
         self.assertIsNone(self.successResultOf(removal))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ThreadsTests(TestCase):
+    """The threads of blocking calls."""
+
+    def setUp(self) -> None:
+        self.before = set(enumerate_threads())
+
+    async def test_a_store_that_does_not_answer(self) -> None:
+        """A call that hangs when the server stops occupies no thread that the end of the process waits for."""
+        threads, answer = Threads(reactor), Event()
+        threads.start()
+        running = threads.run(answer.wait)
+        stopping = threads.stop()
+        busy = [thread for thread in enumerate_threads() if thread not in self.before and not thread.daemon]
+        self.assertEqual((busy, stopping.called), ([], False))
+        answer.set()
+        await running
+        await stopping
