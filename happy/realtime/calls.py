@@ -77,7 +77,11 @@ class Calls:
         self._answers.stop()
 
     def register(self, client: Client, method: str) -> bool:
-        """Make the client the newest target of the method; False when it has too many already."""
+        """Make the client the newest target of the method; False when it has too many already.
+
+        Callers that wait for the method go on in the reactor's next turn: the client is to hear first
+        that it is registered.
+        """
         methods = client.methods if client.methods is not None else set()
         if method in methods:
             return True
@@ -90,9 +94,14 @@ class Calls:
         if known is None:
             known = self._methods[key] = _Method(self._metrics.rpc_method(method))
         known.targets.append(client)
-        for waiter in list(self._waiting.pop(key, ())):
-            waiter.callback(None)
+        if key in self._waiting:
+            self._clock.callLater(0, self._wake, key)
         return True
+
+    def _wake(self, key: tuple[str, str]) -> None:
+        if key in self._methods:
+            for waiter in list(self._waiting.pop(key, ())):
+                waiter.callback(None)
 
     def unregister(self, client: Client, method: str) -> None:
         """Undo a registration, if there is one."""

@@ -338,6 +338,15 @@ def test_wrong_types_in_events(world: HappyWorld, sent: str, answered: list[str]
     assert peer.texts() == ["432[{}]"]
 
 
+def test_registered_before_called(world: HappyWorld) -> None:
+    """A target that somebody waits for hears first that it is registered, and then of the call."""
+    caller, target = world.client(), world.client()
+    caller.text('421["rpc-call",{"method":"m"}]')
+    target.text('42["rpc-register",{"method":"m"}]')
+    world.clock.advance(0)
+    assert target.texts() == ['42["rpc-registered",{"method":"m"}]', '420["rpc-request",{"method":"m"}]']
+
+
 def test_numbers_beyond_floats(world: HappyWorld) -> None:
     """What nobody asked for in a handshake may be any JSON."""
     peer = world.websocket(joined=False)

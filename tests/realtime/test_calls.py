@@ -96,15 +96,27 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual(self.error(running), "RPC method not available")
 
     def test_registration_wakes_callers(self) -> None:
-        """Every caller that waits is forwarded the moment a target registers."""
+        """Every caller that waits is forwarded once the target has been told that it is registered."""
         one, other = self.call(), self.call()
         target = self.target()
+        self.assertEqual(events(target), [])
+        self.clock.advance(0)
         self.assertEqual(len(events(target)), 2)
         target.socket.answer(0, [])
         target.socket.answer(1, [])
         self.assertEqual((self.successResultOf(one), self.successResultOf(other)), ([], []))
         self.clock.advance(module.ANSWER_SECONDS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_gone_before_it_is_called(self) -> None:
+        """A target that leaves as soon as it came has not ended anybody's wait."""
+        running = self.call()
+        self.leave(self.target())
+        self.clock.advance(0)
+        target = self.target()
+        self.clock.advance(0)
+        target.socket.answer(0, [])
+        self.assertEqual(self.successResultOf(running), [])
 
     def test_target_disconnects(self) -> None:
         """The call fails at once when its target goes; it is never an empty success."""
@@ -126,6 +138,7 @@ class CallsTests(SynchronousTestCase):
         running = self.call()
         self.clock.advance(10)
         self.target()
+        self.clock.advance(0)
         self.clock.advance(module.ANSWER_SECONDS - 1)
         self.assertNoResult(running)
         self.clock.advance(1)
