@@ -53,11 +53,6 @@ INSERT INTO "Account" ("id", "publicKey", "createdAt", "updatedAt") VALUES (%s, 
 """
 
 
-def unprivileged() -> dict[str, Any]:
-    """Arguments of subprocess functions for what must not run as root."""
-    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
-
-
 class Cluster:
     """A PostgreSQL server for tests: fast rather than safe, in a folder that goes with it."""
 
@@ -69,18 +64,20 @@ class Cluster:
             os.chown(self.folder, _NOBODY, _NOBODY)
         self._data = self.folder / "data"
         self._log = (self.folder / "log").open("wb")
-        arguments = [*initdb_arguments(installation, self._data), "--no-sync"]
-        subprocess.run(arguments, check=True, capture_output=True, cwd=self.folder, **unprivileged())
+        initdb = self._program([*initdb_arguments(installation, self._data), "--no-sync"])
+        subprocess.run(initdb, check=True, capture_output=True)
         self._process = self._start()
         self._await_ready()
         self.migrated = False
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = server_arguments(self.installation, self._data, self.folder, settings=_SPEED)
+        return subprocess.Popen(self._program(command), stderr=self._log, cwd="/")
+
+    def _program(self, command: Sequence[str]) -> list[str]:
+        """As the service runs it: not as root, out of Ctrl-C's reach, and gone with a run that is killed."""
         account = Account(_NOBODY, _NOBODY) if os.getuid() == 0 else None
-        folders = (self.installation.folder, self.folder)
-        # As the service does it: out of Ctrl-C's reach, and gone with a run that is killed.
-        return subprocess.Popen(Program(command, account, folders).wrapped(), stderr=self._log, cwd="/")
+        return Program(command, account, (self.installation.folder, self.folder)).wrapped()
 
     def _await_ready(self) -> None:
         """Connect until it works: the server announces nothing that could be waited for."""

@@ -14,13 +14,19 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from happy.postgres import EmbeddedPostgres
-from happy.postgres.account import Account, account_for, give, helper
+from happy.postgres.account import Account, account_for, closed_folders, give, helper
 from happy.postgres.binaries import choose, installations
 from happy.postgres.cluster import initdb_arguments
+from happy.postgres.process import Program
 
 AS_ROOT = os.getuid() == 0
 
 _templates: dict[int | None, Path] = {}
+
+
+def enterable(account: Account) -> bool:
+    """Whether the account can run this interpreter with what is installed for it."""
+    return closed_folders(Path(psycopg2.__file__), account) is None
 
 
 def as_account(account: Account | None) -> dict[str, Any]:
@@ -35,8 +41,10 @@ def _template(major: int | None, home: Path) -> Path:
     runner = helper() if AS_ROOT else None
     if runner is not None:
         os.chown(folder, runner.uid, runner.gid)
-    arguments = [*initdb_arguments(choose(installations(), major), folder), "--no-sync"]
-    subprocess.run(arguments, check=True, capture_output=True, cwd="/", **as_account(runner))
+    installation = choose(installations(), major)
+    arguments = [*initdb_arguments(installation, folder), "--no-sync"]
+    program = Program(arguments, runner, (installation.folder, folder))
+    subprocess.run(program.wrapped(), check=True, capture_output=True)
     return folder
 
 
