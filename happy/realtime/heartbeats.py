@@ -122,6 +122,9 @@ class Kind:
         While the database cannot be asked, or too many wait for it, what was known before has to do.
         """
         found: Deferred[Entry | None] = Deferred()
+        if "\0" in subject:  # no row has such an id, and PostgreSQL would refuse the others' with it
+            found.callback(None)
+            return found
         if self._waiting >= MAX_WAITING:
             self._refused.inc()
             found.callback(self.entries.get(subject))
