@@ -129,12 +129,10 @@ class PresenceTests(DatabaseCase):
 
     async def test_ids_that_cannot_be(self) -> None:
         """An id that PostgreSQL cannot even be asked for does not keep others from being validated."""
-        session = await self.new_session()
-        now = self.presence.now()
-        beats = [self.beat(name) for name in ("\0", session, "\0more")]
-        beats += [self.presence.machine_alive(self.account, "\0", now)]
+        asked, waiting = await self.new_session(), await self.new_session()
+        beats = [self.beat(session) for session in (asked, "\0", waiting)]
         await gatherResults([Deferred.fromCoroutine(beat) for beat in beats])
-        self.assertEqual([body["id"] for body in bodies(self.device)], [session])
+        self.assertEqual([body["id"] for body in bodies(self.device)], [asked, waiting])
 
     async def test_a_cached_session_is_still_its_owners(self) -> None:
         """Once cached for its owner, a session is no less closed to another account."""
