@@ -19,6 +19,12 @@ ROOT = Path(__file__).parents[1]
 _STEP = 0.005
 
 
+def say(line: str) -> None:
+    """Tell whoever runs a script."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def free_port() -> int:
     """A TCP port of the loopback that nobody uses."""
     with socket.socket() as probe:

@@ -142,8 +142,9 @@ async def say(server: Server, caller: Caller, socket: Socket, body: Said) -> Non
 
     The messages of a socket keep their order because each is queued before anything is waited for.
     """
-    local_id = body.local_id if isinstance(body.local_id, str) else None
-    await server.committer.append(caller.account, body.sid, [NewMessage(local_id, body.message)], skip=socket)
+    message = NewMessage(body.local_id if isinstance(body.local_id, str) else None, body.message)
+    if _storable(message) and "\0" not in body.sid:
+        await server.committer.append(caller.account, body.sid, [message], skip=socket)
 
 
 async def _check_owner(server: Server, caller: Caller, session: str) -> None:

@@ -11,6 +11,7 @@ until the sender at fault stands alone; one that cannot be stored now is tried a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
@@ -43,6 +44,9 @@ RETRY_SECONDS = 0.5
 
 _PASSING = frozenset({"40", "53", "55", "57"})
 """Classes of SQLSTATE that blame the moment: conflicts, resources (a full disk), locks, interventions."""
+
+_REASONS = {"53100": "the disk is full", "57P03": "the database is starting"}
+_ATTEMPTS_PER_WORD = 20
 
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]
@@ -266,7 +270,7 @@ class Committer(Service):
 
     async def _store(self, rows: Sequence[AppendRow]) -> list[AppendedRow]:
         """Store a batch, for as long as that takes; fails only for what the rows hold."""
-        while True:
+        for attempt in count():
             try:
                 return await self._database.transact(lambda tx: storage.append(tx, rows), reserved=True)
             except (DatabaseDown, Overloaded):
@@ -274,9 +278,12 @@ class Committer(Service):
             except QueryFailed as refused:
                 if (refused.sqlstate or "")[:2] not in _PASSING:
                     raise
-                reason = f"state {refused.sqlstate}"
-            self.log.warn("{count} messages wait: {reason}", count=len(rows), reason=reason)
+                reason = _REASONS.get(refused.sqlstate or "", f"state {refused.sqlstate}")
+            if attempt % _ATTEMPTS_PER_WORD == 0:
+                waiting = len(rows) + self._queued_rows
+                self.log.warn("{count} messages wait: {reason}", count=waiting, reason=reason)
             await deferLater(self._clock, RETRY_SECONDS)
+        raise AssertionError("an attempt is always followed by another")
 
     async def _refused(self, batch: _Batch, error: Exception) -> None:
         if len(batch.appends) > 1:

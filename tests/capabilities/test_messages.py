@@ -121,12 +121,16 @@ class AppendingTests(CallingCase):
             (self.account, {"sid": self.session, "message": {"length": 1}}),
             (self.account, {"sid": self.session}),
             (self.account, {"sid": self.session, "message": "\0"}),
+            (self.account, {"sid": self.session, "message": "x", "localId": "\0"}),
+            (self.account, {"sid": "\0", "message": "x"}),
             (self.account, {"sid": "none", "message": "x"}),
             (stranger, {"sid": self.session, "message": "x"}),
             (self.account, None),
         ):
             await self.emit(account, "message", data)
         self.assertEqual(await self._stored(), [])
+        # What cannot be stored is not even tried: it would hold up the messages of others.
+        self.assertEqual(self.server.metrics.happy_commit_refused_total._value.get(), 0)
 
 
 class ReadingTests(CallingCase):

@@ -7,6 +7,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
 
 from happy.errors import Overloaded, QueryFailed
 from happy.ids import new_cuid
@@ -15,6 +18,8 @@ from happy.realtime import committer as module
 from happy.realtime.committer import Committer
 from happy.realtime.hub import Hub, Scope
 from happy.realtime.updates import DeleteMachine, devices_of
+from happy.storage.append import AppendedRow
+from happy.storage.linearizer import Linearizer
 from happy.storage.messages import NewMessage
 from happy.storage.types import Millis
 from tests.harness import DatabaseCase, psql
@@ -212,3 +217,45 @@ class WritersTests(CommitterCase):
         self.assertEqual([envelope["seq"] for _, envelope in events(watcher)], list(range(1, 81)))
         for session in (self.session, other):
             self.assertEqual([row[0] for row in self.stored(session)], list(range(1, 31)))
+
+
+class FullDatabase:
+    """A database that cannot store anything until there is ``room``."""
+
+    def __init__(self) -> None:
+        self.linearizer = Linearizer()
+        self.room = False
+        self.attempts = 0
+
+    async def transact(self, work: Any, **_: Any) -> list[AppendedRow]:
+        self.attempts += 1
+        if not self.room:
+            raise QueryFailed("53100")
+        return [AppendedRow(1, True, "id", 1, 1, 0, 0)]
+
+
+class FullDiskTests(SynchronousTestCase):
+    """What waits for a full disk."""
+
+    def setUp(self) -> None:
+        metrics = Metrics(CollectorRegistry())
+        self.clock, self.database = Clock(), FullDatabase()
+        self.committer = Committer(self.clock, self.database, Hub(metrics), metrics)  # type: ignore[arg-type]
+        self.logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+
+    def test_tried_again(self) -> None:
+        """Messages are tried again until there is room, and the log says so now and then."""
+        first = self.committer.append("a", "s", [NewMessage("1", "x")])
+        second = self.committer.append("a", "s", [NewMessage("2", "x")])
+        self.clock.pump([0.5] * 19)
+        self.assertEqual(self.database.attempts, 20)
+        [said] = [formatEvent(event) for event in self.logged]
+        self.assertEqual(said, "1 messages wait: the disk is full")
+        self.clock.pump([0.5])
+        self.assertEqual(formatEvent(self.logged[-1]), "2 messages wait: the disk is full")
+        self.assertNoResult(first)
+        self.database.room = True
+        self.clock.pump([0.5])
+        self.assertEqual([len(self.successResultOf(one)) for one in (first, second)], [1, 1])

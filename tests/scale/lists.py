@@ -15,7 +15,7 @@ from happy.bench.accounts import Account, Accounts
 from happy.bench.http import Http
 from happy.bench.loop import Loop
 from happy.bench.streams import Sources, find
-from tests.operated import Operated
+from tests.operated import Operated, say
 from tests.scale.filling import LARGEST, Size, analyse, fill_account, fill_others
 
 TIMES = 100
@@ -31,7 +31,7 @@ def measure(server: Operated, size: Size) -> None:
     size = replace(size, account=_account_id(account))
     _report("filling", fill, server.dsn, size)
     _report("analysing", analyse, server.dsn)
-    print(f"{'':<34}{'ms':>8}{'server':>10}{'PostgreSQL':>12}   (CPU, ms)")
+    say(f"{'':<34}{'ms':>8}{'server':>10}{'PostgreSQL':>12}   (CPU, ms)")
     for name, requests in _requests(size).items():
         loop.run(_time(server, http, account, name, requests))
     http.close()
@@ -47,7 +47,7 @@ def fill(dsn: str, size: Size) -> None:
 def _report(what: str, work: Any, *arguments: Any) -> None:
     begun = time.perf_counter()
     work(*arguments)
-    print(f"{what}: {time.perf_counter() - begun:.1f} s")
+    say(f"{what}: {time.perf_counter() - begun:.1f} s")
 
 
 def _account_id(account: Account) -> str:
@@ -66,7 +66,11 @@ def _requests(size: Size) -> dict[str, tuple[str, str, Any]]:
         "S3 middle": ("GET", f"/v2/sessions?cursor={middle}", None),
         "S3 end": ("GET", "/v2/sessions?cursor=cursor_v1_s000051", None),
         "S3 changed since yesterday": ("GET", f"/v2/sessions?changedSince={today}", None),
-        "S3 changed since yesterday, middle": ("GET", f"/v2/sessions?changedSince={today}&cursor={middle}", None),
+        "S3 changed since yesterday, middle": (
+            "GET",
+            f"/v2/sessions?changedSince={today}&cursor={middle}",
+            None,
+        ),
         "S4 active": ("GET", "/v2/sessions/active", None),
         "M1 newest 150": ("GET", f"/v1/sessions/{LARGEST}/messages", None),
         "M2 start, 100": ("GET", f"{_MESSAGES}?after_seq=0", None),
@@ -84,7 +88,9 @@ def _requests(size: Size) -> dict[str, tuple[str, str, Any]]:
     }
 
 
-async def _time(server: Operated, http: Http, account: Account, name: str, asked: tuple[str, str, Any]) -> None:
+async def _time(
+    server: Operated, http: Http, account: Account, name: str, asked: tuple[str, str, Any]
+) -> None:
     method, path, body = asked
     times = TIMES if name != "U4 everything" else 5
     bodies = _bodies(name, body, times + 1)
@@ -94,13 +100,14 @@ async def _time(server: Operated, http: Http, account: Account, name: str, asked
         await _ask(http, account, method, path, one)
     each = [1000 * (time.perf_counter() - begun) / times]
     each += [1000 * (now - then) / times for now, then in zip(_cpu(server), before, strict=True)]
-    print(f"{name:<34}{each[0]:>8.2f}{each[1]:>10.2f}{each[2]:>12.2f}")
+    say(f"{name:<34}{each[0]:>8.2f}{each[1]:>10.2f}{each[2]:>12.2f}")
 
 
 def _bodies(name: str, body: Any, times: int) -> Iterator[Any]:
     for number in range(times):
         if isinstance(body, int):
-            yield {"messages": [{"content": "x" * 300, "localId": f"{name} {number} {n}"} for n in range(body)]}
+            numbers = [f"{name} {number} {n}" for n in range(body)]
+            yield {"messages": [{"content": "x" * 300, "localId": one} for one in numbers]}
         else:
             yield msgspec.UNSET if body is None else body
 

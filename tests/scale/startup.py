@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from happy.bench import proc
-from tests.operated import ROOT, Operated
+from tests.operated import ROOT, Operated, say
 from tests.scale.filling import Size
 from tests.scale.lists import fill
 
@@ -20,10 +20,10 @@ LOAD_SECONDS = 20
 
 def measure(server: Operated, size: Size) -> None:
     """Fill a database, and print what starting and stopping take."""
-    print(f"first start, new folder: {server.start():.2f} s")
+    say(f"first start, new folder: {server.start():.2f} s")
     begun = time.perf_counter()
     fill(server.dsn, size)
-    print(f"filling with {size.messages:,} messages: {time.perf_counter() - begun:.0f} s", flush=True)
+    say(f"filling with {size.messages:,} messages: {time.perf_counter() - begun:.0f} s")
     _stop(server, "stop after filling")
     for _ in range(3):
         _start(server, "start")
@@ -46,12 +46,12 @@ def measure(server: Operated, size: Size) -> None:
 
 def _start(server: Operated, what: str) -> None:
     seconds = server.start()
-    print(f"{what}: {seconds:.2f} s, {proc.cpu_seconds(server.pid):.2f} s of CPU", flush=True)
+    say(f"{what}: {seconds:.2f} s, {proc.cpu_seconds(server.pid):.2f} s of CPU")
 
 
 def _stop(server: Operated, what: str) -> None:
     status, seconds = server.stop()
-    print(f"{what}: {seconds:.2f} s, exit status {status}", flush=True)
+    say(f"{what}: {seconds:.2f} s, exit status {status}")
 
 
 def kill_everything(server: Operated) -> None:

@@ -1,0 +1,109 @@
+"""One run: a server, the load, one fault after the other."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from happy.bench.coordinator import Run
+from happy.bench.load import Load
+from tests.faults.harm import FAULTS, Stage, small_file_system
+from tests.faults.judging import Effect, Incident, effects
+from tests.faults.load import Background, memory
+from tests.operated import operated
+
+LASTING = frozenset({"deaf", "garbage", "disk"})
+SERVER = ("--metrics-enabled=false", "--address-limit=0", "--login-limit=0")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to happen. Times are in seconds: before the first fault, of what lasts, after each fault, and
+    for what takes longer than planned. ``messages`` are those a second, ``disk`` a size in MiB.
+    """
+
+    faults: Sequence[str]
+    scale: float
+    sockets: int
+    quiet: float = 10.0
+    lasting: float = 60.0
+    settling: float = 15.0
+    slack: float = 30.0
+    messages: int = 0
+    accounts: int = 0
+    disk: int = 2048
+    options: Sequence[str] = ()
+    folder: Path | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the load goes on."""
+        lasting = self.lasting * sum(fault in LASTING for fault in self.faults)
+        return self.quiet + lasting + self.settling * len(self.faults) + self.slack
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    run: Run
+    effects: list[Effect]
+    memory: float
+    log: str
+    skipped: list[str] = field(default_factory=list)
+
+
+def perform(plan: Plan, say: Callable[[str], None]) -> Outcome:
+    """Do the whole run."""
+    with _stage(plan) as stage:
+        skipped = ["disk"] if "disk" in plan.faults and stage.small is None else []
+        faults = [fault for fault in plan.faults if fault not in skipped]
+        say(f"serving after {stage.server.start():.2f} s")
+        load = Load(
+            scenario="profile",
+            seconds=plan.seconds,
+            scale=plan.scale,
+            messages=plan.messages,
+            accounts=plan.accounts,
+        )
+        background = Background(stage.server, load)
+        background.start()
+        incidents = list(_hurt(stage, plan, faults, background, say))
+        say("waiting for the load to end, and for what it finds")
+        run = background.result()
+        found = effects(run, incidents, (2.0, plan.quiet))
+        return Outcome(run, found, memory(run), stage.server.log, skipped)
+
+
+def _hurt(
+    stage: Stage, plan: Plan, faults: Sequence[str], load: Background, say: Callable[[str], None]
+) -> Iterator[Incident]:
+    load.wait_until(plan.quiet)
+    for fault in faults:
+        begin = load.clock()
+        say(f"{begin:6.1f} s: {fault}")
+        note = FAULTS[fault](stage)
+        end = load.clock()
+        say(f"{end:6.1f} s: {fault}, {note}")
+        load.wait_until(end + plan.settling)
+        # The tool's seconds end a little late: the last one might see what comes next.
+        yield Incident(fault, begin, end, end + plan.settling - 1, note)
+
+
+@contextmanager
+def _stage(plan: Plan) -> Iterator[Stage]:
+    with tempfile.TemporaryDirectory(prefix="happy-faults-", dir=plan.folder) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        if "disk" not in plan.faults:
+            with operated(folder, *SERVER, *plan.options) as server:
+                yield Stage(server, plan.lasting, plan.sockets)
+            return
+        with (
+            small_file_system(folder / "data", plan.disk) as made,
+            operated(folder, *SERVER, *plan.options) as server,
+        ):
+            yield Stage(server, plan.lasting, plan.sockets, folder / "data" if made else None)

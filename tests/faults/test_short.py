@@ -1,0 +1,87 @@
+"""Every fault once, for a moment, under a small load; ``python -m tests.faults`` does it at length.
+
+What is judged is what may never happen, whatever the machine; how fast it is over is the long run's matter.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.judging import Effect
+from tests.faults.running import Outcome, Plan, perform
+
+FAULTS = ("deaf", "garbage", "disk", "postgres", "server")
+SOCKETS = 30
+PLAN = Plan(
+    faults=FAULTS,
+    scale=0.01,
+    messages=40,
+    sockets=SOCKETS,
+    quiet=2.0,
+    lasting=2.0,
+    settling=3.0,
+    slack=5.0,
+    disk=256,
+    options=("--max-queued=1000000",),
+)
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    """One run with all of them."""
+    return perform(PLAN, lambda line: None)
+
+
+def effect(outcome: Outcome, fault: str) -> Effect:
+    """What a fault did; skips the test if it could not be done."""
+    if fault in outcome.skipped:
+        pytest.skip("this process may not mount a file system")
+    return next(one for one in outcome.effects if one.fault == fault)
+
+
+def test_nothing_is_lost(outcome: Outcome) -> None:
+    """What was confirmed is stored, once and in order, and whoever was connected heard of it so."""
+    assert outcome.run.verdict.dump() == {"lost": 0, "duplicated": 0, "reordered": 0, "unstored": 0}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_goes_on(outcome: Outcome, fault: str) -> None:
+    """After each fault messages are stored and calls answered again."""
+    assert effect(outcome, fault).after > 0
+
+
+def test_deaf_sockets(outcome: Outcome) -> None:
+    """Sockets that do not read what is said to them are dropped, and nobody else notices."""
+    deaf = effect(outcome, "deaf")
+    assert deaf.note.startswith(f"{SOCKETS} of {SOCKETS} sockets dropped")
+    assert deaf.reasons == {}
+    assert outcome.log.count("A slow client was dropped: size") == SOCKETS
+
+
+def test_garbage(outcome: Outcome) -> None:
+    """Nonsense at any level of the protocol hurts nobody else, and is no error of ours."""
+    assert effect(outcome, "garbage").reasons == {}
+    errors = [line for line in outcome.log.splitlines() if "#error" in line or "#critical" in line]
+    assert [line for line in errors if "PostgreSQL" not in line and "heartbeats" not in line] == []
+
+
+def test_full_disk(outcome: Outcome) -> None:
+    """While nothing can be written messages wait, and those who sent them with them."""
+    full = effect(outcome, "disk")
+    assert full.reasons == {}
+    assert "the disk is full" in outcome.log
+
+
+def test_postgres_dies(outcome: Outcome) -> None:
+    """PostgreSQL is started again, and nobody is disconnected."""
+    assert effect(outcome, "postgres").reasons == {}
+    assert "PostgreSQL ended unexpectedly" in outcome.log
+
+
+def test_the_server_dies(outcome: Outcome) -> None:
+    """A server that starts again takes its clients back."""
+    died = effect(outcome, "server")
+    assert outcome.log.count("Ready after") == 2
+    assert any(reason.startswith("socket lost") for reason in died.reasons)
+    assert outcome.run.seconds
+    assert sum(second.amounts["reconnections"] for second in outcome.run.seconds.values()) > 0
