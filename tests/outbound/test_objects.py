@@ -318,9 +318,10 @@ class ThreadsTests(TestCase):
         self.before = set(enumerate_threads())
 
     async def test_a_store_that_does_not_answer(self) -> None:
-        """A call that hangs when the server stops occupies no thread that the end of the process waits for."""
+        """A call that hangs during a stop occupies no thread that the end of the process waits for."""
         threads, answer = Threads(reactor), Event()
         threads.start()
+        await threads.run(answer.is_set)
         running = threads.run(answer.wait)
         stopping = threads.stop()
         busy = [thread for thread in enumerate_threads() if thread not in self.before and not thread.daemon]
