@@ -320,6 +320,7 @@ class ThreadsTests(TestCase):
     async def test_a_store_that_does_not_answer(self) -> None:
         """A call that hangs during a stop occupies no thread that the end of the process waits for."""
         threads, answer = Threads(reactor), Event()
+        self.addCleanup(answer.set)
         threads.start()
         await threads.run(answer.is_set)
         running = threads.run(answer.wait)
