@@ -6,7 +6,7 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -97,21 +97,24 @@ class Fleet:
 
         An empty fact comes ``every`` so many seconds. Raises WorkerFailed.
         """
-        missing = len(self._processes)
+        missing = set(self._processes)
         beat = perf_counter() + every
         while missing:
             for key, _ in self._selector.select(max(0.0, beat - perf_counter())):
-                for fact in self._read(key.data):
-                    missing -= until in fact
+                for fact in self._read(key.data, missing):
+                    if until in fact:
+                        missing.discard(key.data)
                     yield fact
             if perf_counter() >= beat:
                 beat += every
                 yield {}
 
-    def _read(self, process: _Process) -> list[dict[str, Any]]:
+    def _read(self, process: _Process, missing: Collection[_Process]) -> list[dict[str, Any]]:
         facts = process.read()
         if facts is None:
             self._selector.unregister(process.output)
+            if process not in missing:
+                return []  # It has said everything, before the others.
             raise WorkerFailed("a worker process ended unexpectedly")
         for fact in facts:
             if "failed" in fact:
