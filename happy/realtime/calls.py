@@ -9,7 +9,7 @@ never reported as a success.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.internet.defer import Deferred
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.metrics import Metrics
+    from happy.realtime.socket import Answered
 
 ANSWER_SECONDS = 30.0
 GRACE_SECONDS = 15.0
+WITHDRAWN_SECONDS = 4.0
+"""How long a target may still answer after it withdrew the method (two misses of the original's checks)."""
+
 MAX_METHODS = 2_000
 MAX_CALLS_IN_FLIGHT = 1_000
 
@@ -59,6 +63,38 @@ class _Method:
     def __init__(self, label: str) -> None:
         self.label = label
         self.targets: list[Client] = []
+
+
+class _Forwarded:
+    """A call that its target has heard of. Called with the target's answer, or None when that is gone."""
+
+    __slots__ = ("_deadline", "_expiry", "_target", "answer", "id", "method")
+
+    id: int
+
+    def __init__(self, target: Client, method: str, expiry: Expiry) -> None:
+        self.answer: Deferred[Sequence[Raw]] = Deferred()
+        self.method = method
+        self._target = target
+        self._expiry = expiry
+        self._deadline = expiry.add(self._expired)
+
+    def __call__(self, arguments: Sequence[Raw] | None) -> None:
+        self._expiry.drop(self._deadline)
+        if arguments is None:
+            self.answer.errback(CallFailed(TARGET_GONE, "target_disconnected"))
+        else:
+            self.answer.callback(arguments)
+
+    def give_up(self) -> None:
+        """Treat the target as gone, unless it has answered."""
+        if not self.answer.called:
+            self._target.socket.forget_call(self.id)
+            self(None)
+
+    def _expired(self) -> None:
+        self._target.socket.forget_call(self.id)
+        self.answer.errback(CallFailed(TIMED_OUT, "timeout"))
 
 
 class Calls:
@@ -104,10 +140,19 @@ class Calls:
                 waiter.callback(None)
 
     def unregister(self, client: Client, method: str) -> None:
-        """Undo a registration, if there is one."""
-        if client.methods is not None and method in client.methods:
-            client.methods.discard(method)
-            self._drop(client, method)
+        """Undo a registration, if there is one. Calls under way may still be answered for a moment."""
+        if client.methods is None or method not in client.methods:
+            return
+        client.methods.discard(method)
+        self._drop(client, method)
+        calls = [call for call in client.socket.awaiting() if _is_call(call, method)]
+        if calls:
+            self._clock.callLater(WITHDRAWN_SECONDS, self._withdrawn, client, method, calls)
+
+    def _withdrawn(self, client: Client, method: str, calls: Sequence[_Forwarded]) -> None:
+        if client.methods is None or method not in client.methods:
+            for call in calls:
+                call.give_up()
 
     def forget(self, client: Client) -> None:
         """Undo every registration of a client that has gone."""
@@ -178,22 +223,13 @@ class Calls:
         return known
 
     def _forward(self, target: Client, request: Request) -> Deferred[Sequence[Raw]]:
-        answer: Deferred[Sequence[Raw]] = Deferred()
+        call = _Forwarded(target, request.method, self._answers)
+        call.id = target.socket.call("rpc-request", request, call)
+        return call.answer
 
-        def answered(arguments: Sequence[Raw] | None) -> None:
-            self._answers.drop(deadline)
-            if arguments is None:
-                answer.errback(CallFailed(TARGET_GONE, "target_disconnected"))
-            else:
-                answer.callback(arguments)
 
-        def expired() -> None:
-            target.socket.forget_call(ack_id)
-            answer.errback(CallFailed(TIMED_OUT, "timeout"))
-
-        deadline = self._answers.add(expired)
-        ack_id = target.socket.call("rpc-request", request, answered)
-        return answer
+def _is_call(answered: Answered, method: str) -> TypeGuard[_Forwarded]:
+    return isinstance(answered, _Forwarded) and answered.method == method
 
 
 def _target(method: _Method | None, caller: Client) -> Client:

@@ -153,6 +153,10 @@ class Socket:
         self._link.send(encode_event(name, argument, namespace=self.namespace, ack_id=ack_id))
         return ack_id
 
+    def awaiting(self) -> list[Answered]:
+        """What waits for answers of the client."""
+        return list((self._calls or {}).values())
+
     def forget_call(self, ack_id: int) -> None:
         """An answer to this call no longer matters. Unknown ids are ignored."""
         if self._calls is not None:
@@ -183,8 +187,8 @@ class Socket:
         Returns what waits for answers and is to be told None. For the driver only.
         """
         self.connected = False
-        calls, self._calls = self._calls, None
-        return list((calls or {}).values())
+        waiting, self._calls = self.awaiting(), None
+        return waiting
 
 
 class Application(Protocol):

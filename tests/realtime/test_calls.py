@@ -154,6 +154,44 @@ class CallsTests(SynchronousTestCase):
         self.assertEqual(self.error(running), "RPC method not available")
         self.assertEqual(events(target), [])
 
+    def test_withdrawn_during_a_call(self) -> None:
+        """A target that withdraws a method may still answer its calls for four seconds, not later (B.7)."""
+        target = self.target()
+        self.calls.register(target, "other")
+        answered, forgotten, other = self.call(), self.call(), self.call("other")
+        self.calls.unregister(target, "m")
+        self.clock.advance(module.WITHDRAWN_SECONDS - 0.01)
+        target.socket.answer(0, [])
+        self.assertEqual(self.successResultOf(answered), [])
+        self.assertNoResult(forgotten)
+        self.clock.advance(0.01)
+        self.assertEqual(self.error(forgotten), "RPC target disconnected")
+        target.socket.answer(1, [])
+        self.assertNoResult(other)
+
+    def test_withdrawn_for_a_moment(self) -> None:
+        """A target that registers again in time goes on with its calls."""
+        target = self.target()
+        running = self.call()
+        self.calls.unregister(target, "m")
+        self.clock.advance(module.WITHDRAWN_SECONDS / 2)
+        self.calls.register(target, "m")
+        self.clock.advance(module.WITHDRAWN_SECONDS)
+        self.assertNoResult(running)
+
+    def test_withdrawn_and_gone(self) -> None:
+        """A target that withdraws a method and leaves fails its calls once."""
+        target = self.target()
+        running, late = self.call(), self.call()
+        self.clock.advance(module.ANSWER_SECONDS - 1)
+        target.socket.forget_call(1)
+        self.calls.unregister(target, "m")
+        self.leave(target)
+        self.assertEqual(self.error(running), "RPC target disconnected")
+        self.clock.advance(1)
+        self.assertEqual(self.error(late), "operation has timed out")
+        self.clock.advance(module.WITHDRAWN_SECONDS)
+
     def test_registering_twice(self) -> None:
         """A second registration changes nothing."""
         target = self.target()
