@@ -307,6 +307,13 @@ class Config:
         "Whether usual WebSocket frames bypass the general frame parser.",
         "false",
     )
+    fast_requests: bool = setting(
+        True,
+        kinds.boolean,
+        "HAPPY_FAST_REQUESTS",
+        "Whether usual HTTP requests bypass the general parser.",
+        "false",
+    )
     eager_writes: bool = setting(
         True,
         kinds.boolean,

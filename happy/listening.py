@@ -27,7 +27,7 @@ def endpoint(description: str) -> str:
     try:
         serverFromString(None, plain)  # constructing an endpoint does not use the reactor
     except Exception as error:  # each kind of endpoint has its own parser, and these fail in any way
-        raise ValueError(f"be a Twisted endpoint ({type(error).__name__}: {error})") from None
+        raise ValueError(f"be a Twisted endpoint ({type(error).__name__}: {_in_one_line(error)})") from None
     return plain
 
 
@@ -44,3 +44,7 @@ def with_backlog(description: str) -> str:
 
 def _escaped(address: str) -> str:
     return address.replace(":", "\\:")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -54,7 +54,8 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._clients = Bounded(MOST_CLIENTS)
         self._rpc_methods = Bounded(MOST_RPC_METHODS, RPC_METHODS)
-        self._answered: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
+        self._answered: dict[tuple[str, str, int, tuple[str, str]], tuple[Counter, Histogram]] = {}
+        self._client_labels: dict[str, tuple[str, str]] = {}
         self._count_contract()
         self._count_ours()
         ProcessCollector(registry=self.registry)
@@ -158,9 +159,15 @@ class Metrics:
         """
         if not raw:
             return UNKNOWN, UNKNOWN
+        if raw in self._client_labels:
+            return self._client_labels[raw]
         kind = raw.partition("/")[0].lower()
         client = self._clients(raw) if _CLIENT.fullmatch(raw) else OTHER
-        return client, OTHER if client == OTHER and kind not in CLIENT_TYPES else kind
+        if client == OTHER:
+            return OTHER, kind if kind in CLIENT_TYPES else OTHER
+        # These are few: what is beyond the bound is other.
+        self._client_labels[raw] = (client, kind)
+        return client, kind
 
     def rpc_method(self, name: str) -> str:
         """The label ``method`` of an RPC: the part after the last colon, of so many different ones."""
@@ -169,10 +176,11 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, client: tuple[str, str], seconds: float) -> None:
         """Count an HTTP request; ``route`` is the template or ``unmatched``, ``client`` its two labels."""
-        labels = (method if method in HTTP_METHODS else OTHER, route, str(status), *client)
-        series = self._answered.get(labels)
+        key = (method if method in HTTP_METHODS else OTHER, route, status, client)
+        series = self._answered.get(key)
         if series is None:
-            series = self._answered[labels] = (
+            labels = (key[0], route, str(status), *client)
+            series = self._answered[key] = (
                 self.http_requests_total.labels(*labels),
                 self.http_request_duration_seconds.labels(*labels),
             )

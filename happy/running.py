@@ -189,6 +189,7 @@ class Running:
             self._reactor,
             room=room,
             refused=self._metrics.happy_refused_connections_total.inc,
+            fast_requests=config.fast_requests,
         )
         self._lifecycle.started("requests", site.drain, 1.0)
         await self._monitor(server)

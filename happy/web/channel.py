@@ -26,10 +26,18 @@ if TYPE_CHECKING:
 BODY_STEP: Final = 64 * 1024
 """Bytes of a body that buy another time-out."""
 
+KEEP_ALIVE_SECONDS: Final = 72
+"""How long a connection may be idle."""
+
 LINGER_SECONDS: Final = 5.0
 """How long data is discarded after a last answer."""
 
 _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+def closes(connection: bytes) -> bool:
+    """Whether a header ``Connection`` with this value ends the connection."""
+    return b"close" in [token.strip() for token in connection.lower().split(b",")]
 
 
 class HappyChannel(HTTPChannel):
@@ -75,6 +83,7 @@ class HappyChannel(HTTPChannel):
 
     def lineReceived(self, line: bytes) -> None:
         if not self._refused:
+            self._in_head = self._in_head or not self.requests
             super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -101,9 +110,8 @@ class HappyChannel(HTTPChannel):
             super().allContentReceived()
 
     def checkPersistence(self, request: HappyRequest, version: bytes) -> bool:
-        named = b",".join(request.requestHeaders.getRawHeaders(b"connection") or ())
-        closes = b"close" in [token.strip() for token in named.lower().split(b",")]
-        return version == b"HTTP/1.1" and not closes and not self.site.draining
+        wishes = b",".join(request.requestHeaders.getRawHeaders(b"connection") or ())
+        return version == b"HTTP/1.1" and not closes(wishes) and not self.site.draining
 
     # How it ends.
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twisted.logger import Logger
-from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from happy.capabilities._declare import MIB, Capability, RequestFacts, Route
+from happy.capabilities._declare import MIB, Capability, RequestFacts
 from happy.capabilities._pipeline import (
     BEARER,
     Inputs,
@@ -28,17 +25,20 @@ from happy.capabilities._pipeline import (
 from happy.driving import drive
 from happy.faults import describe_fault
 from happy.web.addressing import base_url, peer_address
+from happy.web.asked import Parsed
 from happy.web.inflight import InFlight
 from happy.web.routes import BadPath, Match, RouteTable
-from happy.web.sending import header_of, send
 from happy.web.webapp import WebApp
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault
 from happy.wire.payload import Payload, UnsupportedMedia, payload_of
 
 if TYPE_CHECKING:
+    from twisted.web.http import Request
+
     from happy.config import Config
     from happy.server import Server
+    from happy.web.asked import Asked
 
 PREFLIGHT_SECONDS: Final = 86_400
 UNMATCHED: Final = "unmatched"
@@ -48,8 +48,7 @@ _ABSOLUTE: Final = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(NamedTuple):
     """What the first line of a request asks for."""
 
     method: str
@@ -58,10 +57,6 @@ class Target:
     query: bytes
     match: Match | None
     bad: bool = False
-
-    @property
-    def route(self) -> Route | None:
-        return None if self.match is None else self.match.route
 
     @property
     def limit(self) -> int:
@@ -92,30 +87,30 @@ class Router(Resource):
 
     def target(self, method: bytes, uri: bytes) -> Target:
         """Find out what a request is for. A preflight is for any path, even one that cannot be read."""
-        path, _, query = _ABSOLUTE.sub(b"", uri, count=1).partition(b"?")
-        found = partial(Target, method=method.decode("latin-1"), uri=uri, path=path, query=query)
+        local = uri if uri.startswith(b"/") else _ABSOLUTE.sub(b"", uri, count=1)
+        path, _, query = local.partition(b"?")
+        name = method.decode("latin-1")
         if method == b"OPTIONS":
-            return found(match=None)
+            return Target(name, uri, path, query, None)
         try:
-            return found(match=self._routes.match(method.decode("latin-1"), path))
+            return Target(name, uri, path, query, self._routes.match(name, path))
         except BadPath:
-            return found(match=None, bad=True)
+            return Target(name, uri, path, query, None, bad=True)
 
-    def refusal(self, target: Target, request: Request, size: int) -> Answer | None:
+    def refusal(self, request: Asked, size: int) -> Answer | None:
         """Why a body of ``size`` bytes is not read, if it is not (D24).
 
         Only a caller who proves to be one may send more than a mebibyte.
         """
+        target, match = request.target, request.target.match
         if size <= min(target.limit, MIB):
             return None
-        route = target.route
-        if route is None or target.match is None or size > target.limit:
+        if match is None or size > target.limit:
             return answers.too_large().answer(target.strips)
-        header = partial(header_of, request)
         try:
-            caller = authenticate(self._server, route, target.match.variables, target.query, header)
+            caller = authenticate(self._server, match.route, match.variables, target.query, request.header)
         except Unauthenticated as fault:
-            token = (header("authorization") or "").removeprefix(BEARER)
+            token = (request.header("authorization") or "").removeprefix(BEARER)
             refused = answers.unauthorized(str(fault)) if _TOKEN.fullmatch(token) else answers.too_large()
             return refused.answer(target.strips)
         return answers.too_large().answer(target.strips) if caller is None else None
@@ -123,69 +118,72 @@ class Router(Resource):
     def render(self, request: Request) -> int:
         """Answer a request; its body is complete."""
         target = getattr(request, "target", None) or self.target(request.method, request.uri)
-        self.answer(request, target, None)
+        self.answer(Parsed(request, target), None)
         return NOT_DONE_YET
 
-    def answer(self, request: Request, target: Target, refusal: Answer | None) -> None:
+    def answer(self, request: Asked, refusal: Answer | None) -> None:
         """Send the answer to a request, or ``refusal`` instead, and count it."""
-        drive(self._serve(request, target, refusal), _nothing, lambda error: self._broken(error, request))
+        drive(self._serve(request, refusal), _nothing, lambda error: self._broken(error, request))
 
-    def _broken(self, error: BaseException, request: Request) -> None:
+    def _broken(self, error: BaseException, request: Asked) -> None:
         """Sending failed: cut the connection, since nobody knows what the client has seen."""
         self.log.error("Sending an answer failed: {fault}", fault=describe_fault(error))
-        channel: Any = request.channel
-        if channel is not None:
-            channel.transport.abortConnection()
+        if request.channel is not None:
+            request.channel.transport.abortConnection()
 
-    async def _serve(self, request: Request, target: Target, refusal: Answer | None) -> None:
-        began = self._server.clock.seconds()
-        client = header_of(request, "x-happy-client")
-        with self.work.one(), closing(request.content or BytesIO()):
-            answer = refusal or await self._answer_safely(request, target)
-            status = await send(request, answer, self._server.clock, cors=not target.bad)
-        metrics = self._server.metrics
-        template = UNMATCHED if target.route is None else target.route.path
-        seconds = self._server.clock.seconds() - began
-        metrics.answered(target.method, template, status, metrics.client_labels(client), seconds)
-
-    async def _answer_safely(self, request: Request, target: Target) -> Answer:
+    async def _serve(self, request: Asked, refusal: Answer | None) -> None:
+        target, content, clock = request.target, request.content, self._server.clock
+        began = clock.seconds()
+        client = request.header("x-happy-client")
+        self.work.enter()
         try:
-            return await self._answer(request, target)
+            answer = refusal or await self._answer_safely(request, target)
+            status = await request.send(answer, clock, cors=not target.bad)
+        finally:
+            if content is not None:
+                content.close()
+            self.work.leave()
+        metrics = self._server.metrics
+        template = UNMATCHED if target.match is None else target.match.route.path
+        labels = metrics.client_labels(client)
+        metrics.answered(target.method, template, status, labels, clock.seconds() - began)
+
+    async def _answer_safely(self, request: Asked, target: Target) -> Answer:
+        try:
+            if target.match is not None:
+                return await call_route(self._server, target.match.route, self._inputs(request, target))
+            return self._answer_unmatched(request, target)
         except Exception as error:
             self.log.error("Answering a request failed: {fault}", fault=describe_fault(error))
             return answers.failure().answer()
 
-    async def _answer(self, request: Request, target: Target) -> Answer:
+    def _answer_unmatched(self, request: Asked, target: Target) -> Answer:
         if target.method == "OPTIONS":
             return _preflight(request)
         if target.bad:
             return answers.bad_path(target.path.decode("latin-1"))
-        inputs = self._inputs(request, target)
-        if target.route is not None:
-            return await call_route(self._server, target.route, inputs)
-        fault = _unreadable(inputs)
+        fault = _unreadable(self._inputs(request, target))
         if fault is not None:
             return fault.answer()
         if self._webapp is not None:
-            return self._webapp.answer(target, inputs.header, base_url(request, self._server.config))
+            return self._webapp.answer(target, request.header, base_url(request, self._server.config))
         return answers.not_found(target.uri.decode("latin-1"), target.method).answer()
 
-    def _inputs(self, request: Request, target: Target) -> Inputs:
-        header = partial(header_of, request)
+    def _inputs(self, request: Asked, target: Target) -> Inputs:
         return Inputs(
             variables={} if target.match is None else target.match.variables,
             query=target.query,
-            header=header,
+            header=request.header,
             payload=partial(_payload, request, target.method),
             facts=partial(self._facts, request),
         )
 
-    def _facts(self, request: Request, payload: Payload) -> RequestFacts:
+    def _facts(self, request: Asked, payload: Payload) -> RequestFacts:
         return RequestFacts(
             base_url=base_url(request, self._server.config),
             address=peer_address(request),
             raw=payload.raw,
-            header=partial(header_of, request),
+            header=request.header,
         )
 
 
@@ -193,10 +191,10 @@ def _webapp(config: Config) -> WebApp | None:
     return None if config.webapp is None else WebApp(config.webapp, config.webapp_config)
 
 
-def _payload(request: Request, method: str) -> Payload:
-    content = cast("BinaryIO", request.content)
+def _payload(request: Asked, method: str) -> Payload:
+    content = request.content or BytesIO()
     length = content.seek(0, os.SEEK_END)
-    return payload_of(method, header_of(request, "content-type"), length, content)
+    return payload_of(method, request.header("content-type"), length, content)
 
 
 def _unreadable(inputs: Inputs) -> Fault | None:
@@ -216,16 +214,16 @@ def _unreadable(inputs: Inputs) -> Fault | None:
     return None
 
 
-def _preflight(request: Request) -> Answer:
+def _preflight(request: Asked) -> Answer:
     """Let every origin send what it asks for (http.md 3.7, D39)."""
-    if not header_of(request, "origin") or not header_of(request, "access-control-request-method"):
+    if not request.header("origin") or not request.header("access-control-request-method"):
         return Answer(status=400, content=b"Invalid Preflight Request", content_type="text/plain")
     return Answer(
         status=204,
         content_type=None,
         headers={
             "access-control-allow-methods": "GET, POST, PUT, DELETE",
-            "access-control-allow-headers": header_of(request, "access-control-request-headers") or "*",
+            "access-control-allow-headers": request.header("access-control-request-headers") or "*",
             "access-control-max-age": str(PREFLIGHT_SECONDS),
         },
     )

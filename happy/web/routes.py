@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -49,16 +49,19 @@ class _Node:
         else:
             self.fixed.setdefault(segments[0], _Node()).add(segments[1:], route)
 
-    def find(self, segments: list[str]) -> tuple[Route, list[str]] | None:
-        """The route for ``segments`` and its variables in order; a fixed segment wins over a variable."""
-        if not segments:
+    def find(self, segments: list[str], place: int = 0) -> tuple[Route, list[str]] | None:
+        """The route for the segments from ``place`` on, and its variables in order.
+
+        A fixed segment wins over a variable.
+        """
+        if place == len(segments):
             return (self.route, []) if self.route is not None else None
-        head, tail = segments[0], segments[1:]
-        if head in self.fixed and (found := self.fixed[head].find(tail)):
+        head = segments[place]
+        if head in self.fixed and (found := self.fixed[head].find(segments, place + 1)):
             return found
-        if self.variable is not None and _fits(head) and (found := self.variable.find(tail)):
+        if self.variable is not None and _fits(head) and (found := self.variable.find(segments, place + 1)):
             return found[0], [head, *found[1]]
-        return (self.rest, ["/".join(segments)]) if self.rest is not None else None
+        return (self.rest, ["/".join(segments[place:])]) if self.rest is not None else None
 
 
 def _fits(value: str) -> bool:
@@ -86,18 +89,20 @@ class RouteTable:
         plain = self._plain.get((method, path))
         if plain is not None:
             return plain
-        segments = list(_decoded(path))
+        segments = _decoded(path)
         if method not in self._trees or not path.startswith(b"/"):
             return None
         found = self._trees[method].find(segments)
         return found and Match(found[0], dict(zip(found[0].variables, found[1], strict=True)))
 
 
-def _decoded(path: bytes) -> Iterator[str]:
+def _decoded(path: bytes) -> list[str]:
+    """The segments of a path, percent-decoded."""
+    if b"%" not in path and path.isascii():
+        return path[1:].decode("ascii").split("/")
     if _BAD_ESCAPE.search(path):
         raise BadPath
-    for segment in path[1:].split(b"/"):
-        try:
-            yield unquote_to_bytes(segment).decode()
-        except UnicodeDecodeError:
-            raise BadPath from None
+    try:
+        return [unquote_to_bytes(segment).decode() for segment in path[1:].split(b"/")]
+    except UnicodeDecodeError:
+        raise BadPath from None

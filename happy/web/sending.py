@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
+from time import time
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from twisted.logger import Logger
-from twisted.web.http import NOT_MODIFIED, Request, datetimeToString
+from twisted.web.http import NOT_MODIFIED, RESPONSES, Request, datetimeToString
 
 from happy.faults import describe_fault
+from happy.web.channel import KEEP_ALIVE_SECONDS
 from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged
 from happy.web.streaming import CHUNK, Stream, file_chunks, slices
 from happy.wire import answers
@@ -26,6 +27,10 @@ _log = Logger()
 AT_ONCE: Final = CHUNK
 """A body up to this size is written in one piece."""
 
+_CORS: Final = b"Access-Control-Allow-Origin: *\r\n"
+_STAYS: Final = b"Connection: keep-alive\r\nKeep-Alive: timeout=%d\r\n" % KEEP_ALIVE_SECONDS
+_CLOSES: Final = b"Connection: close\r\n"
+
 
 async def send(request: Request, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
     """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
@@ -36,6 +41,22 @@ async def send(request: Request, answer: Answer, clock: IReactorTime, *, cors: b
     _begin(request, answer, len(answer.content))
     await _finish(request, answer.content, clock)
     return answer.status
+
+
+def head_of(answer: Answer, length: int, *, cors: bool, stays: bool) -> bytes:
+    """The head of an answer of ``length`` bytes without further headers, as :func:`send` would write it.
+
+    ``stays`` tells whether the connection is kept.
+    """
+    return b"HTTP/1.1 %d %b\r\n%bContent-Type: %b\r\nContent-Length: %d\r\nDate: %b\r\n%b\r\n" % (
+        answer.status,
+        RESPONSES.get(answer.status, b"Unknown Status"),
+        _CORS if cors else b"",
+        (answer.content_type or "").encode("latin-1"),
+        length,
+        http_now(),
+        _STAYS if stays else _CLOSES,
+    )
 
 
 def _begin(request: Request, answer: Answer, length: int | None) -> None:
@@ -127,7 +148,7 @@ async def _send_file(request: Request, answer: Answer, file: _OpenFile, clock: I
     content_type = None if part.status == NOT_MODIFIED else answer.content_type
     _begin(
         request,
-        replace(answer, status=part.status, headers=headers, content_type=content_type),
+        Answer(status=part.status, content_type=content_type, headers=headers),
         part.length,
     )
     await _stream(request, file.chunks(part), clock)
@@ -137,6 +158,17 @@ async def _send_file(request: Request, answer: Answer, file: _OpenFile, clock: I
 def http_date(seconds: float) -> str:
     """A time in the form of HTTP headers."""
     return str(datetimeToString(seconds), "ascii")
+
+
+def http_now() -> bytes:
+    """The time now, as in the header ``Date``."""
+    return _date(int(time()))
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> bytes:
+    now: bytes = datetimeToString(seconds)
+    return now
 
 
 def header_of(request: Request, name: str) -> str | None:

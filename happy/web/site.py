@@ -11,14 +11,16 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.web.http import Request as PlainRequest
-from twisted.web.http import datetimeToString
 from twisted.web.server import Request, Site
 
 from happy.budget import Budget
 from happy.capabilities._declare import MIB
 from happy.faults import describe_fault
+from happy.web.asked import Parsed
 from happy.web.bodies import SPOOL_SIZE, LargeBody, SmallBody
-from happy.web.channel import HappyChannel
+from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel
+from happy.web.fastrequests import FastChannel
+from happy.web.sending import http_now
 from happy.wire import answers
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from happy.web.resource import Router, Target
     from happy.wire.answers import Answer
 
-KEEP_ALIVE_SECONDS: Final = 72
 SILENCE_SECONDS: Final = 60.0
 MANY_CONNECTIONS: Final = 2**20
 BODIES: Final = 512 * MIB
@@ -105,7 +106,7 @@ class HappyRequest(Request):
         if self._realtime is not None:
             self._refuse(413, None)
             return False
-        refusal = self.site.router.refusal(self.target, self, size)
+        refusal = self.site.router.refusal(Parsed(self, self.target), size)
         if refusal is not None:
             self._refuse(refusal.status, refusal)
         return refusal is None
@@ -116,7 +117,7 @@ class HappyRequest(Request):
         if self._realtime is not None:
             self._realtime.refuse(self, status)
         else:
-            self.site.router.answer(self, self.target, answer)
+            self.site.router.answer(Parsed(self, self.target), answer)
 
     def gotLength(self, length: int | None) -> None:
         kind = SmallBody if length is not None and length <= SPOOL_SIZE else LargeBody
@@ -135,6 +136,13 @@ class HappyRequest(Request):
         else:
             self._refuse(503, answers.overloaded().answer(self.target.strips) if self._counted else None)
 
+    def adopt(self, method: bytes, target: Target) -> None:
+        """Be a request of HTTP/1.1 that was received otherwise, whose body is not needed any more."""
+        self.site = self.channel.site
+        self.method, self.uri, self.path, self.clientproto = method, target.uri, target.path, b"HTTP/1.1"
+        self.target = target
+        self._complete = True
+
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self._complete = True
         if self.content is not None:
@@ -148,7 +156,7 @@ class HappyRequest(Request):
             elif self._upgrades():
                 refusal = answers.not_found(self.uri.decode("latin-1"), self.method.decode("latin-1"))
                 self.channel.persistent = False
-                self.site.router.answer(self, self.target, refusal.answer())
+                self.site.router.answer(Parsed(self, self.target), refusal.answer())
             else:
                 self.site.router.render(self)
         except Exception as error:
@@ -167,7 +175,7 @@ class HappyRequest(Request):
 
     def _add_connection_headers(self) -> None:
         headers = self.responseHeaders
-        headers.setRawHeaders(b"date", [datetimeToString()])
+        headers.setRawHeaders(b"date", [http_now()])
         channel = self.channel
         if channel is not None and not self._complete:
             channel.refuse_rest()  # an answer before the body's end is the last one
@@ -208,7 +216,6 @@ class _Refusal(Protocol):
 class HappySite(Site):
     """Serves ``router``, and ``realtime`` at its own path. Keeps no access log."""
 
-    protocol = HappyChannel  # type: ignore[assignment]
     noisy = False
     draining = False
     _log = Logger()
@@ -221,8 +228,12 @@ class HappySite(Site):
         *,
         room: int = MANY_CONNECTIONS,
         refused: Callable[[], None] = lambda: None,
+        fast_requests: bool = True,
     ) -> None:
-        """At most ``room`` connections are served at a time; ``refused`` is told of every further one."""
+        """At most ``room`` connections are served at a time; ``refused`` is told of every further one.
+
+        ``fast_requests`` lets usual requests bypass the general parser.
+        """
         super().__init__(
             router,
             requestFactory=HappyRequest,
@@ -230,6 +241,7 @@ class HappySite(Site):
             timeout=KEEP_ALIVE_SECONDS,
             reactor=clock,
         )
+        self.protocol = FastChannel if fast_requests else HappyChannel  # type: ignore[assignment]
         self.router = router
         self.realtime = realtime
         self.bodies = Budget(BODIES)

@@ -48,6 +48,13 @@ class Wire(StringTransport):
         if self.room is not None and len(self.value()) > self.room and self.producer is not None:
             self.producer.pauseProducing()
 
+    def resumeProducing(self) -> None:
+        if not self.disconnecting:
+            super().resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
     def take(self) -> bytes:
         """What the client reads; the producer may go on then."""
         data = self.value()
@@ -142,12 +149,17 @@ class Served:
     """A site that serves ``capabilities`` on a toy server."""
 
     def __init__(
-        self, server: Server, capabilities: Iterable[Capability], realtime: Realtime | None = None
+        self,
+        server: Server,
+        capabilities: Iterable[Capability],
+        realtime: Realtime | None = None,
+        *,
+        fast: bool = True,
     ) -> None:
         self.server = server
         self.clock = cast(Clock, server.clock)
         self.router = Router(capabilities, server)
-        self.site = HappySite(self.router, realtime, self.clock)
+        self.site = HappySite(self.router, realtime, self.clock, fast_requests=fast)
 
     def connect(self, **options: Any) -> Connection:
         return Connection(self.site, **options)

@@ -143,11 +143,13 @@ class Polling:
 class ConnectionCase(SynchronousTestCase):
     """Tests that talk to toys."""
 
+    fast = True
+
     def setUp(self) -> None:
         self.gate = Gate()
         self.polling = Polling()
         self.server = toy_server(hub=self.gate)
-        self.served = Served(self.server, [toys], self.polling)
+        self.served = Served(self.server, [toys], self.polling, fast=self.fast)
         self.clock = self.served.clock
         self.logged: list[LogEvent] = []
         globalLogPublisher.addObserver(self.logged.append)

@@ -77,9 +77,11 @@ JSON = "application/json; charset=utf-8"
 class ResourceCase(SynchronousTestCase):
     """Tests that ask toy endpoints."""
 
+    fast = True
+
     def setUp(self) -> None:
         self.server = toy_server()
-        self.served = Served(self.server, [toys])
+        self.served = Served(self.server, [toys], fast=self.fast)
         self.ask = self.served.ask
 
 

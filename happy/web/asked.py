@@ -1,0 +1,89 @@
+"""What the router needs of a request, whichever way it was parsed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from happy.web.sending import header_of, send
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.web.http import Request
+
+    from happy.web.resource import Target
+    from happy.wire.answers import Answer
+
+
+class Asked(Protocol):
+    """A request whose head is complete, and the way to answer it.
+
+    ``content`` is what was kept of the body. Names of headers are in lower case.
+    """
+
+    target: Target
+
+    @property
+    def content(self) -> BinaryIO | None:
+        """What was kept of the body."""
+
+    @property
+    def channel(self) -> Any:
+        """The connection; None once the client has left."""
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+
+    def last_header(self, name: str) -> str | None:
+        """The last value of a header."""
+
+    def secure(self) -> bool:
+        """Whether it came through TLS."""
+
+    def peer(self) -> object:
+        """The address of the connection's other side."""
+
+    async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
+        """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
+
+
+class Parsed:
+    """A request that Twisted has parsed."""
+
+    __slots__ = ("_request", "target")
+
+    def __init__(self, request: Request, target: Target) -> None:
+        self._request = request
+        self.target = target
+
+    @property
+    def content(self) -> BinaryIO | None:
+        """What was kept of the body."""
+        content: BinaryIO | None = self._request.content
+        return content
+
+    @property
+    def channel(self) -> Any:
+        """The connection; None once the client has left."""
+        return self._request.channel
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        return header_of(self._request, name)
+
+    def last_header(self, name: str) -> str | None:
+        """The last value of a header."""
+        values = self._request.requestHeaders.getRawHeaders(name.encode("ascii"))
+        return values[-1].decode("latin-1") if values else None
+
+    def secure(self) -> bool:
+        """Whether it came through TLS."""
+        return bool(self._request.isSecure())
+
+    def peer(self) -> object:
+        """The address of the connection's other side."""
+        address: object = self._request.getClientAddress()
+        return address
+
+    async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
+        """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
+        return await send(self._request, answer, clock, cors=cors)

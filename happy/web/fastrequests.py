@@ -1,0 +1,168 @@
+"""Usual requests, without Twisted's general parser and its header objects.
+
+Nearly every request arrives in one piece and looks like any other. :class:`FastChannel` recognises such a
+request itself (:mod:`happy.web.usual`), and its answer leaves in one write; everything else, including what
+is wrong, too large or one of several, is Twisted's and :mod:`happy.web.channel`'s. So the behaviour stays
+the same (``tests/web/test_fastrequests.py`` compares the two on random input). An answer that is not simply
+bytes is sent by a :class:`~happy.web.site.HappyRequest`, which takes the place of the fast one.
+
+This module alone uses what ``HTTPChannel`` and ``LineReceiver`` keep for themselves: ``_busyReceiving``,
+``_buffer``, ``_handlingRequest``, ``_savedTimeOut``. While a fast request is under way they are as they would
+be for any other request that is complete, so what arrives meanwhile waits where Twisted lets it wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.web.http import NO_BODY_CODES
+
+from happy.capabilities._declare import MIB
+from happy.web.bodies import SmallBody
+from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes
+from happy.web.sending import AT_ONCE, head_of, send
+from happy.web.usual import Usual, parse_usual
+from happy.wire.structs import Blob
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from happy.web.resource import Target
+    from happy.web.site import HappyRequest
+    from happy.wire.answers import Answer
+
+_GET: Final = b"GET"
+
+
+class FastRequest:
+    """A request that was complete as soon as it was seen."""
+
+    __slots__ = ("_connection", "_headers", "channel", "content", "method", "target")
+
+    def __init__(self, channel: FastChannel, usual: Usual, target: Target, content: SmallBody | None) -> None:
+        self.channel: FastChannel | None = channel
+        self.method = usual.method
+        self.target = target
+        self.content = content
+        self._headers = usual.headers
+        self._connection = channel
+
+    def header(self, name: str) -> str | None:
+        """The value of a header; ``name`` is in lower case."""
+        return self._headers.get(name)
+
+    last_header = header
+
+    def secure(self) -> bool:
+        """Whether it came through TLS."""
+        return bool(self._connection.isSecure())
+
+    def peer(self) -> object:
+        """The address of the connection's other side."""
+        address: object = self._connection.getPeer()
+        return address
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has left; the work goes on."""
+        self.channel = None
+
+    async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
+        """Send ``answer`` unless the client has left; returns the status."""
+        channel = self.channel
+        if channel is None:
+            return answer.status
+        content = answer.content
+        if isinstance(content, Blob) or _more_than_bytes(answer) or len(content) > AT_ONCE:
+            return await send(self._replaced(channel), answer, clock, cors=cors)
+        channel.answer(self, answer, content, cors=cors)
+        self.channel = None
+        return answer.status
+
+    def _replaced(self, channel: FastChannel) -> HappyRequest:
+        """A request of the usual kind, in the place of this one."""
+        request = cast("HappyRequest", channel.requestFactory(channel, False))
+        for name, value in self._headers.items():
+            request.requestHeaders.addRawHeader(name.encode("latin-1"), value.encode("latin-1"))
+        request.adopt(self.method, self.target)
+        channel.requests[0] = request
+        self.channel = None
+        return request
+
+
+def _more_than_bytes(answer: Answer) -> bool:
+    """Whether there are headers of its own, or none about its content."""
+    return bool(answer.headers) or answer.content_type is None or answer.status in NO_BODY_CODES
+
+
+class FastChannel(HappyChannel):
+    """An HTTP/1.1 connection that behaves as its base, with less work for each usual request."""
+
+    requests: list[Any]
+
+    def connectionMade(self) -> None:
+        """The idle time begins."""
+        super().connectionMade()
+        self._savedTimeOut = self.timeOut  # what requestDone restarts the idle time with
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take a usual request when none is under way; all else is the base's."""
+        if not (self._between() and self._begin(data)):
+            super().dataReceived(data)
+
+    def _between(self) -> bool:
+        """Whether the next byte is the first of a request that will be answered."""
+        return not (
+            self.requests
+            or self._in_head
+            or self._refused
+            or self._buffer
+            or self._busyReceiving
+            or self.transport.disconnecting
+        )
+
+    def _begin(self, data: bytes) -> bool:
+        """Serve the usual request that ``data`` is; False, and nothing done, if it is another one."""
+        usual = parse_usual(data)
+        site = self.site
+        if usual is None or (site.realtime is not None and site.realtime.handles(usual.uri)):
+            return False
+        size = len(usual.body)
+        target = site.router.target(usual.method, usual.uri)
+        if size > min(target.limit, MIB) or (size and usual.method == _GET):
+            return False
+        content = SmallBody(site.bodies) if size else None
+        if content is not None:
+            if not content.hold(size):
+                return False
+            content.write(usual.body)
+        self._handle(FastRequest(self, usual, target, content))
+        return True
+
+    def _handle(self, request: FastRequest) -> None:
+        """Be in the state of a channel that has received a whole request, and answer it."""
+        wish = request.header("connection")
+        self.persistent = not self.site.draining and (wish is None or not closes(wish.encode("latin-1")))
+        self.requests.append(request)
+        self._handlingRequest = True
+        self.setRawMode()
+        self.site.router.answer(request, None)
+
+    def answer(self, request: FastRequest, answer: Answer, content: bytes, *, cors: bool) -> None:
+        """Send an answer of bytes, and go on with what came meanwhile."""
+        stays = bool(self.persistent) and not self.site.draining
+        self.persistent = stays
+        self.transport.write(head_of(answer, len(content), cors=cors, stays=stays) + content)
+        self.requestDone(request)
+
+    def timeoutConnection(self) -> None:
+        """As the base; but what a fast request takes to answer does not count, it is only not stopped for."""
+        if self._handlingRequest:
+            self.setTimeout(KEEP_ALIVE_SECONDS)
+        else:
+            super().timeoutConnection()
+
+    def loseConnection(self) -> None:
+        """As the base, whose requests have stopped the time by now."""
+        self.setTimeout(None)
+        super().loseConnection()
