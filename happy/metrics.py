@@ -8,7 +8,7 @@ D28), since every new value stays in memory until the server stops.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
@@ -98,8 +98,10 @@ class Metrics:
             "rpc_lookup_retries", "Waits for an RPC target to appear", "method", buckets=range(8)
         )
         self.rpc_fetchsockets_timeouts_total = self._counter(
-            "rpc_fetchsockets_timeouts_total", "Look-ups of sockets that took too long", "context"
+            "rpc_fetchsockets_timeouts_total", "Always 0: no look-up leaves the process", "context"
         )
+        for context in ("lookup", "presence"):
+            self.rpc_fetchsockets_timeouts_total.labels(context)
 
     def _count_ours(self) -> None:
         self.happy_commit_batches_total = self._counter(
@@ -132,6 +134,9 @@ class Metrics:
         )
         self.happy_slow_readers_total = self._counter(
             "happy_slow_readers_total", "Sockets closed because they read too slowly", "reason"
+        )
+        self.happy_heartbeats_refused_total = self._counter(
+            "happy_heartbeats_refused_total", "Heartbeats not validated because too many waited", "type"
         )
         self.happy_push_total = self._counter("happy_push_total", "Push notifications", "outcome")
         self.happy_outgoing_calls_total = self._counter(
@@ -193,7 +198,11 @@ class Metrics:
 
 
 class _Exported(Collector):
-    """The metrics as they leave: with the constant label, without the times of the series' creation."""
+    """The metrics as they leave: with the constant label, without the times of the series' creation.
+
+    Whole bounds of buckets are written as ECMAScript does, ``5`` and not ``5.0``: to Prometheus they are
+    texts, and the original's dashboards name them.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -201,8 +210,12 @@ class _Exported(Collector):
     def collect(self) -> Iterator[Metric]:
         for metric in self._registry.collect():
             metric.samples = [
-                sample._replace(labels={"app": APP, **sample.labels})
+                sample._replace(labels={"app": APP} | sample.labels | _bound(sample.labels))
                 for sample in metric.samples
                 if sample.name != f"{metric.name}_created"
             ]
             yield metric
+
+
+def _bound(labels: Mapping[str, str]) -> dict[str, str]:
+    return {"le": labels["le"].removesuffix(".0")} if "le" in labels else {}

@@ -49,9 +49,9 @@ class MonitoringResource(Resource):
     def render(self, request: Request) -> bytes:
         """Answer whatever is asked."""
         match request.method, request.path:
-            case b"GET", b"/metrics":
+            case b"GET" | b"HEAD", b"/metrics":
                 return self._exposition(request)
-            case b"GET", b"/health":
+            case b"GET" | b"HEAD", b"/health":
                 return _json(request, {"status": "ok", "timestamp": self._timestamp()})
         request.setResponseCode(404)
         asked = f"{request.method.decode('latin-1')}:{request.uri.decode('latin-1')}"

@@ -54,9 +54,9 @@ def test_contract_names_types_and_labels() -> None:
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     for name, (kind, labels) in CONTRACT.items():
         assert declared[name] == kind
-        (sample,) = (one for one in samples if one.name == (f"{name}_count" if kind == "histogram" else name))
-        assert set(sample.labels) == labels | {"app"}
-        assert sample.value == 1
+        series = [one for one in samples if one.name == (f"{name}_count" if kind == "histogram" else name)]
+        assert all(set(sample.labels) == labels | {"app"} for sample in series)
+        assert sum(sample.value for sample in series) == 1
 
 
 def test_buckets() -> None:
@@ -67,6 +67,21 @@ def test_buckets() -> None:
             if family.name in BUCKETS and sample.name.endswith("_bucket"):
                 bounds.setdefault(family.name, []).append(float(sample.labels["le"]))
     assert bounds == {name: [*values, float("inf")] for name, values in BUCKETS.items()}
+
+
+def test_whole_bounds_are_written_short() -> None:
+    """The bound of a bucket is a label, so a text: whole numbers are written as the original does."""
+    text = touched().exposition().decode()
+    assert 'rpc_lookup_retries_bucket{app="happy-server",le="7",method="METHOD"} 1.0' in text
+    assert 'le="0.05"' in text
+    assert '.0",' not in text
+
+
+def test_lookups_of_sockets_never_time_out() -> None:
+    """Both contexts of look-ups that cannot time out in one process are there, at zero."""
+    text = Metrics().exposition().decode()
+    for context in ("lookup", "presence"):
+        assert f'rpc_fetchsockets_timeouts_total{{app="happy-server",context="{context}"}} 0.0' in text
 
 
 def test_everything_has_the_application_label() -> None:

@@ -55,6 +55,12 @@ class ResourceTests(SynchronousTestCase):
         self.assertEqual((status, kind), (200, "application/json; charset=utf-8"))
         self.assertEqual(json.loads(body), {"status": "ok", "timestamp": "2026-01-31T12:00:00.250Z"})
 
+    def test_head(self) -> None:
+        """What can be read can also be asked for without its body (http.md 3.2)."""
+        for path in ("/metrics", "/health"):
+            full, bare = self.ask("GET", path), self.ask("HEAD", path)
+            self.assertEqual(bare, (*full[:2], ""))
+
     def test_anything_else(self) -> None:
         """Other paths and methods are not found, and told which they were."""
         for method, path in (("GET", "/"), ("POST", "/metrics"), ("GET", "/metrics/"), ("GET", "/x?a=%22")):

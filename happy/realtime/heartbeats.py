@@ -98,7 +98,7 @@ class Kind:
         validations = metrics.session_cache_operations_total
         self._hits = validations.labels(f"{label}_validation", "hit")
         self._misses = validations.labels(f"{label}_validation", "miss")
-        self._refused = validations.labels(f"{label}_validation", "refused")
+        self._refused = metrics.happy_heartbeats_refused_total.labels(label)
         self._skipped = metrics.database_updates_skipped_total.labels(label)
         self._now = now
         self._rows = rows

@@ -93,8 +93,8 @@ def test_storm_of_unknown_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
         world.look_up(str(number))
     assert [subject for subject, answers in world.answers.items() if answers] == ["5", "6", "7"]
-    labels = {"operation": "session_validation", "result": "refused"}
-    assert world.metrics.registry.get_sample_value("session_cache_operations_total", labels) == 3
+    refused = world.metrics.registry.get_sample_value("happy_heartbeats_refused_total", {"type": "session"})
+    assert refused == 3
     world.found()
     world.found()
     world.look_up("9")
