@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import socket
 import time
 
@@ -38,7 +37,12 @@ class CuidSource:
         if now_ms > self._milliseconds:
             self._milliseconds = now_ms
             self._prefix = "c" + _eight(now_ms)
-        return self._prefix + _four(self._count) + self._fingerprint + _eight(secrets.randbelow(_RANDOMS))
+        return (
+            self._prefix
+            + _four(self._count)
+            + self._fingerprint
+            + _eight(int.from_bytes(os.urandom(7)) % _RANDOMS)
+        )
 
 
 def cuid(now_ms: int) -> str:

@@ -1,4 +1,4 @@
-"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0003)."""
+"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0006)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ APPEND = """
 SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
 FROM happy_append_messages(
     %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
-    %(contents)s::text[], %(now)s::timestamp(3)
+    %(contents)s::text[], %(now)s::timestamp(3), %(again)s
 )
 """
 
@@ -42,11 +42,12 @@ class AppendedRow(NamedTuple):
     updated_at: int
 
 
-async def append(tx: Transaction, rows: Sequence[AppendRow]) -> list[AppendedRow]:
+async def append(tx: Transaction, rows: Sequence[AppendRow], *, again: bool = False) -> list[AppendedRow]:
     """Store messages, numbering them in their sessions and accounts without gaps.
 
     ``rows`` are sorted by account and session, in order of arrival within a session. Those of unknown or
-    foreign sessions are left out of the result.
+    foreign sessions are left out of the result. ``again`` tells that the same rows were sent before and may
+    be stored; those that are come back as new, with the numbers they got then.
     """
     accounts, sessions, local_ids, ids, contents = (list(column) for column in zip(*rows, strict=True))
     stored = await tx.rows(
@@ -58,6 +59,7 @@ async def append(tx: Transaction, rows: Sequence[AppendRow]) -> list[AppendedRow
             "ids": ids,
             "contents": contents,
             "now": tx.now,
+            "again": again,
         },
     )
     return [AppendedRow(*row) for row in stored]

@@ -136,23 +136,30 @@ class Database:
         Each sees what was committed when it began. The work is repeated when its connection is lost.
         Raises DatabaseDown and Overloaded.
         """
-        return await shield(self._counted(self._patiently(partial(self._read_once, work))))
+        return await shield(self._counted(self._patiently(partial(self._alone, work, self.pool))))
 
-    async def transact(self, work: Work[T], *, accounts: Sequence[str] = (), reserved: bool = False) -> T:
+    async def apply(self, work: Work[T]) -> T:
+        """Run one statement that commits by itself, and that may be run again after it took effect.
+
+        It is repeated when its connection is lost. It has a connection of its own and no backlog: its
+        caller sees to it that there is one at a time, and that nobody else holds its accounts. Raises
+        QueryFailed; DatabaseDown and Overloaded, when it may have taken effect all the same.
+        """
+        repeated = self._patiently(partial(self._alone, work, self._reserved))
+        return await self._counted(repeated, bounded=False)
+
+    async def transact(self, work: Work[T], *, accounts: Sequence[str] = ()) -> T:
         """Run work in a transaction that holds the rows of ``accounts``, then publish what it left.
 
         The work may run several times: after a deadlock, a lost connection, or when it published to
         an account that was not named (which is then held too). Its outbox is numbered last before
         COMMIT, and delivered in order before anyone else can hold those accounts. A caller that is
-        cancelled drops the result, never the work. ``reserved`` work has a connection of its own and no
-        backlog; its caller sees to it that there is little of it at a time.
+        cancelled drops the result, never the work.
 
         Raises what the work raises, after a rollback; AccountVanished when it published to an account
         without a row; DatabaseDown and Overloaded, when nothing was changed.
         """
-        pool = self._reserved if reserved else self.pool
-        working = self._in_order(work, frozenset(accounts), pool)
-        return await shield(self._counted(working, bounded=not reserved))
+        return await shield(self._counted(self._in_order(work, frozenset(accounts))))
 
     async def _counted(self, work: Coroutine[Deferred[Any], Any, T], *, bounded: bool = True) -> T:
         if self._stopping or (bounded and self._busy >= self._backlog):
@@ -166,11 +173,11 @@ class Database:
             if self._drained is not None and not self._busy:
                 self._drained.callback(None)
 
-    async def _in_order(self, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
+    async def _in_order(self, work: Work[T], accounts: frozenset[str]) -> T:
         while True:
             release = await self._turn(accounts)
             try:
-                return await self._patiently(partial(self._attempt, work, accounts, pool))
+                return await self._patiently(partial(self._attempt, work, accounts))
             except _MoreAccounts as more:
                 accounts |= more.accounts
             finally:
@@ -206,23 +213,24 @@ class Database:
             await self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _read_once(self, work: Work[T]) -> T:
-        connection = await self.pool.borrow()
+    async def _alone(self, work: Work[T], pool: Pool) -> T:
+        """One attempt at work whose statements are a transaction each."""
+        connection = await pool.borrow()
         try:
             tx = Transaction(connection, self.now(), reading=True)
             result = await work(tx)
         finally:
-            self.pool.give_back(connection)
+            pool.give_back(connection)
         self._release(tx, {})
         return result
 
-    async def _attempt(self, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
-        connection = await pool.borrow()
+    async def _attempt(self, work: Work[T], accounts: frozenset[str]) -> T:
+        connection = await self.pool.borrow()
         try:
             tx = Transaction(connection, self.now())
             result, numbers = await self._run(connection, tx, work, accounts)
         finally:
-            pool.give_back(connection)
+            self.pool.give_back(connection)
         self._release(tx, numbers)
         return result
 

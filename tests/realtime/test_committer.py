@@ -24,6 +24,7 @@ from happy.storage.messages import NewMessage
 from happy.storage.types import Millis
 from tests.harness import DatabaseCase, psql
 from tests.realtime.clients import bodies, connect, events
+from tests.storage.proxy import DROPPED, LATE, LOST, Relay
 
 NEW_SESSION = """
 INSERT INTO "Session" ("id", "accountId", "tag", "metadata", "updatedAt") VALUES (%s, %s, %s, '', %s)
@@ -34,6 +35,10 @@ SELECT "seq", "localId", "content" ->> 'c' FROM "SessionMessage" WHERE "sessionI
 """
 
 OVERSIZED_INDEX_KEY = "".join(random.Random(7).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
+
+
+SENT_TWICE = [(1, False), (2, True), (3, True), (4, True)]
+STORED_ONCE = ["before", "one", "two", "three", "last"]
 
 
 class CommitterCase(DatabaseCase):
@@ -185,6 +190,41 @@ class CommitterTests(CommitterCase):
         self.assertEqual(len(events(watcher)), 1)
         await running
 
+    async def test_full_for_one_account(self) -> None:
+        """One account cannot fill the queue: it is refused, others are not."""
+        self.patch(module, "MAX_ACCOUNT_ROWS", 2)
+        account = await self.new_account()
+        session = await self.new_session(account)
+        running = [self.send((str(n), "x")) for n in range(3)]  # the first one is in flight at once
+        await self.assertFailure(self.send(("4", "x")), Overloaded)
+        running += [self.committer.append(account, session, [NewMessage(str(n), "x")]) for n in range(2)]
+        await gatherResults(running)
+        self.assertEqual([len(self.stored(each)) for each in (self.session, session)], [3, 2])
+
+    async def test_busy_accounts_stand_aside(self) -> None:
+        """Messages of an account that somebody holds wait; those of others do not."""
+        account = await self.new_account()
+        session = await self.new_session(account)
+        release = await self.database.linearizer.acquire([self.account])
+        waiting = [self.send((str(n), "x")) for n in range(2)]
+        for number in range(3):
+            await self.committer.append(account, session, [NewMessage(str(number), "x")])
+        self.assertEqual(self.stored(self.session), [])
+        release()
+        answers = await gatherResults(waiting)
+        self.assertEqual([answer[0].seq for answer in answers], [1, 2])
+
+    async def test_next_batch_leaves_before_the_answers(self) -> None:
+        """PostgreSQL works on a batch while the one before is answered; its answers are not held up."""
+        account = await self.new_account()
+        session = await self.new_session(account)
+        under_way: list[bool] = []
+        first = self.send((None, "x"))
+        first.addCallback(lambda _: under_way.append(not self.committer.settled(session).called))
+        second = self.committer.append(account, session, [NewMessage(None, "y")])
+        await gatherResults([first, second])
+        self.assertEqual(under_way, [True])
+
     async def test_stop_commits_what_is_queued(self) -> None:
         """Stopping waits for every queued message."""
         running = [self.send((None, "x")) for _ in range(3)]
@@ -219,6 +259,49 @@ class WritersTests(CommitterCase):
             self.assertEqual([row[0] for row in self.stored(session)], list(range(1, 31)))
 
 
+class LostAnswerTests(CommitterCase):
+    """A connection that breaks while a batch is stored: nothing is lost, told twice or numbered twice."""
+
+    async def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        await super().setUp()
+        folder = dict(part.split("=") for part in self.dsn.partition("?")[2].split("&"))["host"]
+        self.relay = Relay(reactor, f"{folder}/.s.PGSQL.5432")
+        self.relay.where = b"happy_append_messages"
+        relayed = self.make_database(dsn=self.dsn.replace(folder, self.relay.folder), size=1)
+        self.committer = Committer(reactor, relayed, self.hub, self.metrics)  # type: ignore[arg-type]
+        self.addCleanup(self.relay.stop)
+        self.addCleanup(relayed.stop)
+        self.addCleanup(self.committer.stopService)
+
+    async def run_into(self, trouble: str) -> None:
+        watcher = connect(self.account)
+        self.hub.add(watcher)
+        [repeated] = await self.send(("l0", "before"))
+        self.relay.trouble = trouble
+        answer = await self.send((None, "one"), ("l0", "again"), ("l1", "two"), (None, "three"))
+        self.assertEqual([(stored.seq, stored.new) for stored in answer], SENT_TWICE)
+        await self.relay.deliver_late()
+        [last] = await self.send((None, "last"))
+        self.assertEqual((repeated.seq, last.seq), (1, 5))
+        self.assertEqual([envelope["seq"] for _, envelope in events(watcher)], [1, 2, 3, 4, 5])
+        self.assertEqual([body["message"]["seq"] for body in bodies(watcher)], [1, 2, 3, 4, 5])
+        self.assertEqual([row[2] for row in self.stored(self.session)], STORED_ONCE)
+
+    async def test_the_batch_is_lost(self) -> None:
+        """What never arrived is sent again."""
+        await self.run_into(DROPPED)
+
+    async def test_the_answer_is_lost(self) -> None:
+        """What was stored, without an answer, keeps the numbers it got, messages without local id too."""
+        await self.run_into(LOST)
+
+    async def test_the_batch_comes_late(self) -> None:
+        """What arrives after it was sent again has no effect."""
+        await self.run_into(LATE)
+
+
 class FullDatabase:
     """A database that cannot store anything until there is ``room``."""
 
@@ -227,7 +310,7 @@ class FullDatabase:
         self.room = False
         self.attempts = 0
 
-    async def transact(self, work: Any, **_: Any) -> list[AppendedRow]:
+    async def apply(self, work: Any) -> list[AppendedRow]:
         self.attempts += 1
         if not self.room:
             raise QueryFailed("53100")

@@ -390,10 +390,7 @@ class CallerTests(DatabaseCase):
         calls = [start(database.transact(slow)) for _ in range(2)]
         await self.assertFailure(start(database.ping()), Overloaded)
         counter = Counter("reserved")
-        await database.transact(
-            lambda tx: tx.run(INSERT_VALUE, (counter.key, "0", tx.now, tx.now)), reserved=True
-        )
-        await gatherResults([start(database.transact(counter.increment, reserved=True)) for _ in range(3)])
+        await database.apply(lambda tx: tx.rows(INSERT_VALUE, (counter.key, "3", tx.now, tx.now)))
         self.assertEqual(counter.value(self.dsn), 3)
         gate.callback(None)
         await gatherResults(calls)
@@ -410,7 +407,7 @@ class CallerTests(DatabaseCase):
             connections.add(row[0])
 
         await database.transact(note)
-        await database.transact(note, reserved=True)
+        await database.apply(note)
         self.assertEqual(len(connections), 1)
         await database.stop()
 

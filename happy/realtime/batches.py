@@ -1,0 +1,137 @@
+"""Messages on their way into the database: what one sender appends, and what is committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from twisted.internet.defer import Deferred
+
+from happy.ids import new_cuid
+from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
+from happy.storage.append import AppendedRow, AppendRow
+from happy.storage.messages import NewMessage as IncomingMessage
+from happy.storage.messages import StoredMessage
+
+Stored = list[StoredMessage] | None
+Release = Callable[[], None]
+
+
+class Append:
+    """Messages of one sender to one session: stored together, answered together.
+
+    ``size`` is that of the contents, in characters; ``since`` the clock's time when it was queued.
+    """
+
+    __slots__ = ("account", "answer", "answered", "rows", "session", "since", "size", "skip")
+
+    def __init__(
+        self,
+        account: str,
+        session: str,
+        messages: Iterable[IncomingMessage],
+        skip: object | None,
+        since: float,
+    ) -> None:
+        self.account = account
+        self.session = session
+        self.skip = skip
+        self.since = since
+        self.rows = [AppendRow(account, session, m.local_id, new_cuid(), m.content) for m in messages]
+        self.size = sum(len(row.content) for row in self.rows)
+        self.answer: Deferred[Stored] = Deferred()
+        self.answered = False
+
+    def succeed(self, stored: Stored) -> None:
+        """Answer, unless the sender was told already that it took too long."""
+        if not self.answered:
+            self.answered = True
+            self.answer.callback(stored)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with a failure, unless there was an answer."""
+        if not self.answered:
+            self.answered = True
+            self.answer.errback(error)
+
+
+class Batch:
+    """What is committed together, in the order the statement wants: by account and session."""
+
+    def __init__(self, appends: Iterable[Append]) -> None:
+        self.appends = sorted(appends, key=lambda append: (append.account, append.session))
+        self.sources = [append for append in self.appends for _ in append.rows]
+        self.rows = [row for append in self.appends for row in append.rows]
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The same appends in two batches; there must be more than one."""
+        middle = len(self.appends) // 2
+        return Batch(self.appends[:middle]), Batch(self.appends[middle:])
+
+    def updates(self, rows: Iterable[AppendedRow]) -> Iterator[Update]:
+        """What is to be told of the rows stored now, in sequence order for each account."""
+        for row in rows:
+            if row.new and row.account_seq is not None:
+                yield _announcement(self.sources[row.row - 1], self.rows[row.row - 1], row, row.account_seq)
+
+    def answer(self, rows: Iterable[AppendedRow]) -> None:
+        """Give each sender what became of its messages."""
+        stored: dict[int, list[StoredMessage]] = {id(append): [] for append in self.appends}
+        for row in rows:
+            record = StoredMessage(
+                row.id, row.seq, self.rows[row.row - 1].local_id, row.created_at, row.updated_at, row.new
+            )
+            stored[id(self.sources[row.row - 1])].append(record)
+        for append in self.appends:
+            found = stored[id(append)]
+            append.succeed(sorted(found, key=lambda message: message.seq) if found else None)
+
+
+class Flight:
+    """Appends between the queue and their answers, and what holds their accounts meanwhile.
+
+    ``stored`` are the batches that were committed, each with its rows; ``refused`` the appends that the
+    database would not have.
+    """
+
+    def __init__(self, appends: Sequence[Append], releases: Iterable[Release], since: float) -> None:
+        self.appends = appends
+        self.since = since
+        self.stored: list[tuple[Batch, Sequence[AppendedRow]]] = []
+        self.refused: list[tuple[Append, Exception]] = []
+        self._releases = list(releases)
+        self._watchers: list[Deferred[None]] = []
+
+    def carries(self, session: str | None) -> bool:
+        """Whether messages of the session are aboard; of any session for None."""
+        return session is None or any(append.session == session for append in self.appends)
+
+    def landing(self) -> Deferred[None]:
+        """Fires when everything aboard is delivered and answered."""
+        watcher: Deferred[None] = Deferred()
+        self._watchers.append(watcher)
+        return watcher
+
+    def land(self) -> None:
+        """Give the accounts back, and tell whoever waited for it."""
+        for release in self._releases:
+            release()
+        for watcher in self._watchers:
+            watcher.callback(None)
+
+
+def _announcement(source: Append, given: AppendRow, row: AppendedRow, account_seq: int) -> Update:
+    message = Message(
+        id=row.id,
+        seq=row.seq,
+        content=Encrypted(c=given.content),
+        local_id=given.local_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+    return Update(
+        audience=watchers_of_session(given.account, given.session),
+        seq=account_seq,
+        body=NewMessage(sid=given.session, message=message),
+        created_at=row.created_at,
+        skip=source.skip,
+    )
