@@ -7,7 +7,6 @@ declared, everything unexpected as the declared failure and one line in the log,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -57,8 +56,7 @@ NO_ANSWER: Final = _NoAnswer()
 """What :func:`call_event` returns for an event that is not acknowledged."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it was received, before any of it is checked.
 
     ``variables`` are those of the path by parameter name, percent-decoded; ``query`` is the raw query

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+import os
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from happy.web.sending import header_of, send
+from happy.wire.payload import Payload, payload_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -15,16 +18,9 @@ if TYPE_CHECKING:
 
 
 class Asked(Protocol):
-    """A request whose head is complete, and the way to answer it.
-
-    ``content`` is what was kept of the body. Names of headers are in lower case.
-    """
+    """A request whose head is complete, and the way to answer it. Names of headers are in lower case."""
 
     target: Target
-
-    @property
-    def content(self) -> BinaryIO | None:
-        """What was kept of the body."""
 
     @property
     def channel(self) -> Any:
@@ -42,24 +38,25 @@ class Asked(Protocol):
     def peer(self) -> object:
         """The address of the connection's other side."""
 
+    def payload(self) -> Payload:
+        """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
+
     async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
         """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
+
+    def release(self) -> None:
+        """Forget the body."""
 
 
 class Parsed:
     """A request that Twisted has parsed."""
 
-    __slots__ = ("_request", "target")
+    __slots__ = ("_content", "_request", "target")
 
     def __init__(self, request: Request, target: Target) -> None:
         self._request = request
+        self._content = request.content or BytesIO()
         self.target = target
-
-    @property
-    def content(self) -> BinaryIO | None:
-        """What was kept of the body."""
-        content: BinaryIO | None = self._request.content
-        return content
 
     @property
     def channel(self) -> Any:
@@ -83,6 +80,15 @@ class Parsed:
         """The address of the connection's other side."""
         address: object = self._request.getClientAddress()
         return address
+
+    def payload(self) -> Payload:
+        """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
+        length = self._content.seek(0, os.SEEK_END)
+        return payload_of(self.target.method, self.header("content-type"), length, self._content)
+
+    def release(self) -> None:
+        """Forget the body."""
+        self._content.close()
 
     async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
         """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""

@@ -13,15 +13,16 @@ be for any other request that is complete, so what arrives meanwhile waits where
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.web.http import NO_BODY_CODES
 
 from happy.capabilities._declare import MIB
-from happy.web.bodies import SmallBody
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes
 from happy.web.sending import AT_ONCE, head_of, send
 from happy.web.usual import Usual, parse_usual
+from happy.wire.payload import Payload, payload_of
 from happy.wire.structs import Blob
 
 if TYPE_CHECKING:
@@ -38,19 +39,17 @@ _GET: Final = b"GET"
 class FastRequest:
     """A request that was complete as soon as it was seen."""
 
-    __slots__ = ("_connection", "_headers", "channel", "content", "method", "target")
+    __slots__ = ("_connection", "_usual", "channel", "target")
 
-    def __init__(self, channel: FastChannel, usual: Usual, target: Target, content: SmallBody | None) -> None:
+    def __init__(self, channel: FastChannel, usual: Usual, target: Target) -> None:
         self.channel: FastChannel | None = channel
-        self.method = usual.method
         self.target = target
-        self.content = content
-        self._headers = usual.headers
+        self._usual = usual
         self._connection = channel
 
     def header(self, name: str) -> str | None:
         """The value of a header; ``name`` is in lower case."""
-        return self._headers.get(name)
+        return self._usual.headers.get(name)
 
     last_header = header
 
@@ -62,6 +61,15 @@ class FastRequest:
         """The address of the connection's other side."""
         address: object = self._connection.getPeer()
         return address
+
+    def payload(self) -> Payload:
+        """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
+        body = self._usual.body
+        return payload_of(self.target.method, self.header("content-type"), len(body), BytesIO(body))
+
+    def release(self) -> None:
+        """Let others have the room that the body took."""
+        self._connection.site.bodies.give_back(len(self._usual.body))
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has left; the work goes on."""
@@ -82,9 +90,9 @@ class FastRequest:
     def _replaced(self, channel: FastChannel) -> HappyRequest:
         """A request of the usual kind, in the place of this one."""
         request = cast("HappyRequest", channel.requestFactory(channel, False))
-        for name, value in self._headers.items():
+        for name, value in self._usual.headers.items():
             request.requestHeaders.addRawHeader(name.encode("latin-1"), value.encode("latin-1"))
-        request.adopt(self.method, self.target)
+        request.adopt(self._usual.method, self.target)
         channel.requests[0] = request
         self.channel = None
         return request
@@ -131,12 +139,9 @@ class FastChannel(HappyChannel):
         target = site.router.target(usual.method, usual.uri)
         if size > min(target.limit, MIB) or (size and usual.method == _GET):
             return False
-        content = SmallBody(site.bodies) if size else None
-        if content is not None:
-            if not content.hold(size):
-                return False
-            content.write(usual.body)
-        self._handle(FastRequest(self, usual, target, content))
+        if not site.bodies.take(size):
+            return False
+        self._handle(FastRequest(self, usual, target))
         return True
 
     def _handle(self, request: FastRequest) -> None:

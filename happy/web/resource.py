@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
-from io import BytesIO
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twisted.logger import Logger
@@ -31,7 +29,7 @@ from happy.web.routes import BadPath, Match, RouteTable
 from happy.web.webapp import WebApp
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault
-from happy.wire.payload import Payload, UnsupportedMedia, payload_of
+from happy.wire.payload import Payload, UnsupportedMedia
 
 if TYPE_CHECKING:
     from twisted.web.http import Request
@@ -42,6 +40,10 @@ if TYPE_CHECKING:
 
 PREFLIGHT_SECONDS: Final = 86_400
 UNMATCHED: Final = "unmatched"
+MATCHES: Final = 4096
+"""Paths that are remembered, for they come again and again; some two MiB."""
+LONG_PATH: Final = 150
+"""A longer path is not remembered."""
 
 _ABSOLUTE: Final = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)
 """What a request to a proxy has before its path, and one to us may have (RFC 9112, 3.2.2)."""
@@ -84,6 +86,7 @@ class Router(Resource):
         self._webapp = _webapp(server.config)
         enabled = [capability for capability in capabilities if capability.enabled(server.config)]
         self._routes = RouteTable(route for capability in enabled for route in capability.routes)
+        self._match = lru_cache(MATCHES)(self._routes.match)
 
     def target(self, method: bytes, uri: bytes) -> Target:
         """Find out what a request is for. A preflight is for any path, even one that cannot be read."""
@@ -92,8 +95,9 @@ class Router(Resource):
         name = method.decode("latin-1")
         if method == b"OPTIONS":
             return Target(name, uri, path, query, None)
+        match = self._match if len(path) <= LONG_PATH else self._routes.match
         try:
-            return Target(name, uri, path, query, self._routes.match(name, path))
+            return Target(name, uri, path, query, match(name, path))
         except BadPath:
             return Target(name, uri, path, query, None, bad=True)
 
@@ -132,7 +136,7 @@ class Router(Resource):
             request.channel.transport.abortConnection()
 
     async def _serve(self, request: Asked, refusal: Answer | None) -> None:
-        target, content, clock = request.target, request.content, self._server.clock
+        target, clock = request.target, self._server.clock
         began = clock.seconds()
         client = request.header("x-happy-client")
         self.work.enter()
@@ -140,8 +144,7 @@ class Router(Resource):
             answer = refusal or await self._answer_safely(request, target)
             status = await request.send(answer, clock, cors=not target.bad)
         finally:
-            if content is not None:
-                content.close()
+            request.release()
             self.work.leave()
         metrics = self._server.metrics
         template = UNMATCHED if target.match is None else target.match.route.path
@@ -174,7 +177,7 @@ class Router(Resource):
             variables={} if target.match is None else target.match.variables,
             query=target.query,
             header=request.header,
-            payload=partial(_payload, request, target.method),
+            payload=request.payload,
             facts=partial(self._facts, request),
         )
 
@@ -189,12 +192,6 @@ class Router(Resource):
 
 def _webapp(config: Config) -> WebApp | None:
     return None if config.webapp is None else WebApp(config.webapp, config.webapp_config)
-
-
-def _payload(request: Asked, method: str) -> Payload:
-    content = request.content or BytesIO()
-    length = content.seek(0, os.SEEK_END)
-    return payload_of(method, request.header("content-type"), length, content)
 
 
 def _unreadable(inputs: Inputs) -> Fault | None:
