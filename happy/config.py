@@ -321,6 +321,13 @@ class Config:
         "Whether sockets send at once instead of a moment later.",
         "false",
     )
+    direct_polling: bool = setting(
+        True,
+        kinds.boolean,
+        "HAPPY_DIRECT_POLLING",
+        "Whether eager sockets are read without a logging context each.",
+        "false",
+    )
     address_limit: int = setting(
         20_000,
         kinds.integer(0, _MANY),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -39,11 +40,12 @@ from happy.postgres import EmbeddedPostgres
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
-from happy.realtime.eager import make_eager
+from happy.realtime.eager import eager_kind, make_eager
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.engine import RealtimeSettings
 from happy.realtime.hub import Hub
 from happy.realtime.presence import Presence
+from happy.realtime.turns import Turns, poll_directly
 from happy.sealing import Vault
 from happy.server import Server
 from happy.settings import BadSetting
@@ -193,8 +195,20 @@ class Running:
         )
         self._lifecycle.started("requests", site.drain, 1.0)
         await self._monitor(server)
+        kind = self._connections()
         for description in config.listen:
-            await self._listen(description, site)
+            make_eager(await self._listen(description, site), kind)
+
+    def _connections(self) -> type[tcp.Server]:
+        """What kind of connections ports of TCP make."""
+        if not self._config.eager_writes:
+            return tcp.Server
+        turns = Turns(self._reactor)
+        kind = eager_kind(turns)
+        if self._config.direct_polling:
+            undo = poll_directly(self._reactor, turns, kind)
+            self._lifecycle.started("direct polling", undo, 0.1)
+        return kind
 
     async def _monitor(self, server: Server) -> None:
         gauges = Gauges(self._metrics, self._reactor, lambda: server.database.read(estimate_records))
@@ -207,16 +221,16 @@ class Running:
             raise StartupError(f"metrics-port: cannot listen: {error.socketError}") from None
         self._lifecycle.started("metrics", monitoring.stop, 0.1)
 
-    async def _listen(self, description: str, site: HappySite) -> None:
+    async def _listen(self, description: str, site: HappySite) -> IListeningPort:
         try:
-            port = await serverFromString(self._reactor, with_backlog(description)).listen(site)
+            listening = serverFromString(self._reactor, with_backlog(description)).listen(site)
+            port: IListeningPort = await listening
         except CannotListenError as error:
             raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
-        if self._config.eager_writes:
-            make_eager(port)
         self.ports.append(port)
         self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
         self.log.info("Listening on {address}", address=description)
+        return port
 
 
 def _realtime_settings(config: Config, metrics: Metrics) -> RealtimeSettings:

@@ -31,7 +31,7 @@ ALLOWED = {
     # Clients that stay connected.
     "realtime": LEAVES
     | {"happy.capabilities", "happy.ids", "happy.metrics", "happy.server", "happy.storage", "happy.wire"}
-    | {"autobahn", "msgspec", "prometheus_client", "twisted", "zope"},
+    | {"_nvx_xormasker", "autobahn", "msgspec", "prometheus_client", "twisted", "zope"},
     # What the server offers: independent of HTTP and of sockets.
     "capabilities": LEAVES
     | {"happy.codecs", "happy.config", "happy.outbound", "happy.realtime", "happy.sealing", "happy.server"}

@@ -1,41 +1,104 @@
-"""Connections that write at once instead of at the reactor's next turn.
+"""Connections that write when the reactor's turn ends, without asking first whether there is room.
 
-Twisted buffers what is written and sends it when epoll reports room: two system calls and a turn of the
-reactor for each packet of a fan-out. An :class:`EagerServer` with nothing queued sends immediately, and
-falls back to Twisted's way for whatever the system does not take. Two private names of Twisted's are
-read (``_tempDataBuffer``, ``_writeDisconnected``), only here; ``tests/realtime/test_eager.py`` fails when
-they are gone.
+Twisted buffers what is written and sends it when epoll reports room: two more system calls and a turn of
+the reactor for each packet of a fan-out. An :class:`EagerServer` with nothing queued sends at the end of the
+turn (:mod:`happy.realtime.turns`), and falls back to Twisted's way for whatever the system does not take.
+Private names of Twisted's that are used are ``_tempDataBuffer`` and ``_writeDisconnected``, only here;
+``tests/realtime/test_eager.py`` fails when they are gone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
 
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from happy.realtime.turns import Turns
+
 
 class EagerServer(tcp.Server):
-    """A server-side TCP connection whose ``write`` sends at once when it can."""
+    """A server-side TCP connection that sends what is written to it as soon as the turn ends.
+
+    What is held back never exceeds ``bufferSize``, from which on Twisted would pause a producer.
+    """
+
+    turns: Turns
+    _held: list[bytes] | None = None
+    _held_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Send, or queue what cannot be sent now."""
-        if (
+        """Send soon, or queue behind what cannot be sent now."""
+        held = self._held
+        if held is not None:
+            held.append(data)
+            self._held_bytes += len(data)
+        elif (
             self.connected
             and not self.disconnecting
             and not self.dataBuffer
             and not self._tempDataBuffer
             and not self._writeDisconnected
+            and not self.TLS
         ):
-            sent = self.writeSomeData(data)
-            # An exception stands for a broken connection, which the buffered way reports as usual.
-            if isinstance(sent, int):
-                if sent == len(data):
-                    return
-                data = data[sent:]
-        super().write(data)
+            self._held = [data]
+            self._held_bytes = len(data)
+            self.turns.add(self)
+        else:
+            super().write(data)
+            return
+        if self._held_bytes > self.bufferSize:
+            self.flush()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """As :meth:`write`."""
+        self.write(b"".join(iovec))
+
+    def flush(self) -> None:
+        """Send what is held back, or as much of it as the system takes."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        data = held[0] if len(held) == 1 else b"".join(held)
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            sent = 0  # No room, or a broken connection: the buffered way finds out and reports as usual.
+        if sent < len(data):
+            super().write(data[sent:])
+
+    # Whatever ends the output comes after what was written before.
+
+    def loseConnection(self) -> None:
+        self.flush()
+        super().loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        self.flush()
+        super().loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        self.flush()
+        super().abortConnection()
+
+    def startTLS(self, *arguments: Any, **named: Any) -> None:
+        self.flush()
+        super().startTLS(*arguments, **named)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._held = None
+        super().connectionLost(reason)
 
 
-def make_eager(port: Any) -> None:
+def eager_kind(turns: Turns) -> type[EagerServer]:
+    """The connections that share turns."""
+    return type(EagerServer.__name__, (EagerServer,), {"turns": turns})
+
+
+def make_eager(port: Any, kind: type[tcp.Server]) -> None:
     """Let a listening TCP port make eager connections from now on; other kinds of port stay as they are."""
     if isinstance(port, tcp.Port) and port.transport is tcp.Server:
-        port.transport = EagerServer
+        port.transport = kind

@@ -6,7 +6,7 @@ Sources: realtime.md A.1, A.2, A.8, A.9.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from happy.realtime import polling, upgrade
@@ -15,7 +15,7 @@ from happy.realtime.engine import EngineConnection, Handler, RealtimeSettings
 from happy.realtime.fastframes import FastWebSocket
 from happy.realtime.socket import Application, Handshake
 from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
-from happy.wire.engineio import POLLING, Problem, Refused, check_request
+from happy.wire.engineio import POLLING, WEBSOCKET, Problem, Refused, check_request
 from happy.wire.socketio import SHUTTING_DOWN
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _NOTHING: Final[Mapping[str, str]] = {}
 Serve = Callable[[EngineConnection, Handshake], Handler]
 """Puts a handler on a connection that is about to open."""
 
+Header = Callable[[str], str | None]
+"""All values of a request's header, by its lower-case name, joined by ``", "``."""
+
 
 class EngineEndpoint:
     """Serves Engine.IO under a path; ``serve`` makes what sits on each connection."""
@@ -45,6 +48,7 @@ class EngineEndpoint:
         self._factory = RealtimeWebSocketFactory(settings, clock, kind)
         self._prefix = settings.path.encode()
         self._bare = self._prefix.rstrip(b"/") + b"?"
+        self._opening_lines = (b"GET " + self._prefix, b"GET " + self._bare)
         self._closed = False
 
     @property
@@ -110,6 +114,29 @@ class EngineEndpoint:
         else:
             self._plain(request)
 
+    def take(self, channel: Any, data: bytes) -> bool:
+        """Serve a whole upgrade request, not parsed yet, that opens a session in the usual way.
+
+        ``data`` is all that came; ``channel`` is an idle :class:`twisted.web.http.HTTPChannel`, whose
+        connection is taken over as by :meth:`render`. False, and nothing done, for all other requests.
+        """
+        if not self.settings.fast_frames or not data.startswith(self._opening_lines):
+            return False
+        usual = upgrade.parse_usual(data)
+        if usual is None:
+            return False
+        query = _query(usual.uri)
+        if query.get("sid") or query.get("transport") != WEBSOCKET:
+            return False
+        try:
+            self._check(usual.headers.get("origin", "").encode("latin-1"), query, upgrading=True)
+        except Refused:
+            return False
+        websocket = self._factory.build()
+        upgrade.take_over(channel, websocket, usual.key, usual.subprotocol)
+        self._open(usual.headers.get, query).open_websocket(websocket)
+        return True
+
     def close_all(self) -> Deferred[None]:
         """End every session, and serve no new ones.
 
@@ -125,38 +152,42 @@ class EngineEndpoint:
             websocket.close()
         return self._factory.all_closed()
 
-    def _check(self, request: Request, query: Mapping[str, str], *, upgrading: bool) -> str | None:
+    def _check(
+        self, origin: bytes, query: Mapping[str, str], *, upgrading: bool, method: str = "GET"
+    ) -> str | None:
         if self._closed:
             raise Refused(Problem.FORBIDDEN)
         return check_request(
-            request.method.decode("latin-1"),
-            query,
-            upgrade=upgrading,
-            origin=request.getHeader(b"Origin") or b"",
-            sessions=self._connections.keys(),
+            method, query, upgrade=upgrading, origin=origin, sessions=self._connections.keys()
         )
+
+    def _session_of(self, request: Request, query: Mapping[str, str], *, upgrading: bool) -> str | None:
+        """As :func:`check_request`."""
+        origin = request.getHeader(b"Origin") or b""
+        method = request.method.decode("latin-1")
+        return self._check(origin, query, upgrading=upgrading, method=method)
 
     def _posted_to(self, request: Request) -> EngineConnection | None:
         """The session that a request sends packets to, if it does so in due form."""
         if request.method != b"POST" or upgrade.wants_upgrade(request):
             return None
         try:
-            sid = self._check(request, _query(request), upgrading=False)
+            sid = self._session_of(request, _query(request.uri), upgrading=False)
         except Refused:
             return None
         return None if sid is None else self._connections[sid]
 
     def _plain(self, request: Request) -> None:
-        query = _query(request)
+        query = _query(request.uri)
         try:
-            sid = self._check(request, query, upgrading=False)
+            sid = self._session_of(request, query, upgrading=False)
         except Refused as refusal:
             polling.refuse(request, refusal.problem)
             return
         if sid is None and len(self._connections) - self.websockets >= self.settings.max_polling:
             polling.respond(request, 503)
         elif sid is None:
-            self._open(request, query).open_polling(request)
+            self._open(_headers_of(request), query).open_polling(request)
         elif request.method == b"GET":
             self._connections[sid].poll(request)
         elif request.method == b"POST":
@@ -177,9 +208,9 @@ class EngineEndpoint:
             connection.post(request, body)
 
     def _upgrade(self, request: Request) -> None:
-        query = _query(request)
+        query = _query(request.uri)
         try:
-            sid = self._check(request, query, upgrading=True)
+            sid = self._session_of(request, query, upgrading=True)
             if not upgrade.acceptable(request):
                 raise Refused(Problem.BAD_REQUEST)
         except Refused as refusal:
@@ -187,32 +218,35 @@ class EngineEndpoint:
             return
         websocket = self._factory.build()
         handshake_only = query["transport"] == POLLING
-        early = upgrade.take_over(request, websocket)
+        key = request.getHeader(b"Sec-WebSocket-Key") or b""
+        early = upgrade.take_over(request.channel, websocket, key, upgrade.offered_subprotocol(request))
         if handshake_only:
             websocket.close()
         elif sid is None:
-            self._open(request, query).open_websocket(websocket)
+            self._open(_headers_of(request), query).open_websocket(websocket)
         else:
             self._connections[sid].offer(websocket)
+        # Without this cycle, channel and request are freed at once.
+        request.channel = None  # type: ignore[assignment]
         if early:
             websocket.dataReceived(early)
 
-    def _open(self, request: Request, query: Mapping[str, str]) -> EngineConnection:
+    def _open(self, header: Header, query: Mapping[str, str]) -> EngineConnection:
         sid = new_id()
         connection = EngineConnection(sid, self.settings, self._clock, self._forget)
-        connection.handler = self._serve(connection, self._handshake(request, query))
+        connection.handler = self._serve(connection, self._handshake(header, query))
         self._connections[sid] = connection
         return connection
 
     def _forget(self, sid: str) -> None:
         self._connections.pop(sid, None)
 
-    def _handshake(self, request: Request, query: Mapping[str, str]) -> Handshake:
+    def _handshake(self, header: Header, query: Mapping[str, str]) -> Handshake:
         headers = {}
         for name in self.settings.kept_headers:
-            values = request.requestHeaders.getRawHeaders(name.encode())
-            if values:
-                headers[name] = b", ".join(values).decode("latin-1")
+            value = header(name)
+            if value is not None:
+                headers[name] = value
         own = {name: value for name, value in query.items() if name not in _OF_TRANSPORT}
         return Handshake(headers or _NOTHING, own or _NOTHING)
 
@@ -227,7 +261,18 @@ class RealtimeEndpoint(EngineEndpoint):
         super().__init__(serve, settings, clock)
 
 
-def _query(request: Request) -> Mapping[str, str]:
+def _headers_of(request: Request) -> Header:
+    def header(name: str) -> str | None:
+        values = request.requestHeaders.getRawHeaders(name.encode())
+        return b", ".join(values).decode("latin-1") if values else None
+
+    return header
+
+
+def _query(uri: bytes) -> Mapping[str, str]:
     """The query parameters; of a repeated one, the last."""
-    _, _, text = request.uri.partition(b"?")
-    return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
+    _, _, text = uri.partition(b"?")
+    if b"%" in text or b"+" in text:
+        return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True))
+    pairs = [part.partition("=") for part in text.decode("latin-1").split("&") if part]
+    return {name: value for name, _, value in pairs}

@@ -3,23 +3,23 @@
 Nearly everything that clients send is a final, masked text frame below 64 KiB that arrives in one piece.
 :class:`FastWebSocket` recognises such frames itself, and hands everything else to Autobahn, including what
 is wrong: so its behaviour, errors and closing codes stay Autobahn's (``tests/realtime/test_fastframes.py``
-compares the two on random input). Replies that are made while a chunk of input is processed leave in one
-write. Autobahn's attributes that are used here (``state``, ``data``, ``current_frame``,
-``inside_message``) are public but undocumented.
+compares the two on random input). Autobahn's attributes that are used here (``state``, ``data``,
+``current_frame``, ``inside_message``) are public but undocumented.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
+from happy.realtime.masks import unmask
 from happy.realtime.websocket import RealtimeWebSocket
 
-_FINAL_TEXT = 0x81
-_MASKED = 0x80
+_FINAL_TEXT: Final = 0x81
+_MASKED: Final = 0x80
 
 
 class FastWebSocket(RealtimeWebSocket):
     """A WebSocket that behaves as its base, with less work for each message."""
-
-    _corked: list[bytes] | None = None
 
     def dataReceived(self, data: bytes) -> None:
         """Take whole text frames as long as there are any; the rest is Autobahn's."""
@@ -29,11 +29,7 @@ class FastWebSocket(RealtimeWebSocket):
         if self.data:
             data = self.data + data
             self.data = b""
-        self._corked = []
-        try:
-            end, partial = self._take_frames(data)
-        finally:
-            self._uncork()
+        end, partial = self._take_frames(data)
         if end == len(data):
             return
         rest = data[end:] if end else data
@@ -69,36 +65,12 @@ class FastWebSocket(RealtimeWebSocket):
             end = start + length
             if end > size:
                 return position, True
-            payload = _unmasked(data, start, end)
-            if not _is_text(payload):
+            payload = unmask(data, start, end)
+            if not (payload.isascii() or _is_text(payload)):
                 return position, False
             position = end
             self.onMessage(payload, False)
         return position, False
-
-    def send_frames(self, frames: bytes) -> None:
-        """As the base; while input is processed, frames wait for the others."""
-        if self._corked is None:
-            super().send_frames(frames)
-        elif not self._closing and self.state == self.STATE_OPEN:
-            self._corked.append(frames)
-
-    def sendCloseFrame(
-        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
-    ) -> None:
-        """Nothing may follow a close frame, so what waits goes first."""
-        self._uncork()
-        super().sendCloseFrame(code, reasonUtf8, isReply)
-
-    def close(self) -> None:
-        """As the base, after what waits."""
-        self._uncork()
-        super().close()
-
-    def _uncork(self) -> None:
-        corked, self._corked = self._corked, None
-        if corked:
-            super().send_frames(corked[0] if len(corked) == 1 else b"".join(corked))
 
 
 def _odd(length: int, head: int) -> bool:
@@ -106,17 +78,7 @@ def _odd(length: int, head: int) -> bool:
     return length > 125 if head == 6 else length < 126
 
 
-def _unmasked(data: bytes, start: int, end: int) -> bytes:
-    """The payload between two positions; its mask is in the four bytes before it (RFC 6455 section 5.3)."""
-    length = end - start
-    mask = (data[start - 4 : start] * ((length >> 2) + 1))[:length]
-    plain = int.from_bytes(data[start:end], "little") ^ int.from_bytes(mask, "little")
-    return plain.to_bytes(length, "little")
-
-
 def _is_text(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
     try:
         payload.decode()
     except UnicodeDecodeError:

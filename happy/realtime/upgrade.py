@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twisted.protocols.policies import ProtocolWrapper
 
@@ -19,8 +20,59 @@ if TYPE_CHECKING:
 
     from happy.realtime.websocket import RealtimeWebSocket
 
+LARGEST_HEAD: Final = 8 * 1024
+_HEAD: Final = re.compile(
+    rb"GET ([!-~]++) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++)\r\n"
+)
+_UNUSUAL: Final = frozenset({"content-length", "expect", "transfer-encoding"})
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _KEY_BYTES: Final = 16
+
+
+class Usual(NamedTuple):
+    """An upgrade request in order; names of ``headers`` are in lower case."""
+
+    uri: bytes
+    headers: Mapping[str, str]
+    key: bytes
+    subprotocol: bytes
+
+
+def parse_usual(data: bytes) -> Usual | None:
+    """The one request that ``data`` consists of, if it is such a one as nearly every client sends.
+
+    None for whatever is different, wrong or incomplete, which is twisted.web's.
+    """
+    head = _HEAD.fullmatch(data)
+    if head is None or len(data) > LARGEST_HEAD:
+        return None
+    headers = _headers(head[2])
+    if headers is None or not _upgrades(headers):
+        return None
+    key = headers.get("sec-websocket-key", "").encode("latin-1")
+    subprotocol = headers.get("sec-websocket-protocol", "").partition(",")[0].strip().encode("latin-1")
+    if not _is_key(key) or (subprotocol and not _TOKEN.fullmatch(subprotocol)):
+        return None
+    return Usual(head[1], headers, key, subprotocol)
+
+
+def _headers(lines: bytes) -> dict[str, str] | None:
+    """Header lines, each with its end, by name; None if a name repeats or changes how the rest is read."""
+    fields = lines.decode("latin-1").split("\r\n")
+    headers = {}
+    for field in fields[:-1]:
+        name, _, value = field.partition(":")
+        headers[name.lower()] = value.strip(" \t")
+    unusual = len(headers) != len(fields) - 1 or "host" not in headers or not _UNUSUAL.isdisjoint(headers)
+    return None if unusual else headers
+
+
+def _upgrades(headers: Mapping[str, str]) -> bool:
+    return (
+        headers.get("upgrade", "").lower() == "websocket"
+        and "upgrade" in [token.strip() for token in headers.get("connection", "").lower().split(",")]
+        and headers.get("sec-websocket-version") == "13"
+    )
 
 
 def wants_upgrade(request: Request) -> bool:
@@ -35,29 +87,24 @@ def acceptable(request: Request) -> bool:
         and request.clientproto == b"HTTP/1.1"
         and request.getHeader(b"Sec-WebSocket-Version") == b"13"
         and _is_key(request.getHeader(b"Sec-WebSocket-Key") or b"")
-        and _TOKEN.fullmatch(_subprotocol(request) or b"none") is not None
+        and _TOKEN.fullmatch(offered_subprotocol(request) or b"none") is not None
         and request.getHeader(b"Content-Length") in (None, b"0")
         and request.getHeader(b"Transfer-Encoding") is None
     )
 
 
-def take_over(request: Request, websocket: RealtimeWebSocket) -> bytes:
-    """Make ``websocket`` the protocol of the request's connection, and complete its opening handshake.
+def take_over(channel: Any, websocket: RealtimeWebSocket, key: bytes, subprotocol: bytes) -> bytes:
+    """Make ``websocket`` the protocol of a channel's connection, and answer its opening handshake.
 
     :return: what the client already sent after the request; pass it to ``websocket.dataReceived`` once
         ``websocket`` has an owner. What is still on its way reaches it by itself.
     """
-    channel: Any = request.channel
     transport: Any = channel.transport
     channel.setTimeout(None)
     transport.unregisterProducer()
     _replace(transport, channel, websocket)
-    websocket.makeConnection(transport)
+    websocket.begin(transport, key, subprotocol)
     transport.resumeProducing()
-    websocket.dataReceived(_opening(request))
-    websocket.slim()
-    # Without this cycle, channel and request are freed at once.
-    request.channel = None  # type: ignore[assignment]
     return b"".join(channel._dataBuffer)
 
 
@@ -75,22 +122,7 @@ def _replace(transport: Any, channel: Any, websocket: RealtimeWebSocket) -> None
     channel.connectionLost = websocket.connectionLost
 
 
-def _opening(request: Request) -> bytes:
-    """The request once more, with nothing but what makes a WebSocket of it."""
-    lines = [
-        b"GET / HTTP/1.1",
-        b"Host: localhost",
-        b"Upgrade: websocket",
-        b"Connection: Upgrade",
-        b"Sec-WebSocket-Version: 13",
-        b"Sec-WebSocket-Key: " + (request.getHeader(b"Sec-WebSocket-Key") or b""),
-    ]
-    if subprotocol := _subprotocol(request):
-        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol)
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _subprotocol(request: Request) -> bytes:
+def offered_subprotocol(request: Request) -> bytes:
     """The first that the client offers; empty if there is none."""
     offered = request.requestHeaders.getRawHeaders(b"Sec-WebSocket-Protocol") or [b""]
     return offered[0].split(b",")[0].strip()

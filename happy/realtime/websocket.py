@@ -9,17 +9,20 @@ When too many wait for all clients together, whoever has more than an equal shar
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from autobahn.twisted import websocket as twisted_protocol
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket import protocol
 from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from happy.realtime.opening import learn, opening
 from happy.realtime.polling import CORS
 
 if TYPE_CHECKING:
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 
 _HANDSHAKE_ONLY: Final = frozenset(
     {
+        "_results",
         "_transport_details",
+        "_valid_events",
         "_wskey",
         "http_headers",
         "http_request_data",
@@ -40,10 +45,12 @@ _HANDSHAKE_ONLY: Final = frozenset(
         "http_request_uri",
         "http_response_data",
         "http_status_line",
+        "is_closed",
         "is_open",
         "peer",
         "send_queue",
         "trafficStats",
+        "utf8validator",
         "websocket_extensions",
         "websocket_extensions_in_use",
         "websocket_origin",
@@ -51,7 +58,8 @@ _HANDSHAKE_ONLY: Final = frozenset(
         "websocket_protocols",
     }
 )
-"""Attributes of Autobahn's that nothing reads once a connection is open, or of which one will do for all."""
+"""Attributes of Autobahn's that nothing reads once a connection is open, of which one will do for all, or
+that are made when they are needed."""
 
 _NOTHING_QUEUED: Final = deque[Any]()
 _STATISTICS: Final = TrafficStats()
@@ -92,6 +100,8 @@ class RealtimeWebSocket(WebSocketServerProtocol):
 
     send_queue = _NOTHING_QUEUED
     trafficStats = _STATISTICS
+    is_closed = cached_property(lambda self: Deferred())
+    utf8validator = cached_property(lambda self: Utf8Validator())
 
     _paused = False
     _closing = False
@@ -100,6 +110,12 @@ class RealtimeWebSocket(WebSocketServerProtocol):
     _stuck_bytes = 0
     _stall: IDelayedCall | None = None
     _abortion: IDelayedCall | None = None
+
+    def begin(self, transport: Any, key: bytes, subprotocol: bytes) -> None:
+        """Be the WebSocket of a connection whose opening handshake is in order, and answer that."""
+        self.makeConnection(transport)
+        self.dataReceived(opening(key, subprotocol))
+        self.slim()
 
     # Outgoing
 
@@ -277,23 +293,33 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
             closeHandshakeTimeout=0,
         )
         self._kind = self._specialise(kind)
+        if settings.fast_frames:
+            self._kind = self._opened(self._kind)
 
     def _specialise(self, kind: type[RealtimeWebSocket]) -> type[RealtimeWebSocket]:
         """The protocol with these options on the class, where they cost no connection any memory."""
         options = {name: getattr(self, name) for name in kind.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
-        return type(kind.__name__, (kind,), options)
+        return type(kind.__name__, (kind,), {**options, "factory": self})
+
+    def _opened(self, kind: type[RealtimeWebSocket]) -> type[RealtimeWebSocket]:
+        """The protocol in the state after its opening handshake."""
+        attributes = learn(kind())
+        return kind if attributes is None else type(kind.__name__, (kind,), attributes)
 
     def build(self) -> RealtimeWebSocket:
         """A WebSocket that has no transport yet."""
-        websocket = self._kind()
-        websocket.factory = self
-        return websocket
+        return self._kind()
 
     def too_much(self, pending: int) -> bool:
         """Whether too many bytes wait altogether, and a client for which ``pending`` wait is one to blame."""
         bound = self.settings.max_queued_by_all
         return self.pending_bytes > bound and pending * len(self.open) > bound
+
+    def forget(self, websocket: RealtimeWebSocket) -> None:
+        """One was opened that does not count."""
+        self.open.discard(websocket)
+        self.countConnections -= 1
 
     def lost(self, websocket: RealtimeWebSocket) -> None:
         """One is gone."""

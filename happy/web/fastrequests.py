@@ -131,8 +131,10 @@ class FastChannel(HappyChannel):
 
     def _begin(self, data: bytes) -> bool:
         """Serve the usual request that ``data`` is; False, and nothing done, if it is another one."""
-        usual = parse_usual(data)
         site = self.site
+        if site.realtime is not None and site.realtime.take(self, data):
+            return True
+        usual = parse_usual(data)
         if usual is None or (site.realtime is not None and site.realtime.handles(usual.uri)):
             return False
         size = len(usual.body)

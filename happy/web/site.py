@@ -54,6 +54,9 @@ class Realtime(typing.Protocol):
     def handles(self, path: bytes) -> bool:
         """Whether a request target is the realtime transport's."""
 
+    def take(self, channel: HappyChannel, data: bytes) -> bool:
+        """Take the connection over if ``data`` is a usual upgrade request; if not, nothing is done."""
+
     def begin(self, request: Request) -> None:
         """The head of a request of that path is there; may answer it at once."""
 

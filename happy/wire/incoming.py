@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import Raw, Struct
 
 from happy.wire.engineio import InvalidPacket
@@ -22,6 +23,13 @@ RESERVED: Final = frozenset(
 """Event names that only the library itself may raise."""
 
 _HEAD: Final = re.compile(rb"(?:([0-4])|([56])(\d{1,9})-)(?:(/[^,]*),?)?(\d*)", re.DOTALL)
+
+
+_EVENT: Final = ord("2")
+_ACK: Final = ord("3")
+_LONGEST_HEAD: Final = 12
+_NAMED: Final = msgspec.json.Decoder(tuple[str, Raw])
+_LIST: Final = msgspec.json.Decoder(list[Raw])
 
 
 class Arguments(tuple[Raw, ...]):
@@ -82,6 +90,9 @@ class Decoder:
         """
         if self._pending is not None:
             raise InvalidPacket("text in place of an attachment")
+        usual = _usual(data)
+        if usual is not None:
+            return usual
         packet, expected = _decode(data)
         if not expected or not isinstance(packet, (Event, Ack)):
             return packet
@@ -101,6 +112,25 @@ class Decoder:
         packet, attachments = self._pending, self._attachments
         self._pending, self._attachments = None, []
         return _attach(packet, tuple(attachments))
+
+
+def _usual(data: bytes) -> Event | Ack | None:
+    """An event with one argument, or an acknowledgement, in the main namespace and without attachments.
+
+    None for whatever else it is, and for what is wrong.
+    """
+    start = data.find(b"[", 1, _LONGEST_HEAD)
+    digits = data[1:start]
+    if start < 0 or not (start == 1 or digits.isdigit()):
+        return None
+    number = int(digits) if digits else None
+    try:
+        if data[0] == _EVENT:
+            name, argument = _NAMED.decode(data[start:])
+            return None if name in RESERVED else Event(MAIN, name, Arguments((argument,)), number)
+        return Ack(MAIN, number, Arguments(_LIST.decode(data[start:]))) if data[0] == _ACK else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _decode(data: bytes) -> tuple[ClientPacket, int]:

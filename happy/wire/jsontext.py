@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Hashable, Sequence
+from functools import cache
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw
@@ -42,6 +44,8 @@ class Attachment:
 _ARRAY: Final = msgspec.json.Decoder(list[Raw])
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 _ANY: Final = msgspec.json.Decoder()
+_ENCODER: Final = msgspec.json.Encoder()
+_PLAIN: Final = frozenset({Raw, str, int, bool, type(None), msgspec.UnsetType})
 _BETWEEN: Final = re.compile(rb"[\s,]*")
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -68,14 +72,34 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
 
 def encode_plainly(values: Sequence[Any]) -> bytes | None:
     """A JSON array in one step; None if an element may need more care, as :func:`encode_json` gives it."""
+    numbers = False
     for value in values:
-        if isinstance(value, bytes):
+        kind = type(value)
+        if kind is bytes:
             return None
+        numbers = numbers or not _without_fractions(kind)  # type: ignore[arg-type]  # types are hashable
     try:
-        text = msgspec.json.encode(values)
+        text = _ENCODER.encode(values)
     except (TypeError, UnicodeEncodeError):
         return None
-    return None if b".0" in text else text
+    # Looking for one byte is much faster than looking for two.
+    return None if numbers and b"." in text and b".0" in text else text
+
+
+@cache
+def _without_fractions(kind: Hashable) -> bool:
+    """Whether no value of a type writes a fraction of its own; what is encoded already stays as it is."""
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return kind in _PLAIN
+    try:
+        hints = get_type_hints(kind)
+    except NameError:  # a type that only type checkers see
+        return False
+    return all(_only_plain(hints[name]) for name in kind.__struct_fields__)
+
+
+def _only_plain(hint: Any) -> bool:
+    return hint in _PLAIN or (get_origin(hint) in (Union, UnionType) and set(get_args(hint)) <= _PLAIN)
 
 
 def _encode_with_care(value: Any, attachments: list[bytes]) -> bytes:

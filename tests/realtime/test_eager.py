@@ -9,7 +9,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from happy.realtime.eager import EagerServer, make_eager
+from happy.realtime.eager import EagerServer, eager_kind, make_eager
+from happy.realtime.turns import Turns
 
 
 class Collector(Protocol):
@@ -26,6 +27,22 @@ class Collector(Protocol):
             self.done.callback(bytes(self.received))
 
 
+class Spy:
+    """A socket that notes what is sent."""
+
+    def __init__(self, socket: Any, sent: list[bytes]) -> None:
+        self._socket = socket
+        self._sent = sent
+
+    def send(self, data: bytes) -> int:
+        self._sent.append(data)
+        count: int = self._socket.send(data)
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
 class EagerTests(TestCase):
     async def connect(self, expected: int) -> tuple[Protocol, Collector]:
         """The server's and the client's end of a connection."""
@@ -38,7 +55,8 @@ class EagerTests(TestCase):
                 accepted.callback(self)
 
         port: Any = reactor.listenTCP(0, Factory.forProtocol(Server), interface="127.0.0.1")  # type: ignore[attr-defined]
-        make_eager(port)
+        self.turns = Turns(reactor)  # type: ignore[arg-type]
+        make_eager(port, eager_kind(self.turns))
         self.addCleanup(port.stopListening)
         client = Collector(expected)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
@@ -53,14 +71,43 @@ class EagerTests(TestCase):
         self.assertEqual(server.transport._tempDataBuffer, [])  # type: ignore[union-attr]
         self.assertIs(server.transport._writeDisconnected, False)  # type: ignore[union-attr]
 
-    async def test_sent_at_once(self) -> None:
-        """A write leaves nothing behind in the process."""
-        server, client = await self.connect(4)
+    async def test_sent_when_the_turn_ends(self) -> None:
+        """What is written in a turn leaves in one piece at its end; nothing stays in the process."""
+        server, client = await self.connect(8)
         transport: Any = server.transport
         self.assertIsInstance(transport, EagerServer)
+        sent: list[bytes] = []
+        transport.socket = Spy(transport.socket, sent)
         transport.write(b"ping")
+        transport.writeSequence([b"po", b"ng"])
+        self.assertEqual(sent, [])
+        self.turns.end()
+        self.assertEqual(sent, [b"pingpong"])
         self.assertEqual((transport.dataBuffer, transport._tempDataBuffer), (b"", []))
-        self.assertEqual(await client.done, b"ping")
+        self.assertEqual(await client.done, b"pingpong")
+
+    async def test_much_is_sent_at_once(self) -> None:
+        """From the size on at which Twisted pauses producers, nothing is held back."""
+        server, client = await self.connect(100_000)
+        transport: Any = server.transport
+        sent: list[bytes] = []
+        transport.socket = Spy(transport.socket, sent)
+        transport.write(b"x" * 50_000)
+        self.assertEqual(sent, [])
+        transport.write(b"x" * 50_000)
+        self.assertEqual(len(sent), 1)
+        await client.done
+
+    async def test_before_the_end(self) -> None:
+        """What was written before a connection is closed, half-closed or cut still leaves."""
+        for end in ("loseConnection", "loseWriteConnection", "abortConnection"):
+            server, _ = await self.connect(1000)
+            transport: Any = server.transport
+            sent: list[bytes] = []
+            transport.socket = Spy(transport.socket, sent)
+            transport.write(b"bye")
+            getattr(transport, end)()
+            self.assertEqual(sent, [b"bye"], end)
 
     async def test_more_than_the_system_takes(self) -> None:
         """What does not fit is sent later, whole and in order."""

@@ -15,10 +15,6 @@ from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
 from happy.wire.frames import TEXT, encode_frame
 from tests.realtime.peers import MemoryTransport
 
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 LIMIT = 70_000
 
 
@@ -45,14 +41,14 @@ def run(chunks: list[bytes], *, fast: bool) -> tuple[Any, ...]:
     """Everything that can be seen of a connection that received these chunks."""
     clock = Clock()
     kind = FastWebSocket if fast else RealtimeWebSocket
-    factory = RealtimeWebSocketFactory(RealtimeSettings(max_payload=LIMIT), clock, kind)
+    settings = RealtimeSettings(max_payload=LIMIT, fast_frames=fast)
+    factory = RealtimeWebSocketFactory(settings, clock, kind)
     websocket = factory.build()
     transport = MemoryTransport(clock)
     transport.protocol = websocket
     recorder = Recorder()
     websocket.owner = recorder  # type: ignore[assignment]
-    websocket.makeConnection(transport)
-    websocket.dataReceived(HANDSHAKE)
+    websocket.begin(transport, b"dGhlIHNhbXBsZSBub25jZQ==", b"")
     transport.clear()
     for chunk in chunks:
         if transport.connected and not transport.aborted:
@@ -116,19 +112,3 @@ def test_byte_by_byte() -> None:
     notes, written, *_ = run(chunks, fast=True)
     assert notes == [(b"echo one", False), (b"y" * 200, False)]
     assert written == encode_frame(TEXT, b"echo one")
-
-
-def test_replies_leave_together() -> None:
-    """What is answered to frames of one chunk is written once."""
-    clock = Clock()
-    factory = RealtimeWebSocketFactory(RealtimeSettings(), clock, FastWebSocket)
-    websocket = factory.build()
-    transport = MemoryTransport(clock)
-    transport.protocol = websocket
-    websocket.owner = Recorder()  # type: ignore[assignment]
-    websocket.makeConnection(transport)
-    websocket.dataReceived(HANDSHAKE)
-    writes: list[bytes] = []
-    transport.write = writes.append  # type: ignore[method-assign]
-    websocket.dataReceived(frame(0x81, b"echo 1") + frame(0x81, b"echo 2"))
-    assert writes == [encode_frame(TEXT, b"echo 1") + encode_frame(TEXT, b"echo 2")]

@@ -119,6 +119,9 @@ class Polling:
     def handles(self, path: bytes) -> bool:
         return path.startswith(b"/v1/updates/")
 
+    def take(self, channel: object, data: bytes) -> bool:
+        return False
+
     def begin(self, request: Request) -> None:
         self.begun.append(request)
         if request.uri == b"/v1/updates/busy":

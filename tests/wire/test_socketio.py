@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from happy.wire import incoming
 from happy.wire.engineio import EncodedPacket, InvalidPacket
 from happy.wire.incoming import RESERVED, Ack, Arguments, ClientPacket, Connect, Decoder, Disconnect, Event
 from happy.wire.jsontext import Attachment, decode_json, encode_json
@@ -384,3 +385,67 @@ class TestNamespaces:
         namespaces.admit("/")
         namespaces.receive(b"1", False)
         assert namespaces.receive(b"0", False) == Connect("/", None)
+
+
+HEADS = st.sampled_from(
+    [b"2", b"3", b"21", b"3123456789", b"2999999999999", b"5", b"2/a,", b"3/,1", b"2-1", b"4", b""]
+)
+ELEMENTS = st.sampled_from(
+    [
+        b'"name"',
+        b'"connect"',
+        b'"\\ud800"',
+        b"1",
+        b"null",
+        b"true",
+        b'{"a":[1.0]}',
+        b" [ ] ",
+        b'"\xff"',
+        b"{",
+        b"",
+    ]
+)
+
+
+@given(HEADS, st.lists(ELEMENTS, max_size=3), st.sampled_from([b"]", b"] ", b"", b"]x"]))
+def test_usual_packets(head: bytes, elements: list[bytes], end: bytes) -> None:
+    """The short way to decode usual packets never tells anything else than the general one."""
+    data = head + b"[" + b",".join(elements) + end
+    usual = incoming._usual(data)
+    if usual is not None:
+        assert (usual, 0) == incoming._decode(data)
+
+
+@pytest.mark.parametrize("text", [b'2["name",{"a":1}]', b'212["name",null]', b'30["x"]', b"3[]"])
+def test_usual_packets_are_recognised(text: bytes) -> None:
+    """The packets that clients send by the thousand take the short way."""
+    assert incoming._usual(text) is not None
+
+
+class Fractions(msgspec.Struct):
+    """May write a fraction of its own."""
+
+    share: float
+
+
+class Plain(msgspec.Struct):
+    """Writes none of its own; what it carries stays as it is."""
+
+    name: str
+    data: msgspec.Raw | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Fractions(1.0), b'{"share":1}'),
+        (Plain("1.0", msgspec.Raw(b"2.0")), b'{"name":"1.0","data":2.0}'),
+        (Plain("\ud800"), rb'{"name":"\ud800","data":null}'),
+        ([1.0, 0.5], b"[1,0.5]"),
+        (msgspec.Raw(b"1.0"), b"1.0"),
+        (3.0, b"3"),
+    ],
+)
+def test_fractions(value: object, written: bytes) -> None:
+    """Whole numbers lose their fraction, except in what is encoded already."""
+    assert encode_event("e", value).text == b'42["e",' + written + b"]"
