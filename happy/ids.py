@@ -37,12 +37,8 @@ class CuidSource:
         if now_ms > self._milliseconds:
             self._milliseconds = now_ms
             self._prefix = "c" + _eight(now_ms)
-        return (
-            self._prefix
-            + _four(self._count)
-            + self._fingerprint
-            + _eight(int.from_bytes(os.urandom(7)) % _RANDOMS)
-        )
+        tail = _eight(int.from_bytes(os.urandom(7)) % _RANDOMS)
+        return f"{self._prefix}{_four(self._count)}{self._fingerprint}{tail}"
 
 
 def cuid(now_ms: int) -> str:

@@ -13,7 +13,6 @@ was, is sent again, and never lost or stored twice.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
@@ -67,7 +66,7 @@ class Committer(Service):
         self._queue: list[Append] = []
         self._queued_rows = 0
         self._queued_size = 0
-        self._queued_of: Counter[str] = Counter()
+        self._queued_of: dict[str, int] = {}
         self._asked: set[str] = set()
         self._granted: dict[str, Release] = {}
         self._flights: list[Flight] = []
@@ -76,6 +75,7 @@ class Committer(Service):
         self._stopped: Deferred[None] | None = None
         self._expiry = LoopingCall(self._expire)
         self._expiry.clock = clock
+        metrics.happy_commit_queue_rows.set_function(lambda: self._queued_rows)
 
     def startService(self) -> None:
         """Begin to watch for answers that are overdue."""
@@ -119,7 +119,7 @@ class Committer(Service):
         return append.answer
 
     def _full(self, append: Append) -> bool:
-        rows, own = len(append.rows), self._queued_of[append.account]
+        rows, own = len(append.rows), self._queued_of.get(append.account, 0)
         return bool(own and own + rows > MAX_ACCOUNT_ROWS) or bool(
             self._queue
             and (
@@ -131,10 +131,11 @@ class Committer(Service):
     def _account_for(self, append: Append, sign: int) -> None:
         self._queued_rows += sign * len(append.rows)
         self._queued_size += sign * append.size
-        self._queued_of[append.account] += sign * len(append.rows)
-        if not self._queued_of[append.account]:
+        own = self._queued_of.get(append.account, 0) + sign * len(append.rows)
+        if own:
+            self._queued_of[append.account] = own
+        else:
             del self._queued_of[append.account]
-        self._metrics.happy_commit_queue_rows.set(self._queued_rows)
 
     def settled(self, session: str | None = None) -> Deferred[None]:
         """Fires once no batch that was in flight at the call holds messages of the session (or at all).
