@@ -164,7 +164,7 @@ class FastChannel(HappyChannel):
 
     def timeoutConnection(self) -> None:
         """As the base; but what a fast request takes to answer does not count, it is only not stopped for."""
-        if self._handlingRequest:
+        if self.requests and self._handlingRequest:
             self.setTimeout(KEEP_ALIVE_SECONDS)
         else:
             super().timeoutConnection()

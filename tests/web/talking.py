@@ -52,6 +52,10 @@ class Wire(StringTransport):
         if not self.disconnecting:
             super().resumeProducing()
 
+    def pauseProducing(self) -> None:
+        if not self.disconnecting:
+            super().pauseProducing()
+
     def unregisterProducer(self) -> None:
         self.producer = None
 

@@ -275,6 +275,7 @@ def test_each(sent: bytes) -> None:
         [DROP, 50, LAST, OPEN, OPEN, 100],
         [LAST, 100, OPEN, 100, DROP],
         [DROP, OPEN, DRAIN, DROP, 100],
+        [LAST, OPEN, DRAIN, 30],
         [b"\r\n", DROP, OPEN, b"\r\n" + DROP, OPEN],
         [DROP + b"\r\n", OPEN, b"\r\n" + DROP, OPEN],
         [DROP + b"\r\n", OPEN, DROP, OPEN, b"\r\n" + DROP],
