@@ -16,6 +16,30 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
+class Outcome(Deferred[T]):
+    """A Deferred that takes fewer steps when :func:`drive` waits for it; then nobody else may."""
+
+    _waiting: Callable[[T | Failure], None] | None = None
+
+    def settle(self, outcome: T | Failure) -> None:
+        """As ``callback``, and as ``errback`` for a Failure."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            self.callback(outcome)
+        else:
+            self.called = True
+            if not isinstance(outcome, Failure):
+                self.result = outcome  # where awaiting finds it; a failure is thrown instead
+            waiting(outcome)
+
+    def settled(self, waiting: Callable[[T | Failure], None]) -> None:
+        """Call ``waiting`` with the outcome, which is dealt with thereby. Nothing may be added besides."""
+        if self.called:
+            self.addBoth(waiting)
+        else:
+            self._waiting = waiting
+
+
 def drive(
     work: Coroutine[Deferred[Any], Any, T],
     done: Callable[[T], None],
@@ -45,4 +69,5 @@ def _resume(
         failed(error)
     else:
         # Answering None says that the outcome, a failure too, is dealt with.
-        waits_for.addBoth(lambda outcome: _resume(work, outcome, done, failed))
+        add = waits_for.settled if type(waits_for) is Outcome else waits_for.addBoth
+        add(lambda outcome: _resume(work, outcome, done, failed))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.driving import drive
+from happy.driving import Outcome, drive
 
 
 class DriveTests(SynchronousTestCase):
@@ -101,3 +102,41 @@ class DriveTests(SynchronousTestCase):
         for gate in gates:
             gate.callback(None)
         self.assertEqual(self.outcomes, [3000])
+
+    def test_outcome(self) -> None:
+        """Work goes on with an outcome, whether it comes before or after the waiting began."""
+        late: Outcome[int] = Outcome()
+        early: Outcome[int] = Outcome()
+        early.settle(1)
+
+        async def work() -> int:
+            return await early + await late
+
+        self.drive(work())
+        self.assertEqual(self.outcomes, [])
+        late.settle(2)
+        self.assertEqual(self.outcomes, [3])
+
+    def test_failed_outcome(self) -> None:
+        """A failure is raised where it is waited for, and is dealt with thereby."""
+        outcome: Outcome[int] = Outcome()
+
+        async def work() -> str:
+            try:
+                await outcome
+            except ValueError as error:
+                return str(error)
+            return "none"
+
+        self.drive(work())
+        outcome.settle(Failure(ValueError("no")))
+        self.assertEqual(self.outcomes, ["no"])
+
+    def test_outcome_for_others(self) -> None:
+        """Whoever else waits hears of results and failures as of any Deferred."""
+        first: Outcome[int] = Outcome()
+        second: Outcome[int] = Outcome()
+        first.settle(1)
+        second.settle(Failure(ValueError("no")))
+        self.assertEqual(self.successResultOf(first), 1)
+        self.failureResultOf(second, ValueError)

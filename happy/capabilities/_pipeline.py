@@ -187,14 +187,22 @@ def _bearer_account(server: Server, header: Callable[[str], str | None]) -> str:
     return account
 
 
-async def _run(
-    server: Server, declared: Route | Event, values: dict[str, Any], caller: Caller | None, *, read_only: bool
-) -> Any:
-    """Call the handler, inside of a transaction if it asks for one."""
+def _with_parts(
+    server: Server, declared: Route | Event, values: dict[str, Any], caller: Caller | None
+) -> dict[str, Any]:
+    """What the handler asks for, with what does not come from the request."""
     if "caller" in declared.parameters:
         values["caller"] = caller
     if "server" in declared.parameters:
         values["server"] = server
+    return values
+
+
+async def _run(
+    server: Server, declared: Route | Event, values: dict[str, Any], caller: Caller | None, *, read_only: bool
+) -> Any:
+    """Call the handler, inside of a transaction if it asks for one."""
+    values = _with_parts(server, declared, values, caller)
     handler = declared.handler
     if "tx" not in declared.parameters:
         return await handler(**values)
@@ -213,7 +221,11 @@ async def call_event(
     of the calls, each when the one before has ended.
     """
     try:
-        answer = await _handle(server, event, caller, socket, data)
+        values = _event_values(event, socket, data)
+        if event.serial or "tx" in event.parameters:
+            answer = await _handle(server, event, caller, socket, values)
+        else:
+            answer = await event.handler(**_with_parts(server, event, values, caller))
     except (Invalid, MalformedJson):
         answer = _invalid(event, data)
     except Refusal as refusal:
@@ -228,14 +240,19 @@ async def call_event(
     return answer if event.acks else NO_ANSWER
 
 
-async def _handle(
-    server: Server, event: Event, caller: Caller, socket: Socket, data: msgspec.Raw | None
-) -> Any:
+def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dict[str, Any]:
+    """What the handler asks for and the event holds."""
     values: dict[str, Any] = {}
     if "body" in event.parameters:
         values["body"] = decode_body(event.parameters["body"], b"null" if data is None else data)
     if "socket" in event.parameters:
         values["socket"] = socket
+    return values
+
+
+async def _handle(
+    server: Server, event: Event, caller: Caller, socket: Socket, values: dict[str, Any]
+) -> Any:
     if not event.serial:
         return await _run(server, event, values, caller, read_only=False)
     release = await server.database.linearizer.acquire([f"{event.name} {socket.id}"])

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from happy.driving import Outcome
 from happy.realtime.expiry import Expiry
 from happy.realtime.hub import Client
 
@@ -73,7 +75,7 @@ class _Forwarded:
     id: int
 
     def __init__(self, target: Client, method: str, expiry: Expiry) -> None:
-        self.answer: Deferred[Sequence[Raw]] = Deferred()
+        self.answer: Outcome[Sequence[Raw]] = Outcome()
         self.method = method
         self._target = target
         self._expiry = expiry
@@ -82,9 +84,9 @@ class _Forwarded:
     def __call__(self, arguments: Sequence[Raw] | None) -> None:
         self._expiry.drop(self._deadline)
         if arguments is None:
-            self.answer.errback(CallFailed(TARGET_GONE, "target_disconnected"))
+            self.answer.settle(Failure(CallFailed(TARGET_GONE, "target_disconnected")))
         else:
-            self.answer.callback(arguments)
+            self.answer.settle(arguments)
 
     def give_up(self) -> None:
         """Treat the target as gone, unless it has answered."""
@@ -94,7 +96,7 @@ class _Forwarded:
 
     def _expired(self) -> None:
         self._target.socket.forget_call(self.id)
-        self.answer.errback(CallFailed(TIMED_OUT, "timeout"))
+        self.answer.settle(Failure(CallFailed(TIMED_OUT, "timeout")))
 
 
 class Calls:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 _FINAL: Final = 0x80
+_SHORT, _MEDIUM, _LONG = (Struct(layout).pack for layout in (">BB", ">BBH", ">BBQ"))
 
 
 def encode_frame(opcode: int, payload: bytes) -> bytes:
@@ -14,7 +16,7 @@ def encode_frame(opcode: int, payload: bytes) -> bytes:
     length = len(payload)
     first = _FINAL | opcode
     if length < 126:
-        return bytes((first, length)) + payload
+        return _SHORT(first, length) + payload
     if length < 65536:
-        return bytes((first, 126, length >> 8, length & 0xFF)) + payload
-    return bytes((first, 127)) + length.to_bytes(8, "big") + payload
+        return _MEDIUM(first, 126, length) + payload
+    return _LONG(first, 127, length) + payload
