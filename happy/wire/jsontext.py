@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from happy.wire.engineio import InvalidPacket
+from happy.wire.surrogates import mend_surrogates
 
 _EXPONENT: Final = 1e21
 """From here on ECMAScript writes a whole number in exponent form."""
@@ -47,12 +48,6 @@ _ANY: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder()
 _PLAIN: Final = frozenset({Raw, str, int, bool, type(None), msgspec.UnsetType})
 _BETWEEN: Final = re.compile(rb"[\s,]*")
-_ESCAPE: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-    rb"|\\.",
-    re.DOTALL,
-)
 
 
 def encode_json(value: Any, attachments: list[bytes]) -> bytes:
@@ -188,7 +183,7 @@ def _mend(text: bytes) -> bytes:
 
     :raises InvalidPacket: there is nothing to mend.
     """
-    mended = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["lone"] else escape[0], text)
+    mended = mend_surrogates(text)
     if mended == text:
         raise InvalidPacket("malformed payload")
     return mended

@@ -14,7 +14,6 @@ stay within what clients represent exactly; an integral float (``1.0``) is a who
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from msgspec import Meta, Struct, StructMeta
 
 from happy.wire import validation
 from happy.wire.query import coerce_texts, gather
+from happy.wire.surrogates import mend_surrogates
 from happy.wire.validation import Invalid, Problem
 
 __all__ = [
@@ -210,7 +210,7 @@ def parse_json(raw: bytes | msgspec.Raw) -> Any:
     except UnicodeDecodeError:
         raise MalformedJson("JSON is not valid UTF-8") from None
     except msgspec.DecodeError as fault:
-        mended = _mend_surrogates(bytes(raw))
+        mended = mend_surrogates(bytes(raw))
         if mended == bytes(raw):
             if "out of range" not in str(fault):
                 raise MalformedJson(str(fault)) from None
@@ -237,17 +237,6 @@ def _whole_number(digits: str) -> int | float:
 
 
 _MOST_DIGITS = 400  # more than any finite number of a client has
-_ESCAPE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-    rb"|\\.",
-    re.DOTALL,
-)
-
-
-def _mend_surrogates(raw: bytes) -> bytes:
-    r"""``raw`` with ``\ufffd`` for every escaped surrogate that has no partner."""
-    return _ESCAPE.sub(lambda match: rb"\ufffd" if match["lone"] else match[0], raw)
 
 
 def decode_query(shape: type[T], pairs: Iterable[tuple[str, str]]) -> T:
