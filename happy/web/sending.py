@@ -48,14 +48,18 @@ def head_of(answer: Answer, length: int, *, cors: bool, stays: bool) -> bytes:
 
     ``stays`` tells whether the connection is kept.
     """
-    return b"HTTP/1.1 %d %b\r\n%bContent-Type: %b\r\nContent-Length: %d\r\nDate: %b\r\n%b\r\n" % (
-        answer.status,
-        RESPONSES.get(answer.status, b"Unknown Status"),
+    lines = _first_lines(answer.status, answer.content_type or "", cors)
+    last = _STAYS if stays else _CLOSES
+    return b"%bContent-Length: %d\r\nDate: %b\r\n%b\r\n" % (lines, length, http_now(), last)
+
+
+@lru_cache(maxsize=100)
+def _first_lines(status: int, content_type: str, cors: bool) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n%bContent-Type: %b\r\n" % (
+        status,
+        RESPONSES.get(status, b"Unknown Status"),
         _CORS if cors else b"",
-        (answer.content_type or "").encode("latin-1"),
-        length,
-        http_now(),
-        _STAYS if stays else _CLOSES,
+        content_type.encode("latin-1"),
     )
 
 
