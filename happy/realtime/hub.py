@@ -23,6 +23,8 @@ from happy.realtime.updates import (
 )
 
 if TYPE_CHECKING:
+    from prometheus_client import Gauge
+
     from happy.metrics import Metrics
 
 
@@ -131,11 +133,12 @@ class Hub:
         self._accounts: dict[str, _Account] = {}
         self._deliveries = metrics.happy_deliveries_total
         self._connections = metrics.websocket_connections_total
+        self._gauges: dict[tuple[str, str, str], Gauge] = {}
 
     def add(self, client: Client) -> None:
         """Register a client; from now on it hears what it watches."""
         self._accounts.setdefault(client.account, _Account()).add(client)
-        self._connections.labels(client.scope.value, *client.labels).inc()
+        self._gauge(client).inc()
 
     def remove(self, client: Client) -> None:
         """Forget a client that has gone."""
@@ -144,7 +147,14 @@ class Hub:
             return
         if account.empty():
             del self._accounts[client.account]
-        self._connections.labels(client.scope.value, *client.labels).dec()
+        self._gauge(client).dec()
+
+    def _gauge(self, client: Client) -> Gauge:
+        labels = (client.scope.value, *client.labels)
+        gauge = self._gauges.get(labels)
+        if gauge is None:
+            gauge = self._gauges[labels] = self._connections.labels(*labels)
+        return gauge
 
     def clients(self, audience: Audience) -> Iterator[Client]:
         """The connected clients of an audience, each once."""

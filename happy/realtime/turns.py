@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import Logger
 from twisted.python import log
 
 if TYPE_CHECKING:
@@ -32,12 +33,13 @@ class Writer(Protocol):
     """A connection that holds something back."""
 
     def flush(self) -> None:
-        """Write what was held back; never fails."""
+        """Write what was held back."""
 
 
 class Turns:
     """The connections that write when the reactor's turn ends."""
 
+    _log = Logger()
     __slots__ = ("_clock", "_waiting", "ended_by_reactor")
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -60,7 +62,11 @@ class Turns:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for writer in waiting:
-                writer.flush()
+                try:
+                    writer.flush()
+                except Exception:
+                    # Whatever is wrong with one must not keep back what is meant for others.
+                    self._log.failure("Writing at the end of a turn failed")
 
 
 def poll_directly(reactor: Any, turns: Turns, kind: type[Any]) -> Callable[[], None]:

@@ -53,6 +53,20 @@ class TurnsTests(SynchronousTestCase):
         self.turns.end()
         self.assertEqual(held.flushed, 1)
 
+    def test_failure(self) -> None:
+        """What fails to write is logged, and does not keep the others from it."""
+
+        class Broken:
+            def flush(self) -> None:
+                raise TypeError
+
+        held = Held()
+        self.turns.add(Broken())
+        self.turns.add(held)
+        self.clock.advance(0)
+        self.assertEqual(held.flushed, 1)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_many(self) -> None:
         """A turn that writes to many does not keep the first of them waiting."""
         waiting = [Held() for _ in range(MOST_WAITING)]
