@@ -18,6 +18,8 @@ from happy.postgres.account import Account, account_for, closed_folders, give, h
 from happy.postgres.binaries import choose, installations
 from happy.postgres.cluster import initdb_arguments
 from happy.postgres.process import Program
+from happy.storage.database import Database
+from tests.harness import RecordingPublisher
 
 AS_ROOT = os.getuid() == 0
 
@@ -110,3 +112,12 @@ def query(dsn: str, sql: str) -> list[tuple[Any, ...]]:
 def outcome(deferred: Deferred[Any]) -> Deferred[Any]:
     """Fires with the result or the exception."""
     return deferred.addErrback(lambda failure: failure.value)
+
+
+async def ready(dsn: str) -> None:
+    """Wait until the server takes connections."""
+    from twisted.internet import reactor
+
+    database = Database(dsn, clock=reactor, publisher=RecordingPublisher(), patience=30)
+    await database.ping()
+    await database.stop()
