@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import UNSET
 
-from happy.capabilities._base64 import decoded
-from happy.codecs import encode_base64
+from happy.capabilities._base64 import decoded, members_of
 from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, UpdateArtifact, devices_of
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
@@ -54,7 +53,7 @@ async def create(tx: Transaction, account: str, artifact: str, sealed: Sealed) -
         return None
     row, new = found
     if new:
-        announced = members(row)
+        announced = members_of(row)
         tx.publish(devices_of(account), NewArtifact(artifact_id=announced.pop("id"), **announced))
     return row
 
@@ -82,11 +81,3 @@ async def delete(tx: Transaction, account: str, artifact: str) -> bool:
         return False
     tx.publish(devices_of(account), DeleteArtifact(artifact_id=artifact))
     return True
-
-
-def members(row: NamedTuple) -> dict[str, Any]:
-    """An artifact's members as answers and announcements share them: bytes as base64."""
-    return {
-        name: encode_base64(value) if isinstance(value, bytes) else value
-        for name, value in row._asdict().items()
-    }

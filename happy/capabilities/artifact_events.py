@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
-from happy.capabilities._base64 import decoded
+from happy.capabilities._base64 import decoded, members_of
 from happy.capabilities._declare import Caller, Capability
 from happy.capabilities._truth import truthy
 from happy.capabilities.artifacts import ForeignArtifact
@@ -196,6 +196,6 @@ def _stale(part: PartChange | Absent, version: int, data: bytes) -> StalePart | 
 
 
 def _shared(row: ArtifactRow) -> SharedArtifact:
-    members = core.members(row)
+    members = members_of(row)
     del members["data_encryption_key"]
     return SharedArtifact(**members)

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
-from happy.capabilities._base64 import decoded
+from happy.capabilities._base64 import decoded, members_of
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.codecs import encode_base64
 from happy.errors import Refusal
@@ -92,13 +92,13 @@ class Done(Reply):
 async def list_changed(tx: Transaction, caller: Caller) -> list[ArtifactSummary]:
     """The artifacts changed last."""
     rows = await storage.recently_changed(tx, caller.account, LIST_LENGTH)
-    return [ArtifactSummary(**core.members(row)) for row in rows]
+    return [ArtifactSummary(**members_of(row)) for row in rows]
 
 
 @artifacts.get("/v1/artifacts/:id", refuses=(ArtifactNotFound,), failure={"error": "Failed to get artifact"})
 async def read(tx: Transaction, caller: Caller, id: str) -> ArtifactView:
     """One artifact with its body."""
-    return ArtifactView(**core.members(await _owned(tx, caller, id)))
+    return ArtifactView(**members_of(await _owned(tx, caller, id)))
 
 
 @artifacts.post(
@@ -112,7 +112,7 @@ async def create(tx: Transaction, caller: Caller, body: Create) -> ArtifactView:
     row = await core.create(tx, caller.account, body.id, body)
     if row is None:
         raise ForeignArtifact
-    return ArtifactView(**core.members(row))
+    return ArtifactView(**members_of(row))
 
 
 @artifacts.post(

@@ -12,11 +12,11 @@ from msgspec import Meta
 
 from happy.capabilities import _links
 from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
+from happy.capabilities._sessions import SessionNotFound, check_owner
 from happy.errors import Refusal
 from happy.outbound.objects import attachment
 from happy.outbound.objects import attachments as folder_of
 from happy.server import Server
-from happy.storage.presence import owns_session
 from happy.wire.structs import Blob, Body, Redirect, Reply
 
 LARGEST = 10 * MIB
@@ -29,11 +29,6 @@ attachments = Capability("attachments")
 class TooManyUploads(Refusal):
     status = 429
     error = "Too many upload requests. Try again in a minute."
-
-
-class SessionNotFound(Refusal):
-    status = 404
-    error = "Session not found"
 
 
 class QuotaExceeded(Refusal):
@@ -136,7 +131,7 @@ async def request_upload(
     """Where to send a new file."""
     if not server.limits.uploads.admit(caller.account):
         raise TooManyUploads
-    await _check_owner(server, caller, session_id)
+    await check_owner(server, caller, session_id)
     await _check_quota(server, session_id, body.size)
     file = f"{uuid.uuid4()}.enc"
     ref = attachment(session_id, file)
@@ -158,7 +153,7 @@ async def upload(
     """Store a file, in the place of a former one of that name."""
     if not server.objects.local:
         raise UploadGoesElsewhere
-    await _check_owner(server, caller, session_id)
+    await check_owner(server, caller, session_id)
     if not _is_name(attachment_file):
         raise InvalidFile
     size = content.seek(0, os.SEEK_END)
@@ -179,7 +174,7 @@ async def request_download(
     server: Server, caller: Caller, session_id: str, body: DownloadRequest, request: RequestFacts
 ) -> Download:
     """Where to get a file, whether it exists or not."""
-    await _check_owner(server, caller, session_id)
+    await check_owner(server, caller, session_id)
     folder = folder_of(session_id)
     if not body.ref.startswith(folder):
         raise ForeignRef
@@ -197,7 +192,7 @@ async def request_download(
 )
 async def download(server: Server, caller: Caller, session_id: str, attachment_file: str) -> Blob | Redirect:
     """The bytes of a file."""
-    await _check_owner(server, caller, session_id)
+    await check_owner(server, caller, session_id)
     if not _is_name(attachment_file):
         raise InvalidFile
     path = attachment(session_id, attachment_file)
@@ -213,12 +208,6 @@ def _is_name(file: str) -> bool:
     if file in ("", ".") or ".." in file or "/" in file or "\0" in file:
         return False
     return len(file.encode("utf-8", "replace")) <= _LONGEST_NAME
-
-
-async def _check_owner(server: Server, caller: Caller, session: str) -> None:
-    """Raises SessionNotFound for a session that is not the caller's."""
-    if not await server.database.read(lambda tx: owns_session(tx, caller.account, session)):
-        raise SessionNotFound
 
 
 async def _check_quota(server: Server, session: str, size: float) -> None:

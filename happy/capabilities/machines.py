@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.capabilities._base64 import data_key, members_of
 from happy.capabilities._declare import Caller, Capability
-from happy.codecs import decode_base64_leniently, encode_base64
 from happy.errors import Refusal
 from happy.realtime.updates import (
     DeleteMachine,
@@ -127,14 +127,14 @@ async def register(tx: Transaction, caller: Caller, body: Register) -> Registrat
         body.id,
         metadata=body.metadata,
         daemon_state=body.daemon_state or None,
-        data_encryption_key=_key(body.data_encryption_key),
+        data_encryption_key=data_key(body.data_encryption_key),
     )
     if found is None:
         raise ForeignMachine
     row, new = found
     if new:
         _announce(tx, caller.account, row)
-    members = _members(row)
+    members = members_of(row)
     del members["seq"]
     return Registration(machine=RegisteredMachine(**members))
 
@@ -143,7 +143,7 @@ async def register(tx: Transaction, caller: Caller, body: Register) -> Registrat
 async def list_all(tx: Transaction, caller: Caller) -> list[MachineView]:
     """The account's machines, the latest sign of life first."""
     rows = await storage.recently_active(tx, caller.account, LIST_LENGTH)
-    return [MachineView(**_members(row)) for row in rows]
+    return [MachineView(**members_of(row)) for row in rows]
 
 
 @machines.get("/v1/machines/:id", refuses=(MachineNotFound,))
@@ -152,7 +152,7 @@ async def read(tx: Transaction, caller: Caller, id: str) -> OneMachine:
     row = await storage.find(tx, caller.account, id)
     if row is None:
         raise MachineNotFound
-    return OneMachine(machine=MachineView(**_members(row)))
+    return OneMachine(machine=MachineView(**members_of(row)))
 
 
 @machines.delete("/v1/machines/:id", refuses=(MachineNotFound,))
@@ -207,20 +207,9 @@ async def update_state(
 
 def _announce(tx: Transaction, account: str, row: MachineRow) -> None:
     """Tell devices of the machine, and the machine's own connections of its metadata."""
-    members = _members(row)
+    members = members_of(row)
     tx.publish(devices_of(account), NewMachine(machine_id=members.pop("id"), **members))
     tx.publish(
         watchers_of_machine(account, row.id),
         UpdateMachine(machine_id=row.id, metadata=TextVersion(row.metadata, row.metadata_version)),
     )
-
-
-def _key(text: str | None) -> bytes | None:
-    """A data encryption key as it is stored: an empty text is none."""
-    return decode_base64_leniently(text) if text else None
-
-
-def _members(row: MachineRow) -> dict[str, Any]:
-    """A machine's members as answers and announcements share them."""
-    key = row.data_encryption_key
-    return row._asdict() | {"data_encryption_key": None if key is None else encode_base64(key)}

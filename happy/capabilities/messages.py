@@ -8,14 +8,13 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities.sessions import SessionNotFound
+from happy.capabilities._sessions import SessionNotFound, check_owner
 from happy.errors import Refusal
 from happy.realtime.socket import Socket
 from happy.realtime.updates import Encrypted
 from happy.server import Server
 from happy.storage import messages as storage
 from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
-from happy.storage.presence import owns_session
 from happy.wire.answers import failure
 from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
 
@@ -128,7 +127,7 @@ async def append(server: Server, caller: Caller, session_id: str, body: Batch) -
     """Store a batch; repeated messages keep the row they have. Answered once everything is stored."""
     batch = _distinct(body.messages)
     if not all(map(_storable, batch)):
-        await _check_owner(server, caller, session_id)
+        await check_owner(server, caller, session_id)
         raise Unstorable
     stored = await server.committer.append(caller.account, session_id, batch)
     if stored is None:
@@ -145,12 +144,6 @@ async def say(server: Server, caller: Caller, socket: Socket, body: Said) -> Non
     message = NewMessage(body.local_id if isinstance(body.local_id, str) else None, body.message)
     if _storable(message) and "\0" not in body.sid:
         await server.committer.append(caller.account, body.sid, [message], skip=socket)
-
-
-async def _check_owner(server: Server, caller: Caller, session: str) -> None:
-    """Raises SessionNotFound for a session that is not the caller's."""
-    if not await server.database.read(lambda tx: owns_session(tx, caller.account, session)):
-        raise SessionNotFound
 
 
 def _storable(message: NewMessage) -> bool:

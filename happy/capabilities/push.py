@@ -9,12 +9,12 @@ from msgspec import UNSET, UnsetType
 from twisted.logger import Logger
 
 from happy.capabilities._declare import Caller, Capability
-from happy.errors import Refusal
+from happy.capabilities._sessions import SessionNotFound, check_owner
 from happy.faults import describe_fault
 from happy.outbound.expo import Delivery, Notice
 from happy.realtime.updates import SessionEvent, watchers_of_session
 from happy.server import Server
-from happy.storage import presence, push_tokens
+from happy.storage import push_tokens
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Body, Reply, Size200, Size500, Timestamp
 
@@ -24,11 +24,6 @@ _DEVICES = 1000
 _log = Logger()
 
 push = Capability("push")
-
-
-class SessionNotFound(Refusal):
-    status = 404
-    error = "Session not found"
 
 
 class Device(Body):
@@ -99,8 +94,7 @@ async def devices(tx: Transaction, caller: Caller) -> DeviceTokens:
 async def announce(server: Server, caller: Caller, session_id: str, body: Happening) -> Outcome:
     """Tell connected clients what happened, and every device if nobody is looking at a client."""
     account = caller.account
-    if not await server.database.read(lambda tx: presence.owns_session(tx, account, session_id)):
-        raise SessionNotFound
+    await check_owner(server, caller, session_id)
     event = SessionEvent(
         session_id=session_id,
         kind=body.kind,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
+from happy.capabilities._base64 import data_key, members_of
 from happy.capabilities._declare import MIB, Caller, Capability
-from happy.codecs import decode_base64_leniently, encode_base64
+from happy.capabilities._sessions import SessionNotFound
 from happy.errors import Refusal
 from happy.realtime.updates import (
     Activity,
@@ -44,11 +45,6 @@ LATEST_MS = 253_402_300_799_999
 CURSOR = "cursor_v1_"
 
 sessions = Capability("sessions")
-
-
-class SessionNotFound(Refusal):
-    status = 404
-    error = "Session not found"
 
 
 class SessionNotOwned(Refusal):
@@ -163,7 +159,7 @@ async def list_changed(server: Server, caller: Caller) -> SessionsV1:
     """The sessions changed last."""
     rows = await server.database.read(lambda tx: storage.recently_changed(tx, caller.account, LIST_LENGTH))
     await server.committer.settled()
-    return SessionsV1(sessions=[SessionViewV1(**_members(row)) for row in rows])
+    return SessionsV1(sessions=[SessionViewV1(**members_of(row)) for row in rows])
 
 
 @sessions.post("/v1/sessions", limit=100 * MIB)
@@ -177,17 +173,17 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
             account,
             tag=body.tag,
             metadata=body.metadata,
-            data_encryption_key=_key(body.data_encryption_key),
+            data_encryption_key=data_key(body.data_encryption_key),
         )
         if new:
-            tx.publish(devices_of(account), NewSession(**_members(row)))
+            tx.publish(devices_of(account), NewSession(**members_of(row)))
         return row, new
 
     row, new = await server.database.transact(work, accounts=[account])
     if not new:
         server.presence.resume_session(account, row.id)
         await server.committer.settled(row.id)
-    return OpenedSession(session=SessionViewV1(**_members(row)))
+    return OpenedSession(session=SessionViewV1(**members_of(row)))
 
 
 @sessions.get("/v2/sessions", refuses=(InvalidCursor,))
@@ -201,7 +197,7 @@ async def list_page(server: Server, caller: Caller, query: PageQuery) -> Session
     await server.committer.settled()
     page, has_next = rows[: query.limit], len(rows) > query.limit
     return SessionPage(
-        sessions=[SessionView(**_members(row)) for row in page],
+        sessions=[SessionView(**members_of(row)) for row in page],
         next_cursor=CURSOR + page[-1].id if has_next else None,
         has_next=has_next,
     )
@@ -218,7 +214,7 @@ async def list_active(server: Server, caller: Caller, query: ActiveQuery) -> Ses
 
     rows = await server.database.read(work)
     await server.committer.settled()
-    return Sessions(sessions=[SessionView(**_members(row)) for row in rows])
+    return Sessions(sessions=[SessionView(**members_of(row)) for row in rows])
 
 
 @sessions.post("/v1/sessions/:sessionId/archive", refuses=(SessionNotFound,))
@@ -305,14 +301,3 @@ def _below(cursor: str) -> str | None:
     if cursor and not cursor.startswith(CURSOR):
         raise InvalidCursor
     return cursor.removeprefix(CURSOR) or None
-
-
-def _key(text: str | None) -> bytes | None:
-    """A data encryption key as it is stored: an empty text is none."""
-    return decode_base64_leniently(text) if text else None
-
-
-def _members(row: SessionRow) -> dict[str, Any]:
-    """A session's members as answers and announcements share them."""
-    key = row.data_encryption_key
-    return row._asdict() | {"data_encryption_key": None if key is None else encode_base64(key)}

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from msgspec import UnsetType, field
 
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._sessions import SessionNotFound
 from happy.capabilities._truth import truthy
-from happy.capabilities.sessions import SessionNotFound
 from happy.realtime.updates import Usage, devices_of
 from happy.server import Server
 from happy.storage import usage as storage

@@ -1,0 +1,19 @@
+"""What several features ask about sessions."""
+
+from __future__ import annotations
+
+from happy.capabilities._declare import Caller
+from happy.errors import Refusal
+from happy.server import Server
+from happy.storage.presence import owns_session
+
+
+class SessionNotFound(Refusal):
+    status = 404
+    error = "Session not found"
+
+
+async def check_owner(server: Server, caller: Caller, session: str) -> None:
+    """Raises SessionNotFound for a session that is not the caller's."""
+    if not await server.database.read(lambda tx: owns_session(tx, caller.account, session)):
+        raise SessionNotFound
