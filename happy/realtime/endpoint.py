@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.http import Request
 
+    from happy.wire.heads import Usual
+
 __all__ = ("EngineEndpoint", "RealtimeEndpoint", "RealtimeSettings")
 
 _OCTETS: Final = b"application/octet-stream"
@@ -48,7 +50,6 @@ class EngineEndpoint:
         self._factory = RealtimeWebSocketFactory(settings, clock, kind)
         self._prefix = settings.path.encode()
         self._bare = self._prefix.rstrip(b"/") + b"?"
-        self._opening_lines = (b"GET " + self._prefix, b"GET " + self._bare)
         self._closed = False
 
     @property
@@ -114,16 +115,14 @@ class EngineEndpoint:
         else:
             self._plain(request)
 
-    def take(self, channel: Any, data: bytes) -> bool:
-        """Serve a whole upgrade request, not parsed yet, that opens a session in the usual way.
+    def take(self, channel: Any, usual: Usual) -> bool:
+        """Serve an upgrade request, not parsed by twisted.web, that opens a session in the usual way.
 
-        ``data`` is all that came; ``channel`` is an idle :class:`twisted.web.http.HTTPChannel`, whose
-        connection is taken over as by :meth:`render`. False, and nothing done, for all other requests.
+        ``channel`` is an idle :class:`twisted.web.http.HTTPChannel`, whose connection is taken over as by
+        :meth:`render`. False, and nothing done, for all other requests.
         """
-        if not self.settings.fast_frames or not data.startswith(self._opening_lines):
-            return False
-        usual = upgrade.parse_usual(data)
-        if usual is None:
+        opening = upgrade.read_opening(usual) if self.settings.fast_frames else None
+        if opening is None:
             return False
         query = _query(usual.uri)
         if query.get("sid") or query.get("transport") != WEBSOCKET:
@@ -133,7 +132,7 @@ class EngineEndpoint:
         except Refused:
             return False
         websocket = self._factory.build()
-        upgrade.take_over(channel, websocket, usual.key, usual.subprotocol)
+        upgrade.take_over(channel, websocket, opening.key, opening.subprotocol)
         self._open(usual.headers.get, query).open_websocket(websocket)
         return True
 

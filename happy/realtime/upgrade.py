@@ -19,52 +19,32 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from happy.realtime.websocket import RealtimeWebSocket
+    from happy.wire.heads import Usual
 
-LARGEST_HEAD: Final = 8 * 1024
-_HEAD: Final = re.compile(
-    rb"GET ([!-~]++) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++)\r\n"
-)
-_UNUSUAL: Final = frozenset({"content-length", "expect", "transfer-encoding"})
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _KEY_BYTES: Final = 16
 
 
-class Usual(NamedTuple):
-    """An upgrade request in order; names of ``headers`` are in lower case."""
+class Opening(NamedTuple):
+    """What an opening handshake asks for; ``subprotocol`` may be empty."""
 
-    uri: bytes
-    headers: Mapping[str, str]
     key: bytes
     subprotocol: bytes
 
 
-def parse_usual(data: bytes) -> Usual | None:
-    """The one request that ``data`` consists of, if it is such a one as nearly every client sends.
+def read_opening(usual: Usual) -> Opening | None:
+    """The opening handshake that a request is; None for whatever is different or wrong.
 
-    None for whatever is different, wrong or incomplete, which is twisted.web's.
+    That is for those to answer who judge requests: twisted.web and :func:`acceptable`.
     """
-    head = _HEAD.fullmatch(data)
-    if head is None or len(data) > LARGEST_HEAD:
-        return None
-    headers = _headers(head[2])
-    if headers is None or not _upgrades(headers):
+    headers = usual.headers
+    if usual.method != b"GET" or "content-length" in headers or not _upgrades(headers):
         return None
     key = headers.get("sec-websocket-key", "").encode("latin-1")
     subprotocol = headers.get("sec-websocket-protocol", "").partition(",")[0].strip().encode("latin-1")
     if not _is_key(key) or (subprotocol and not _TOKEN.fullmatch(subprotocol)):
         return None
-    return Usual(head[1], headers, key, subprotocol)
-
-
-def _headers(lines: bytes) -> dict[str, str] | None:
-    """Header lines, each with its end, by name; None if a name repeats or changes how the rest is read."""
-    fields = lines.decode("latin-1").split("\r\n")
-    headers = {}
-    for field in fields[:-1]:
-        name, _, value = field.partition(":")
-        headers[name.lower()] = value.strip(" \t")
-    unusual = len(headers) != len(fields) - 1 or "host" not in headers or not _UNUSUAL.isdisjoint(headers)
-    return None if unusual else headers
+    return Opening(key, subprotocol)
 
 
 def _upgrades(headers: Mapping[str, str]) -> bool:

@@ -1,7 +1,7 @@
 """Usual requests, without Twisted's general parser and its header objects.
 
 Nearly every request arrives in one piece and looks like any other. :class:`FastChannel` recognises such a
-request itself (:mod:`happy.web.usual`), and its answer leaves in one write; everything else, including what
+request itself (:mod:`happy.wire.heads`), and its answer leaves in one write; everything else, including what
 is wrong, too large or one of several, is Twisted's and :mod:`happy.web.channel`'s. So the behaviour stays
 the same (``tests/web/test_fastrequests.py`` compares the two on random input). An answer that is not simply
 bytes is sent by a :class:`~happy.web.site.HappyRequest`, which takes the place of the fast one.
@@ -21,7 +21,7 @@ from twisted.web.http import NO_BODY_CODES
 from happy.capabilities._declare import MIB
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes
 from happy.web.sending import AT_ONCE, head_of, send
-from happy.web.usual import Usual, parse_usual
+from happy.wire.heads import Usual, parse_usual
 from happy.wire.payload import Payload, payload_of
 from happy.wire.structs import Blob
 
@@ -132,10 +132,12 @@ class FastChannel(HappyChannel):
     def _begin(self, data: bytes) -> bool:
         """Serve the usual request that ``data`` is; False, and nothing done, if it is another one."""
         site = self.site
-        if site.realtime is not None and site.realtime.take(self, data):
-            return True
         usual = parse_usual(data)
-        if usual is None or (site.realtime is not None and site.realtime.handles(usual.uri)):
+        if usual is None:
+            return False
+        if site.realtime is not None and site.realtime.handles(usual.uri):
+            return site.realtime.take(self, usual)
+        if "upgrade" in usual.headers:
             return False
         size = len(usual.body)
         target = site.router.target(usual.method, usual.uri)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from happy.web.resource import Router, Target
     from happy.wire.answers import Answer
+    from happy.wire.heads import Usual
 
 SILENCE_SECONDS: Final = 60.0
 MANY_CONNECTIONS: Final = 2**20
@@ -54,8 +55,8 @@ class Realtime(typing.Protocol):
     def handles(self, path: bytes) -> bool:
         """Whether a request target is the realtime transport's."""
 
-    def take(self, channel: HappyChannel, data: bytes) -> bool:
-        """Take the connection over if ``data`` is a usual upgrade request; if not, nothing is done."""
+    def take(self, channel: HappyChannel, usual: Usual) -> bool:
+        """Take the connection over if a request of that path is a plain upgrade; if not, nothing is done."""
 
     def begin(self, request: Request) -> None:
         """The head of a request of that path is there; may answer it at once."""

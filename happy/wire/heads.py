@@ -1,4 +1,4 @@
-"""Usual requests: recognised as a whole, or not at all.
+"""Usual HTTP requests: recognised as a whole, or not at all.
 
 What nearly every client sends is a GET, POST, PUT or DELETE with plain header lines (one space after the
 colon, none at the end), no header twice, and a body of known length, in one piece. :func:`parse_usual` takes
@@ -18,7 +18,7 @@ _HEAD: Final = re.compile(
     rb"(GET|POST|PUT|DELETE) ([!-~]++) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]*+\r\n)++)\r\n"
 )
-_UNUSUAL: Final = frozenset({"expect", "transfer-encoding", "upgrade"})
+_UNUSUAL: Final = frozenset({"expect", "transfer-encoding"})
 
 
 class Usual(NamedTuple):
