@@ -23,7 +23,6 @@ from happy.wire.outgoing import (
     encode_disconnect,
     encode_event,
 )
-from happy.wire.socketio import TABLE, Membership, Namespaces, Outcome, UnknownNamespace
 from tests.strategies import (
     ack_ids,
     argument_lists,
@@ -314,77 +313,6 @@ class TestBinary:
         decode(b'510-["x"]', *[b""] * 10)
         with pytest.raises(InvalidPacket):
             decode(b'511-["x"]')
-
-
-PACKETS = {
-    Connect: b"0",
-    Disconnect: b"1",
-    Event: b'2["x"]',
-    Ack: b"31[]",
-}
-
-
-def standing(membership: Membership) -> Namespaces:
-    """A connection in this relation to the main namespace."""
-    namespaces = Namespaces({"/", "/custom"})
-    if membership is not Membership.OUT:
-        namespaces.receive(b"0", False)
-    if membership is Membership.IN:
-        namespaces.admit("/")
-    return namespaces
-
-
-class TestNamespaces:
-    @pytest.mark.parametrize("membership", Membership)
-    @pytest.mark.parametrize("kind", PACKETS)
-    def test_every_standing_with_every_packet(self, membership: Membership, kind: type[Any]) -> None:
-        """Each packet passes, is dropped, or is a violation, as the table says."""
-        namespaces = standing(membership)
-        outcome = TABLE[membership, kind]
-        if outcome is Outcome.CLOSE:
-            with pytest.raises(InvalidPacket):
-                namespaces.receive(PACKETS[kind], False)
-        else:
-            packet = namespaces.receive(PACKETS[kind], False)
-            assert isinstance(packet, kind if outcome is Outcome.PASS else type(None))
-
-    def test_answers_may_come_early(self) -> None:
-        """An acknowledgement before joining is dropped, a binary one too, and joining works after it."""
-        namespaces = standing(Membership.OUT)
-        assert namespaces.receive(b'31["late"]', False) is None
-        assert namespaces.receive(b'61-1[{"_placeholder":true,"num":0}]', False) is None
-        assert namespaces.receive(b"x", True) is None
-        assert namespaces.receive(b"0", False) == Connect("/", None)
-
-    def test_second_connect_while_the_first_is_pending(self) -> None:
-        """One question at a time."""
-        with pytest.raises(InvalidPacket):
-            standing(Membership.ASKED).receive(b"0", False)
-
-    def test_unknown_namespace(self) -> None:
-        """Asking for what does not exist harms nothing and may be repeated."""
-        namespaces = standing(Membership.OUT)
-        assert namespaces.receive(b"0/nowhere,{}", False) == UnknownNamespace("/nowhere")
-        assert namespaces.receive(b"0/nowhere,{}", False) == UnknownNamespace("/nowhere")
-
-    def test_namespaces_are_apart(self) -> None:
-        """Being in one namespace is nothing to another."""
-        namespaces = standing(Membership.IN)
-        with pytest.raises(InvalidPacket):
-            namespaces.receive(b'2/custom,["x"]', False)
-        assert namespaces.receive(b"0/custom", False) == Connect("/custom", None)
-        namespaces.admit("/custom")
-        assert namespaces.receive(b"1/custom", False) == Disconnect("/custom")
-        assert isinstance(namespaces.receive(b'2["x"]', False), Event)
-
-    def test_coming_back(self) -> None:
-        """After a refusal or a disconnect a client may ask again."""
-        namespaces = standing(Membership.ASKED)
-        namespaces.dismiss("/")
-        assert namespaces.receive(b"0", False) == Connect("/", None)
-        namespaces.admit("/")
-        namespaces.receive(b"1", False)
-        assert namespaces.receive(b"0", False) == Connect("/", None)
 
 
 HEADS = st.sampled_from(
