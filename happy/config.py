@@ -300,6 +300,13 @@ class Config:
         "Bytes that may wait for a slow socket before it is closed.",
         "16777216",
     )
+    recovery: bool = setting(
+        True,
+        kinds.boolean,
+        "HAPPY_RECOVERY",
+        "Whether clients that come back within two minutes are sent what they missed.",
+        "false",
+    )
     fast_frames: bool = setting(
         True,
         kinds.boolean,

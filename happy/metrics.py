@@ -132,6 +132,12 @@ class Metrics:
         self.happy_deliveries_total = self._counter(
             "happy_deliveries_total", "Packets handed to sockets by fan-out"
         )
+        self.happy_recoveries_total = self._counter(
+            "happy_recoveries_total", "Clients that came back, and how they were received", "result"
+        )
+        self.happy_replay_bytes = self._gauge(
+            "happy_replay_bytes", "Bytes of events kept for clients that may come back"
+        )
         self.happy_slow_readers_total = self._counter(
             "happy_slow_readers_total", "Sockets closed because they read too slowly", "reason"
         )

@@ -45,6 +45,8 @@ from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.engine import RealtimeSettings
 from happy.realtime.hub import Hub
 from happy.realtime.presence import Presence
+from happy.realtime.recovery import Recovery
+from happy.realtime.replay import ACCOUNT_BYTES
 from happy.realtime.turns import Turns, poll_directly
 from happy.sealing import Vault
 from happy.server import Server
@@ -109,13 +111,21 @@ class Running:
             self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
         )
         dsn = config.database_url or await self._start_postgres(config)
-        hub = Hub(self._metrics)
+        hub = Hub(self._metrics, self._recovery(config))
         database = await self._start_database(config, dsn, hub)
         self.server = await self._build(config, database, hub, await deriving)
         housekeeping = Housekeeping(self.server)
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
         await self._serve(self.server)
+
+    def _recovery(self, config: Config) -> Recovery | None:
+        """What clients come back to; they are sent less at once than a slow one is dropped for."""
+        if not config.recovery:
+            return None
+        recovery = Recovery(self._reactor, min(ACCOUNT_BYTES, config.max_queued // 4))
+        self._metrics.happy_replay_bytes.set_function(lambda: recovery.replay.size)
+        return recovery
 
     async def _start_postgres(self, config: Config) -> str:
         postgres = EmbeddedPostgres(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
     from twisted.internet.interfaces import IDelayedCall
 
+    from happy.realtime.recovery import Recovery
     from happy.server import Server
 
 OFFLINE_AFTER_SECONDS = 3.0
@@ -69,7 +70,7 @@ class Realtime:
         account = self._server.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)
-        socket.program = Client(
+        client = Client(
             socket,
             account,
             handshake.scope,
@@ -78,6 +79,37 @@ class Realtime:
             viewing=handshake.viewing,
             labels=self._server.metrics.client_labels(handshake.client),
         )
+        recovery = self._server.hub.recovery
+        if recovery is not None:
+            client = self._recover(recovery, client, members)
+            socket.pid = client.pid
+        socket.program = client
+
+    def _recover(self, recovery: Recovery, client: Client, members: Mapping[str, Any]) -> Client:
+        """The client that this one turns out to be, on this one's socket (realtime.md A.14)."""
+        recovered = recovery.resume(client, members.get("pid"), members.get("offset"))
+        if "pid" in members:
+            self._server.metrics.happy_recoveries_total.labels("recovered" if recovered else "fresh").inc()
+        if recovered is None:
+            recovery.enter(client)
+            return client
+        former = recovered.former
+        client.socket.missed = recovered.missed
+        if isinstance(former, Client):
+            self._take_over(former, client)
+            return former
+        client.socket.id = former.id
+        for method in former.methods:
+            self._server.calls.register(client, method)
+        return client
+
+    def _take_over(self, former: Client, client: Client) -> None:
+        """Put a client on the socket that it came back with; nobody hears of the end of its dead one."""
+        dead, former.socket, former.viewing = former.socket, client.socket, client.viewing
+        self._server.hub.remove(former)  # Until it has joined again, in the same turn.
+        former.socket.id = dead.id
+        former.socket.take_calls(dead)
+        dead.close()
 
     def joined(self, socket: Socket) -> None:
         """Let an admitted connection hear what it watches."""
@@ -156,9 +188,11 @@ class Realtime:
     def disconnected(self, socket: Socket, reason: str) -> None:
         """Forget a connection and, if it was a machine's last, report the machine offline."""
         client = socket.program
-        if client is None:
+        if client is None or client.socket is not socket:
             return
         self._server.hub.remove(client)
+        if self._server.hub.recovery is not None:
+            self._server.hub.recovery.leave(client, reason)
         self._server.calls.forget(client)
         self._count("disconnect", client)
         if client.scope is Scope.MACHINE and reason != _SHUTDOWN:
@@ -189,6 +223,8 @@ class Realtime:
         for leaving in self._leaving.values():
             leaving.cancel()
         self._leaving.clear()
+        if self._server.hub.recovery is not None:
+            self._server.hub.recovery.stop()
 
 
 def _members(auth: msgspec.Raw) -> Mapping[str, Any]:

@@ -142,7 +142,10 @@ class SocketConnection:
         self._be_patient()
         self._namespaces.admit(socket.namespace)
         self._sockets[socket.namespace] = socket
-        self._engine.send(encode_connect(socket.id, socket.namespace))
+        for packet in socket.missed:
+            self._engine.send(packet)
+        socket.missed = ()
+        self._engine.send(encode_connect(socket.id, socket.namespace, socket.pid))
         self._call("joining", self._application.joined, socket)
 
     def _fail(self, failure: Failure, socket: Socket) -> None:

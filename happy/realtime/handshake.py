@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from happy.realtime.hub import Scope
 from happy.realtime.socket import ConnectRefused
+from happy.realtime.updates import Scope
 from happy.wire.structs import Body
 
 NO_TOKEN = "Missing authentication token"

@@ -2,21 +2,24 @@
 
 One Hub per reactor. HTTP handlers and sockets share it: whatever commits a change hands the committed
 updates to :meth:`Hub.deliver` in sequence order, and each client hears those meant for it. An update
-is encoded and framed once, however many clients hear it.
+is encoded and framed once, however many clients hear it. Where connection state recovery is offered, it
+also goes into the log of those who may have missed it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import Enum
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
 from happy.realtime.socket import Socket, encode_event
 from happy.realtime.updates import (
+    Activity,
     Audience,
     EphemeralBody,
+    MachineActivity,
+    Scope,
     Update,
     encode_ephemeral,
     encode_update,
@@ -26,14 +29,12 @@ if TYPE_CHECKING:
     from prometheus_client import Gauge
 
     from happy.metrics import Metrics
+    from happy.realtime.recovery import Recovery
 
+__all__ = ("Client", "Hub", "Identity", "Scope")
 
-class Scope(Enum):
-    """What a client watches (realtime.md B.2)."""
-
-    USER = "user-scoped"
-    SESSION = "session-scoped"
-    MACHINE = "machine-scoped"
+Identity = tuple[str, Scope, str, bool]
+"""Account, scope, what the scope names, and whether it was declared: what makes a client the same."""
 
 
 class Client:
@@ -41,7 +42,8 @@ class Client:
 
     ``viewing`` is True while its owner looks at it, None while unknown (realtime.md B.10);
     ``declared`` tells a client that named its scope from one that merely defaulted to user-scoped.
-    ``labels`` are its bounded metric labels.
+    ``labels`` are its bounded metric labels. ``pid`` is its private id, and ``since`` the position of the
+    account's log at which it joined (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (
@@ -52,7 +54,9 @@ class Client:
         "in_flight",
         "labels",
         "methods",
+        "pid",
         "scope",
+        "since",
         "socket",
         "subject",
         "viewing",
@@ -80,6 +84,13 @@ class Client:
         self.in_flight = 0
         self.handling = 0
         self.handled_bytes = 0
+        self.pid: str | None = None
+        self.since = 0
+
+    @property
+    def identity(self) -> Identity:
+        """What must be the same for it to be the same client (realtime.md A.14)."""
+        return self.account, self.scope, self.subject, self.declared
 
 
 _ABSENT = object()
@@ -129,11 +140,15 @@ class _Account:
 class Hub:
     """Who is connected, and delivery of updates and passing signals to them."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, recovery: Recovery | None = None) -> None:
+        """``recovery`` is where connection state recovery is offered; the hub tells it who is connected."""
+        self.recovery = recovery
         self._accounts: dict[str, _Account] = {}
         self._deliveries = metrics.happy_deliveries_total
         self._connections = metrics.websocket_connections_total
         self._gauges: dict[tuple[str, str, str], Gauge] = {}
+        if recovery is not None:
+            recovery.connected = self._accounts.__contains__
 
     def add(self, client: Client) -> None:
         """Register a client; from now on it hears what it watches."""
@@ -177,18 +192,41 @@ class Hub:
 
     def deliver(self, update: Update) -> None:
         """Send a committed update. Call in sequence order per account: clients rely on it (D-1)."""
-        listeners = [client for client in self.clients(update.audience) if client.socket is not update.skip]
-        if listeners:
-            self._send("update", encode_update(update), listeners)
+        skip: str | None = getattr(update.skip, "id", None)
+        listeners = list(self.clients(update.audience))
+        if skip is not None:
+            listeners = [client for client in listeners if client.socket.id != skip]
+        if listeners or self._awaited(update.audience):
+            self._send("update", encode_update(update), update.audience, listeners, skip)
 
     def signal(self, audience: Audience, body: EphemeralBody) -> None:
         """Send a passing signal to whoever is connected."""
         listeners = list(self.clients(audience))
-        if listeners:
-            self._send("ephemeral", encode_ephemeral(body), listeners)
+        if listeners or self._awaited(audience):
+            self._send("ephemeral", encode_ephemeral(body), audience, listeners, None, _state_of(body))
 
-    def _send(self, event: str, payload: bytes, listeners: list[Client]) -> None:
-        packet = encode_event(event, Raw(payload))
+    def _awaited(self, audience: Audience) -> bool:
+        """Whether somebody of the audience may come back to hear what is told now."""
+        return self.recovery is not None and self.recovery.replay.awaited(audience)
+
+    def _send(
+        self,
+        event: str,
+        payload: bytes,
+        audience: Audience,
+        listeners: list[Client],
+        skip: str | None,
+        state: Hashable = None,
+    ) -> None:
+        if self.recovery is None:
+            packet = encode_event(event, Raw(payload))
+        else:
+            packet = self.recovery.replay.record(audience, event, payload, skip, state)
         for client in listeners:
             client.socket.send(packet)
         self._deliveries.inc(len(listeners))
+
+
+def _state_of(body: EphemeralBody) -> Hashable:
+    """What a signal tells the latest of; None for one that tells of something that happened."""
+    return (type(body), body.id) if isinstance(body, Activity | MachineActivity) else None

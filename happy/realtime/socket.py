@@ -100,14 +100,31 @@ class Socket:
     """One client in one namespace.
 
     ``id`` is its public Socket.IO id, ``program`` a place for whatever the application wants to find here.
+
+    While it decides about a connect, without waiting, an application that offers connection state recovery
+    (realtime.md A.14) sets ``pid``, and where it continues a former socket also ``id``, and ``missed``: what
+    the client is to hear before it is admitted.
     """
 
-    __slots__ = ("_calls", "_link", "_next_call", "connected", "handshake", "id", "namespace", "program")
+    __slots__ = (
+        "_calls",
+        "_link",
+        "_next_call",
+        "connected",
+        "handshake",
+        "id",
+        "missed",
+        "namespace",
+        "pid",
+        "program",
+    )
 
     def __init__(self, id: str, namespace: str, handshake: Handshake, link: Link) -> None:
         self.id = id
         self.namespace = namespace
         self.handshake = handshake
+        self.pid: str | None = None
+        self.missed: Sequence[EncodedPacket] = ()
         self.program: Any = None
         self.connected = True
         """False from just before :meth:`Application.disconnected`; sending does nothing then."""
@@ -161,6 +178,11 @@ class Socket:
         """An answer to this call no longer matters. Unknown ids are ignored."""
         if self._calls is not None:
             self._calls.pop(ack_id, None)
+
+    def take_calls(self, former: Socket) -> None:
+        """Wait for the answers that another socket of the same client waits for; they bear its ids."""
+        self._calls, former._calls = former._calls, None
+        self._next_call = former._next_call
 
     def disconnect(self) -> None:
         """Send DISCONNECT and leave the namespace. Stock clients do not reconnect after it.

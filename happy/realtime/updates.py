@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import string
+from enum import Enum
 from typing import Annotated, Any, Literal, dataclass_transform
 
 import msgspec
@@ -30,12 +31,26 @@ def _plain(value: Any) -> int:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
+class Scope(Enum):
+    """What a client watches (realtime.md B.2)."""
+
+    USER = "user-scoped"
+    SESSION = "session-scoped"
+    MACHINE = "machine-scoped"
+
+
 class Audience(Struct, frozen=True):
     """Connections of one account: all user-scoped ones, and those of a session or of a machine."""
 
     account: str
     session: str | None = None
     machine: str | None = None
+
+    def reaches(self, scope: Scope, subject: str) -> bool:
+        """Whether connections of the account with this scope are meant; ``subject`` is what they name."""
+        if scope is Scope.USER:
+            return True
+        return subject == (self.session if scope is Scope.SESSION else self.machine)
 
 
 def devices_of(account: str) -> Audience:
@@ -326,7 +341,7 @@ class Update(Struct, frozen=True, kw_only=True):
     body: UpdateBody
     created_at: Timestamp
     skip: object | None = None
-    """The connection that must not hear it, if any."""
+    """The connection that must not hear it, if any; known by its ``id``, which recovery preserves."""
 
 
 AnyUpdate = (

@@ -45,9 +45,9 @@ def encode_ack(ack_id: int, arguments: Sequence[Any] = (), namespace: str = MAIN
     return _encode_array(b"3", b"6", arguments, namespace, ack_id)
 
 
-def encode_connect(sid: str, namespace: str = MAIN) -> EncodedPacket:
-    """The reply that admits a client to a namespace."""
-    return _encode_object(b"0", namespace, {"sid": sid})
+def encode_connect(sid: str, namespace: str = MAIN, pid: str | None = None) -> EncodedPacket:
+    """The reply that admits a client to a namespace; ``pid`` where the connection can be recovered (A.14)."""
+    return _encode_object(b"0", namespace, {"sid": sid} if pid is None else {"sid": sid, "pid": pid})
 
 
 def encode_connect_error(message: str, namespace: str = MAIN) -> EncodedPacket:

@@ -1,0 +1,131 @@
+"""Clients that come back (realtime.md A.14, D-9): who they were, and whether they can go on as if never gone.
+
+Each client is told a private id (``pid``) when it connects. One that lost its connection, or whose connection
+is dead without our having noticed, presents that id and the offset of the last event that it heard. It is
+taken for the same only if everything about it is, and if everything that it missed is still there: a client
+that is told it recovered fetches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from happy.realtime.connection import new_id
+from happy.realtime.expiry import Expiry
+from happy.realtime.replay import ACCOUNT_BYTES, KEPT_SECONDS, Replay
+from happy.wire.engine_events import PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR
+from happy.wire.socketio import FORCED_CLOSE, FORCED_SERVER_CLOSE
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from happy.realtime.hub import Client, Identity
+    from happy.realtime.socket import EncodedPacket
+
+MAX_LOST: Final = 20_000
+"""Clients that may come back; further ones are not remembered."""
+
+RECOVERABLE: Final = frozenset(
+    {TRANSPORT_ERROR, TRANSPORT_CLOSE, PING_TIMEOUT, FORCED_CLOSE, FORCED_SERVER_CLOSE}
+)
+"""Why clients are lost that may come back. When the server stops, so does what it remembers."""
+
+
+class Lost(Struct, gc=False):
+    """A client that may come back; ``id`` is its socket's, ``since`` the position at which it joined."""
+
+    id: str
+    identity: Identity
+    since: int
+    methods: frozenset[str]
+    deadline: int
+
+
+class Recovered(Struct):
+    """What a client continues: ``former`` is still connected, or else lost. ``missed`` comes first."""
+
+    former: Client | Lost
+    missed: Sequence[EncodedPacket]
+
+
+class Recovery:
+    """The private ids of connected and of lost clients. ``replay`` has what they missed."""
+
+    def __init__(self, clock: IReactorTime, account_bytes: int = ACCOUNT_BYTES) -> None:
+        self.replay = Replay(clock, account_bytes)
+        self.connected: Callable[[str], bool] = lambda account: False
+        """Whether any client of an account is connected; the hub's to tell."""
+        self._live: dict[str, Client] = {}
+        self._lost: dict[str, Lost] = {}
+        self._expiry = Expiry(clock, KEPT_SECONDS)
+
+    def enter(self, client: Client) -> None:
+        """A client connects that continues nothing: give it an id."""
+        self._enter(client, new_id(), self.replay.position(client.account))
+
+    def resume(self, client: Client, pid: object, offset: object) -> Recovered | None:
+        """What a client that presents these continues; None if it has to start anew.
+
+        A former client that is lost is forgotten, and its ``pid`` is the new one's. One that is connected
+        stays; the caller is to put it in the place of the new one.
+        """
+        if not isinstance(pid, str):
+            return None
+        former = self._live.get(pid) or self._lost.get(pid)
+        if former is None or former.identity != client.identity:
+            return None
+        missed = None
+        if isinstance(offset, str):
+            account, scope, subject, _ = former.identity
+            socket = former.id if isinstance(former, Lost) else former.socket.id
+            missed = self.replay.missed(account, offset, former.since, scope, subject, socket)
+        if missed is not None and isinstance(former, Lost):
+            self._enter(client, pid, former.since)
+        if isinstance(former, Lost):
+            # The log must not go before the client is registered with the hub.
+            self._expiry.drop(former.deadline)
+            self._forget(pid)
+        return None if missed is None else Recovered(former, missed)
+
+    def leave(self, client: Client, reason: str) -> None:
+        """A client is gone, and no longer registered with the hub."""
+        pid = client.pid
+        if pid is None or self._live.pop(pid, None) is None:
+            return
+        if reason in RECOVERABLE and len(self._lost) < MAX_LOST and self._expect(client.identity):
+            methods = frozenset(client.methods or ())
+            deadline = self._expiry.add(partial(self._expire, pid))
+            self._lost[pid] = Lost(client.socket.id, client.identity, client.since, methods, deadline)
+        else:
+            self._tidy(client.account)
+
+    def stop(self) -> None:
+        """Let go of the clock."""
+        self._expiry.stop()
+        self.replay.stop()
+
+    def _enter(self, client: Client, pid: str, since: int) -> None:
+        client.pid, client.since = pid, since
+        self._live[pid] = client
+
+    def _expect(self, identity: Identity) -> bool:
+        """Without a log, nobody has an offset to come back with."""
+        account, scope, subject, _ = identity
+        return self.replay.expect(account, scope, subject)
+
+    def _forget(self, pid: str) -> None:
+        account, scope, subject, _ = self._lost.pop(pid).identity
+        self.replay.give_up(account, scope, subject)
+
+    def _expire(self, pid: str) -> None:
+        account = self._lost[pid].identity[0]
+        self._forget(pid)
+        self._tidy(account)
+
+    def _tidy(self, account: str) -> None:
+        if not self.connected(account):
+            self.replay.leave(account)
