@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS: Final = 120.0
 ACCOUNT_BYTES: Final = 1024 * 1024
-ACCOUNT_EVENTS: Final = 2_000
 TOTAL_BYTES: Final = 64 * 1024 * 1024
 """Bounds of an account's log, and of all: the oldest events go first."""
 
 OVERHEAD: Final = 500
-"""Bytes that an event costs beyond its text."""
+"""Bytes that an event costs beyond its text, so that the bounds bound their number too."""
 
 SWEEP_SECONDS: Final = 5.0
 _AT_ONCE: Final = 1_000
@@ -181,7 +180,7 @@ class Replay:
         log.states[entry.state] = entry
 
     def _shorten(self, log: _Log, now: float) -> None:
-        while log.size > self._account_bytes or len(log.entries) > ACCOUNT_EVENTS:
+        while log.size > self._account_bytes:
             self._drop(log, next(iter(log.entries.values())))
         while self.size > TOTAL_BYTES:
             self._drop_oldest()
