@@ -14,6 +14,7 @@ from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
+from happy.realtime.recovery import Recovery
 from tests.echo_server import echo_site
 from tests.realtime.peers import WebSocketPeer
 from tests.realtime.programs import World
@@ -38,13 +39,13 @@ class Broken:
 class HappyWorld(World):
     """The real application behind the real endpoint, with a database that fails, on a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, recovery: bool = False) -> None:
         super().__init__()
         self.metrics = Metrics(CollectorRegistry())
         self.server = toy_server(
             clock=self.clock,
             metrics=self.metrics,
-            hub=Hub(self.metrics),
+            hub=Hub(self.metrics, Recovery(self.clock) if recovery else None),
             calls=Calls(self.clock, self.metrics),
             database=Broken(),
         )

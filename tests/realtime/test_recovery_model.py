@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from msgspec import Raw
@@ -33,20 +33,8 @@ from happy.wire.outgoing import encode_connect
 from tests.realtime.clients import MemoryLink
 from tests.toys import toy_server
 
-ROOMS = (
-    ("ann", Scope.USER, ""),
-    ("ann", Scope.USER, ""),
-    ("ann", Scope.SESSION, "x"),
-    ("ann", Scope.MACHINE, "x"),
-    ("bob", Scope.USER, ""),
-)
-AUDIENCES = (
-    devices_of("ann"),
-    watchers_of_session("ann", "x"),
-    watchers_of_session("ann", "y"),
-    watchers_of_machine("ann", "x"),
-    devices_of("bob"),
-)
+ROOMS = (("ann", Scope.USER, ""), ("ann", Scope.SESSION, "x"), ("ann", Scope.MACHINE, "x"))
+AUDIENCES = (devices_of("ann"), watchers_of_session("ann", "x"), watchers_of_machine("ann", "x"))
 
 
 class Life:
@@ -87,19 +75,21 @@ class Peer:
         self.pid: str | None = None
         self.offset: str | None = None
         self.socket: Socket | None = None
+        self.latest: Socket | None = None
         self.heard: list[tuple[str, int]] = []
         self._joined = False
         self._early: list[list[Any]] = []
 
     def connect(self, socket: Socket) -> bytes:
         """Begin on a new connection; the auth object of the CONNECT."""
-        self.socket, self._joined, self._early = socket, False, []
+        self.socket = self.latest = socket
+        self._joined, self._early = False, []
         known = {} if self.pid is None else {"pid": self.pid}
         heard = {} if self.offset is None else {"offset": self.offset}
         return json.dumps(known | heard | self.auth).encode()
 
     def read(self, count: int | None = None) -> None:
-        """The next packets arrive."""
+        """The next packets arrive; by default all."""
         assert self.socket is not None
         packets = self.socket._link.packets  # type: ignore[attr-defined]
         arriving = packets[:count]
@@ -118,8 +108,8 @@ class Peer:
             assert not self._early
             self.heard.clear()
         self.pid, self._joined = pid, True
-        for event in self._early:
-            self._hear(*event)
+        for early in self._early:
+            self._hear(*early)
 
     def _hear(self, name: str, argument: Any, offset: str) -> None:
         self.offset = offset
@@ -132,7 +122,7 @@ class Peer:
 class Recovering(RuleBasedStateMachine):
     """Events, losses noticed or not, and clients that come back."""
 
-    @initialize(events=st.sampled_from([3, 6, 100]))
+    @initialize(events=st.sampled_from([3, 8, 100]))
     def begin(self, events: int) -> None:
         self.clock = Clock()
         metrics = Metrics(CollectorRegistry())
@@ -174,27 +164,31 @@ class Recovering(RuleBasedStateMachine):
             life.tell(audience, (what, self.number), skip)
         return self.number
 
-    @rule(audience=st.sampled_from(AUDIENCES), sender=st.sampled_from([None, 0, 2]))
-    def update(self, audience: Audience, sender: int | None) -> None:
-        """A change is committed, some of them by a client that is connected."""
-        socket = None if sender is None else self.peers[sender].socket
+    @rule(what=st.lists(st.tuples(st.sampled_from(AUDIENCES), st.sampled_from([None, 0, 1])), max_size=4))
+    def updates(self, what: list[tuple[Audience, int | None]]) -> None:
+        """Changes are committed, some of them by a client that is or was connected."""
+        for audience, sender in what:
+            self.update(audience, None if sender is None else self.peers[sender].latest)
+
+    def update(self, audience: Audience, socket: Socket | None) -> None:
         number = self.told(audience, "update", None if socket is None else socket.id)
         body = DeleteSession(sid="s")
         self.hub.deliver(Update(audience=audience, seq=number, body=body, created_at=0, skip=socket))
 
-    @rule(account=st.sampled_from(["ann", "bob"]), session=st.sampled_from("pq"))
-    def signal(self, account: str, session: str) -> None:
-        """A session is alive."""
-        number = self.told(devices_of(account), session)
-        body = Activity(id=session, active=True, active_at=number, thinking=False)
-        self.hub.signal(devices_of(account), body)
+    @rule(sessions=st.text("pq", max_size=4))
+    def signals(self, sessions: str) -> None:
+        """Sessions are alive."""
+        for session in sessions:
+            number = self.told(devices_of("ann"), session)
+            body = Activity(id=session, active=True, active_at=number, thinking=False)
+            self.hub.signal(devices_of("ann"), body)
 
     @rule(
         which=st.sampled_from(range(len(ROOMS))),
-        arrived=st.none() | st.integers(0, 6),
+        arrived=st.integers(0, 6) | st.just(100),
         reason=st.none() | st.sampled_from(sorted(RECOVERABLE)),
     )
-    def lose(self, which: int, arrived: int | None, reason: str | None) -> None:
+    def lose(self, which: int, arrived: int, reason: str | None) -> None:
         """A client loses its connection, after some of what was sent; perhaps nobody notices."""
         peer = self.peers[which]
         socket = peer.socket
@@ -212,6 +206,8 @@ class Recovering(RuleBasedStateMachine):
         peer = self.peers[which]
         if peer.socket is None:
             self.connect(peer)
+            recovered = peer.socket is not None and peer.socket.pid == peer.pid
+            event("recovered" if recovered else "fresh")
 
     @rule(which=st.sampled_from(range(len(ROOMS))))
     def leave(self, which: int) -> None:
@@ -254,4 +250,4 @@ class Recovering(RuleBasedStateMachine):
 
 
 TestRecovering = Recovering.TestCase
-TestRecovering.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRecovering.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
