@@ -21,8 +21,10 @@ WebSocket or long polling. A message is the event of its name in the namespace `
 event's only argument, and a reply is the only argument of the acknowledgement. Events without a reply are
 never acknowledged. What clients seal is opaque to the server. Times are milliseconds since the epoch.
 
-`update` events are numbered per account by `seq`, and a socket hears them in that order; nothing keeps
-them for clients that are away, which read over HTTP instead.
+`update` events are numbered per account by `seq`, and a socket hears them in that order. Where connection
+state recovery is on, as it is by default, `update` and `ephemeral` have a second argument: the offset, a
+text. For two minutes, and so much of them, they are kept for clients that lost their connection; who was
+away for longer reads over HTTP instead.
 """
 _CHANNEL: Final = "events"
 

@@ -28,7 +28,8 @@ class Credentials(Body):
     ``token`` is the bearer token. ``client_type`` says what a connection hears: ``user-scoped`` ones all
     events of the account, the others those of their session or machine, which they name.
     ``happy_client`` tells program and version, as ``ios/1.2.3``. ``app_state`` is ``active`` while the
-    owner looks at the client.
+    owner looks at the client. A client that comes back and wants to go on where it was gives the ``pid``
+    that it was told, and the ``offset`` of the last event that it heard.
     """
 
     token: str
@@ -37,6 +38,8 @@ class Credentials(Body):
     machine_id: str | UnsetType = UNSET
     happy_client: str | UnsetType = UNSET
     app_state: str | UnsetType = UNSET
+    pid: str | UnsetType = UNSET
+    offset: str | UnsetType = UNSET
 
 
 class Handshake:
