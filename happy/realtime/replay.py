@@ -25,7 +25,7 @@ ACCOUNT_BYTES: Final = 1024 * 1024
 TOTAL_BYTES: Final = 64 * 1024 * 1024
 """Bounds of an account's log, and of all: the oldest events go first."""
 
-OVERHEAD: Final = 500
+OVERHEAD: Final = 600
 """Bytes that an event costs beyond its text, so that the bounds bound their number too."""
 
 SWEEP_SECONDS: Final = 5.0
@@ -41,11 +41,8 @@ class _Entry(Struct, gc=False, eq=False):
     skip: str | None
     state: Hashable
     text: bytes
+    size: int
     time: float
-
-    @property
-    def size(self) -> int:
-        return len(self.text) + OVERHEAD
 
 
 class _Log:
@@ -104,13 +101,14 @@ class Replay:
         packet = encode_event(event, Raw(payload), f"{log.name}-{number}")
         log.number = number
         now = self._clock.seconds()
-        entry = _Entry(number, audience, skip, state, packet.text, now)
+        size = len(packet.text) + OVERHEAD
+        entry = _Entry(number, audience, skip, state, packet.text, size, now)
         if state is not None:
             self._supersede(log, entry)
         log.entries[number] = entry
         self._entries[entry] = None
-        log.size += entry.size
-        self.size += entry.size
+        log.size += size
+        self.size += size
         self._shorten(log, now)
         return packet
 
