@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
-from hypothesis import event, settings
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from msgspec import Raw
@@ -206,8 +208,6 @@ class Recovering(RuleBasedStateMachine):
         peer = self.peers[which]
         if peer.socket is None:
             self.connect(peer)
-            recovered = peer.socket is not None and peer.socket.pid == peer.pid
-            event("recovered" if recovered else "fresh")
 
     @rule(which=st.sampled_from(range(len(ROOMS))))
     def leave(self, which: int) -> None:
@@ -251,3 +251,34 @@ class Recovering(RuleBasedStateMachine):
 
 TestRecovering = Recovering.TestCase
 TestRecovering.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_long_life(seed: int) -> None:
+    """The same over hundreds of events: logs run over, and clients come back with offsets of all ages."""
+    chance = random.Random(seed)
+    world = Recovering()
+    world.begin(chance.choice([3, 8, 100]))
+    came_back = 0
+    for _ in range(400):
+        which = chance.randrange(len(ROOMS))
+        if world.peers[which].socket is None and chance.random() < 0.6:
+            world.come_back(which)
+            socket = world.peers[which].socket
+            came_back += socket is not None and socket.pid == world.peers[which].pid
+        action = chance.choices(["tell", "signal", "read", "lose", "leave", "wait"], [8, 4, 4, 4, 1, 1])[0]
+        if action == "tell":
+            world.updates([(chance.choice(AUDIENCES), chance.choice([None, 0, 1]))])
+        elif action == "signal":
+            world.signals(chance.choice("pq"))
+        elif action == "read":
+            world.read()
+        elif action == "lose":
+            reason = chance.choice([None, *sorted(RECOVERABLE)])
+            world.lose(which, chance.choice([0, 1, 2, 100]), reason)
+        elif action == "leave":
+            world.leave(which)
+        else:
+            world.wait(chance.choice([1, 50, 130]))
+    world.teardown()
+    assert came_back > 5
