@@ -87,6 +87,21 @@ class RecoveryTests(RecoveryCase):
         expected = {"ready": True, "recovered": False, "same id": False}
         self.assertEqual(await self.report(program), BEGUN | expected)
 
+    async def test_python_client(self) -> None:
+        """Our own client, continued after a loss, hears what it missed."""
+        phone = await self.new_phone()
+        socket = await self.connect(phone)
+        await phone.create_session("1", {})
+        await socket.next_update("new-session")
+        socket.abort()
+        await socket.closed()
+        missed = await phone.create_session("2", {})
+        again = await self.connect(phone, after=socket)
+        assert (again.recovered, again.id) == (True, socket.id)
+        update = await again.next_update("new-session")
+        assert update["body"]["id"] == missed.id
+        assert again.untaken("update") == []
+
 
 class ForgetfulTests(RecoveryCase):
     """With room for one event."""
