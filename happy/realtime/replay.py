@@ -138,7 +138,10 @@ class Replay:
     def awaited(self, audience: Audience) -> bool:
         """Whether somebody of the audience is gone and may come back."""
         log = self._logs.get(audience.account)
-        return log is not None and any(audience.reaches(*away) for away in log.awaiting)
+        if log is None or not log.awaiting:
+            return False
+        rooms = ((Scope.USER, ""), (Scope.SESSION, audience.session), (Scope.MACHINE, audience.machine))
+        return any(room in log.awaiting for room in rooms)
 
     def expect(self, account: str, scope: Scope, subject: str) -> bool:
         """Keep events for somebody who is gone, until :meth:`give_up`; False if there is no log."""
