@@ -47,8 +47,9 @@ BEGIN
 END
 $$;
 
--- p_again tells that this very batch was sent before. What it stored then has taken the account's latest
--- numbers, since the caller lets nobody else write to these accounts in between.
+-- The times of what is stored now are p_now, and left out. p_again tells that this very batch was sent
+-- before. What it stored then has taken the account's latest numbers, since the caller lets nobody else
+-- write to these accounts in between.
 CREATE FUNCTION happy_append_messages(
     p_account text[], p_session text[], p_local text[], p_id text[], p_content text[], p_now timestamp(3),
     p_again boolean
@@ -74,7 +75,7 @@ BEGIN
     PERFORM 1 FROM "Account" WHERE "id" = ANY (p_account) ORDER BY "id" FOR NO KEY UPDATE;
     IF NOT p_again THEN
         BEGIN
-            RETURN QUERY SELECT o_row, true, o_id, o_seq, o_account_seq, p_now, p_now
+            RETURN QUERY SELECT o_row, true, o_id, o_seq, o_account_seq, NULL::timestamp(3), NULL::timestamp(3)
                 FROM happy_append_new_messages(p_account, p_session, p_local, p_id, p_content, p_now);
             RETURN;
         EXCEPTION WHEN unique_violation THEN
@@ -120,8 +121,8 @@ BEGIN
             o_id := p_id[k];
             o_seq := session_seq;
             o_account_seq := account_seq;
-            o_created := p_now;
-            o_updated := p_now;
+            o_created := NULL;
+            o_updated := NULL;
         ELSE
             SELECT "id", "seq", "createdAt", "updatedAt" INTO o_id, o_seq, o_created, o_updated
                 FROM "SessionMessage" WHERE "id" = p_id[k];
