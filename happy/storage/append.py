@@ -62,4 +62,5 @@ async def append(tx: Transaction, rows: Sequence[AppendRow], *, again: bool = Fa
             "again": again,
         },
     )
-    return [AppendedRow(*row) for row in stored]
+    now = int(tx.now)
+    return [AppendedRow(*row[:5], *[now if time is None else time for time in row[5:]]) for row in stored]
