@@ -68,8 +68,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--addresses", type=_count, default=0, help="source addresses in 127.0.0.0/8 to use")
     group.add_argument("--pid", type=int, help="the server's process, if its port does not tell")
     group.add_argument("--metrics", metavar="URL", help="the server's metrics page, if it runs elsewhere")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
-    group.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots")
+    group.add_argument("--json", type=_writable, metavar="FILE", help="write the results as JSON")
+    group.add_argument("--html", type=_writable, metavar="FILE", help="write a report with plots")
 
 
 def _count(value: str) -> int:
@@ -91,6 +91,18 @@ def _positive(value: str) -> float:
     if not number > 0:
         raise argparse.ArgumentTypeError("must be above 0")
     return number
+
+
+def _writable(value: str) -> Path:
+    """A file that can be written when the run is over; told before it begins."""
+    path = Path(value)
+    if (
+        path.is_dir()
+        or not os.access(path.parent, os.W_OK)
+        or (path.exists() and not os.access(path, os.W_OK))
+    ):
+        raise argparse.ArgumentTypeError(f"cannot write {value}")
+    return path
 
 
 def run(options: argparse.Namespace) -> int:

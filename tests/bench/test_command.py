@@ -26,7 +26,8 @@ def test_help_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [["nonsense"], ["rpc", "--seconds", "0"], ["rpc", "--batch", "101"], ["rpc", "--senders", "-1"], []],
+    [["nonsense"], ["rpc", "--seconds", "0"], ["rpc", "--batch", "101"], ["rpc", "--senders", "-1"], []]
+    + [["rpc", option, path] for option in ("--json", "--html") for path in ("/nowhere/report", "/")],
 )
 def test_wrong_arguments(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Arguments that mean nothing are refused with usage and status 2."""
