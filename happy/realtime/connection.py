@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -42,6 +42,7 @@ class SocketConnection:
     log = Logger()
 
     __slots__ = (
+        "_ack_ids",
         "_application",
         "_clock",
         "_engine",
@@ -59,11 +60,13 @@ class SocketConnection:
         application: Application,
         clock: IReactorTime,
         connect_timeout: float,
+        ack_ids: Iterator[int],
     ) -> None:
         self._engine = engine
         self._handshake = handshake
         self._application = application
         self._clock = clock
+        self._ack_ids = ack_ids
         self._namespaces = Namespaces(application.namespaces)
         self._sockets: dict[str, Socket] = {}
         self._over = False
@@ -124,7 +127,7 @@ class SocketConnection:
         self._engine.send(encode_connect_error(INVALID_NAMESPACE, packet.namespace))
 
     def _connect(self, packet: Connect) -> None:
-        socket = Socket(new_id(), packet.namespace, self._handshake, self)
+        socket = Socket(new_id(), packet.namespace, self._handshake, self, self._ack_ids)
         try:
             deciding = self._application.connect(socket, packet.auth)
         except Exception as refusal:

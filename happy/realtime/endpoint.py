@@ -6,6 +6,7 @@ Sources: realtime.md A.1, A.2, A.8, A.9.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -254,8 +255,12 @@ class RealtimeEndpoint(EngineEndpoint):
     """Serves a Socket.IO application."""
 
     def __init__(self, application: Application, settings: RealtimeSettings, clock: IReactorTime) -> None:
+        ack_ids = count()
+
         def serve(connection: EngineConnection, handshake: Handshake) -> Handler:
-            return SocketConnection(connection, handshake, application, clock, settings.connect_timeout)
+            return SocketConnection(
+                connection, handshake, application, clock, settings.connect_timeout, ack_ids
+            )
 
         super().__init__(serve, settings, clock)
 

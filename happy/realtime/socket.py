@@ -6,7 +6,7 @@ may upgrade to WebSocket), and dies with the transport connection. Formats: real
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -101,15 +101,18 @@ class Socket:
 
     ``id`` is its public Socket.IO id, ``program`` a place for whatever the application wants to find here.
 
+    ``ack_ids`` number the calls of all sockets: a client that connects again may still acknowledge, on its
+    new socket, what was asked on the old one (realtime.md D-18).
+
     While it decides about a connect, without waiting, an application that offers connection state recovery
     (realtime.md A.14) sets ``pid``, and where it continues a former socket also ``id``, and ``missed``: what
     the client is to hear before it is admitted.
     """
 
     __slots__ = (
+        "_ack_ids",
         "_calls",
         "_link",
-        "_next_call",
         "connected",
         "handshake",
         "id",
@@ -119,7 +122,9 @@ class Socket:
         "program",
     )
 
-    def __init__(self, id: str, namespace: str, handshake: Handshake, link: Link) -> None:
+    def __init__(
+        self, id: str, namespace: str, handshake: Handshake, link: Link, ack_ids: Iterator[int]
+    ) -> None:
         self.id = id
         self.namespace = namespace
         self.handshake = handshake
@@ -130,7 +135,7 @@ class Socket:
         """False from just before :meth:`Application.disconnected`; sending does nothing then."""
         self._link = link
         self._calls: dict[int, Answered] | None = None
-        self._next_call = 0
+        self._ack_ids = ack_ids
 
     @property
     def transport(self) -> str:
@@ -159,8 +164,7 @@ class Socket:
 
         :return: the ack id.
         """
-        ack_id = self._next_call
-        self._next_call += 1
+        ack_id = next(self._ack_ids)
         if not self.connected:
             answered(None)
             return ack_id
@@ -182,7 +186,6 @@ class Socket:
     def take_calls(self, former: Socket) -> None:
         """Wait for the answers that another socket of the same client waits for; they bear its ids."""
         self._calls, former._calls = former._calls, None
-        self._next_call = former._next_call
 
     def disconnect(self) -> None:
         """Send DISCONNECT and leave the namespace. Stock clients do not reconnect after it.

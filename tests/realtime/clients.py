@@ -34,7 +34,7 @@ class MemoryLink:
 
 def connect(account: str, scope: Scope = Scope.USER, subject: str = "", **facts: Any) -> Client:
     """An admitted client; its link is ``client.socket._link``."""
-    socket = Socket(f"socket-{next(_numbers)}", "/", Handshake(), MemoryLink())
+    socket = Socket(f"socket-{next(_numbers)}", "/", Handshake(), MemoryLink(), itertools.count())
     client = Client(socket, account, scope, subject=subject, **facts)
     socket.program = client
     return client

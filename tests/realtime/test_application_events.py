@@ -56,6 +56,22 @@ def test_wrong_types_in_events(world: HappyWorld, sent: str, answered: list[str]
     assert peer.texts() == ["432[{}]"]
 
 
+def test_late_answer(world: HappyWorld) -> None:
+    """What a target acknowledges after it connected again does not answer a call of its new connection."""
+    caller, gone = world.client(), world.client()
+    gone.text('42["rpc-register",{"method":"m"}]')
+    caller.text('421["rpc-call",{"method":"m"}]')
+    world.lose(gone)
+    caller.texts()
+    back = world.client()
+    back.text('42["rpc-register",{"method":"m"}]')
+    caller.text('422["rpc-call",{"method":"m"}]')
+    back.text('430["late"]')
+    assert caller.texts() == []
+    back.text('431["answer"]')
+    assert caller.texts() == ['432[{"ok":true,"result":"answer"}]']
+
+
 def test_registered_before_called(world: HappyWorld) -> None:
     """A target that somebody waits for hears first that it is registered, and then of the call."""
     caller, target = world.client(), world.client()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import count
 from typing import Any
 
 import pytest
@@ -141,7 +142,7 @@ class Recovering(RuleBasedStateMachine):
 
     def connect(self, peer: Peer) -> None:
         """As :class:`happy.realtime.connection.SocketConnection` does."""
-        socket = Socket(new_id(), "/", Handshake(), MemoryLink())
+        socket = Socket(new_id(), "/", Handshake(), MemoryLink(), count())
         self.happy.connect(socket, Raw(peer.connect(socket)))
         for packet in socket.missed:
             socket.send(packet)
