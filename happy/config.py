@@ -300,6 +300,21 @@ class Config:
         "Bytes that may wait for a slow socket before it is closed.",
         "16777216",
     )
+    memory: int = setting(
+        512 * 1024 * 1024,
+        kinds.size(64 * 1024 * 1024, 2**53),
+        "HAPPY_MEMORY",
+        "Bytes that everything clients make the server keep may add to it.",
+        "1GiB",
+    )
+    trusted_proxies: tuple[kinds.Network, ...] = setting(
+        (),
+        kinds.network,
+        "HAPPY_TRUSTED_PROXIES",
+        "Network of reverse proxies whose X-Forwarded headers are believed; repeatable.",
+        "127.0.0.0/8",
+        many=True,
+    )
     recovery: bool = setting(
         True,
         kinds.boolean,

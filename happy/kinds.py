@@ -49,6 +49,42 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """A number of bytes within bounds, with or without a unit: ``5GB``, ``512 MiB``."""
+
+    def parse(value: str) -> int:
+        found = re.fullmatch(r"\s*([0-9]{1,18})\s*((?:[kmgt]i?)?)b?\s*", value, re.IGNORECASE)
+        if found and low <= (given := int(found[1]) * _UNITS[found[2].lower()]) <= high:
+            return given
+        raise ValueError(f"be a number of bytes from {low} to {high}, such as 512MiB")
+
+    return parse
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(value: str) -> Network:
+    """Addresses in a row: ``10.0.0.0/8``, or a single one."""
+    try:
+        return ipaddress.ip_network(value.strip())
+    except ValueError:
+        raise ValueError("be a network such as 10.0.0.0/8, or an address") from None
+
+
 def seconds(low: float, high: float) -> Callable[[str], float]:
     """A time in seconds, with or without a fraction, within bounds."""
 

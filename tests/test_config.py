@@ -83,6 +83,7 @@ SAMPLES = {
     "connect-timeout": "4",
     "max-payload": "5000",
     "max-queued": "70000",
+    "memory": "100000000",
     "address-limit": "5",
     "login-limit": "6",
 }
@@ -149,6 +150,13 @@ def test_repeatable_settings(tmp_path: Path) -> None:
         ("HAPPY_INJECT_HTML_CONFIG", "[1]", "must be a JSON object"),
         ("HAPPY_INJECT_HTML_CONFIG", "[" * 100_000, "must be a JSON object"),
         ("HAPPY_PING_INTERVAL", "nan", "must be a number of seconds from 0.1 to 3600"),
+        (
+            "HAPPY_MEMORY",
+            "much",
+            "must be a number of bytes from 67108864 to 9007199254740992, such as 512MiB",
+        ),
+        ("HAPPY_MEMORY", "1KB", "must be a number of bytes from 67108864"),
+        ("HAPPY_TRUSTED_PROXIES", "10.0.0.1/8", "must be a network such as 10.0.0.0/8"),
         ("DB_PROVIDER", "sqlite", "must be postgres or pglite"),
         ("TZ", "Europe/Nowhere", "must be the name of a time zone"),
         ("TZ", "/etc/passwd", "must be the name of a time zone"),
@@ -273,6 +281,14 @@ def test_pool_of_the_embedded_database() -> None:
     """A pool that the embedded PostgreSQL has no room for is refused; another one may have it."""
     assert "takes at most 30" in refusal({"database-pool": ["31"]})
     assert load({"database-pool": ["31"], "database-url": ["postgresql://h/d"]}, {}).database_pool == 31
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500_000_000), ("1 GiB", 2**30), ("70000000", 70_000_000), ("64mi", 2**26)]
+)
+def test_sizes(text: str, size: int) -> None:
+    """A size has a unit or none."""
+    assert load({"memory": [text]}, {}).memory == size
 
 
 @pytest.mark.parametrize(

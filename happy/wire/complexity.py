@@ -1,0 +1,89 @@
+r"""How deep a JSON text nests and how many values it has, before anything is built of it.
+
+A text of a megabyte can hold half a million values, each of which costs a hundred times its length, or nest
+so deep that whoever walks it runs out of stack, where depends on the interpreter. Both are bounded here, once
+for everything that clients send. The measure is linear, works on pieces as they arrive, and leaves all loops
+to compiled functions; of what is no JSON it says anything.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import accumulate
+from typing import Final
+
+DEEPEST: Final = 128
+"""Arrays and objects within each other."""
+
+MOST_VALUES: Final = 20_000
+"""Values of one text, containers and the names of members included."""
+
+_PIECE: Final = 256 * 1024
+_OPENING: Final = b"[{"
+_CLOSING: Final = b"]}"
+_SIGNS: Final = bytes.maketrans(_OPENING + _CLOSING, b"\x01\x01\xff\xff")
+_OTHERS: Final = bytes(set(range(256)) - set(_OPENING + _CLOSING))
+
+
+class TooComplex(ValueError):
+    """A text beyond the bounds. ``str()`` says which, without repeating it."""
+
+
+def check_complexity(text: bytes) -> None:
+    """Nothing for a text within the bounds. Raises :class:`TooComplex`.
+
+    Nearly every text is cleared by counting three characters; those of its strings count too, so only what
+    has many of them is looked at more closely.
+    """
+    size = len(text)
+    if size <= DEEPEST:
+        return
+    opened = text.count(b"[") + text.count(b"{")
+    if opened > DEEPEST or (
+        size > MOST_VALUES and opened + text.count(b",") + text.count(b":") > MOST_VALUES
+    ):
+        meter = Meter()
+        for start in range(0, len(text), _PIECE):
+            meter.feed(text[start : start + _PIECE])
+
+
+class Meter:
+    """Measures one text, piece by piece."""
+
+    __slots__ = ("_depth", "_escape", "_inside", "_values")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._values = 0
+        self._inside = False
+        self._escape = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Measure the next piece. Raises :class:`TooComplex` as soon as the text is."""
+        pieces = self._without_escapes(piece).split(b'"', 2 * MOST_VALUES + 1)
+        if len(pieces) > 2 * MOST_VALUES + 1:
+            raise TooComplex("JSON has too many values")
+        outside = b"".join(pieces[1 if self._inside else 0 :: 2])
+        if not len(pieces) % 2:
+            self._inside = not self._inside
+        self._count(outside)
+
+    def _without_escapes(self, piece: bytes) -> bytes:
+        """What is left when a backslash and what it escapes are taken out; the last one may come later."""
+        piece = self._escape + piece
+        self._escape = b""
+        if b"\\" not in piece:
+            return piece
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece, self._escape = piece[:-1], b"\\"
+        return piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+
+    def _count(self, outside: bytes) -> None:
+        brackets = outside.translate(_SIGNS, _OTHERS)
+        self._values += outside.count(b",") + outside.count(b":") + brackets.count(b"\x01")
+        if self._values > MOST_VALUES or len(brackets) > 2 * MOST_VALUES:
+            raise TooComplex("JSON has too many values")
+        if brackets:
+            *_, self._depth = depths = list(accumulate(array("b", brackets), initial=self._depth))
+            if max(depths) > DEEPEST:
+                raise TooComplex("JSON nests too deeply")
