@@ -138,6 +138,12 @@ class Metrics:
         self.happy_replay_bytes = self._gauge(
             "happy_replay_bytes", "Bytes of events kept for clients that may come back"
         )
+        self.happy_memory_bytes = self._gauge("happy_memory_bytes", "Bytes that clients make the server keep")
+        self.happy_memory_refused_total = self._counter(
+            "happy_memory_refused_total",
+            "Requests and sockets ended because their owner kept too much",
+            "reason",
+        )
         self.happy_slow_readers_total = self._counter(
             "happy_slow_readers_total", "Sockets closed because they read too slowly", "reason"
         )

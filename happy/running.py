@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from happy import takeover
+from happy.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.contract.documents import Documents
 from happy.debug_file import DebugFile
@@ -166,6 +167,7 @@ class Running:
             limits=Limits.per_minute(
                 reactor.seconds, addresses=config.address_limit, logins=config.login_limit
             ),
+            memory=self._memory(config),
             metrics=metrics,
             database=database,
             tokens=Tokens(keys, reactor.seconds),
@@ -179,6 +181,13 @@ class Running:
             github=GitHub.from_config(config, reactor, metrics),
             voice=VoiceProvider.from_config(config, reactor, metrics),
         )
+
+    def _memory(self, config: Config) -> Budget:
+        """Half of what may be used is counted; the rest is for the copies that work on it makes."""
+        refused = self._metrics.happy_memory_refused_total
+        memory = Budget(config.memory // 2, refused=lambda why: refused.labels(why).inc())
+        self._metrics.happy_memory_bytes.set_function(lambda: memory.used)
+        return memory
 
     def _write_debug_file(self) -> None:
         file = DebugFile()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from happy.bounds import Budget
     from happy.config import Config
     from happy.contract.documents import Documents
     from happy.limits import Limits
@@ -33,6 +34,8 @@ class Server:
     documents: Documents
     clock: IReactorTime
     limits: Limits
+    memory: Budget
+    """Bytes that clients make the server keep, by account or, before the login, by address."""
     metrics: Metrics
     database: Database
     tokens: Tokens

@@ -20,6 +20,7 @@ from twisted.internet import reactor
 from happy.capabilities import CAPABILITIES
 from happy.capabilities._declare import RequestFacts
 from happy.capabilities._pipeline import Inputs, call_route
+from happy.bounds import Budget
 from happy.config import Config
 from happy.limits import Limits
 from happy.metrics import Metrics
@@ -90,6 +91,7 @@ class CapabilityCase(DatabaseCase):
             "config": self.config,
             "clock": reactor,
             "limits": Limits.per_minute(now, addresses=0, logins=0),
+            "memory": Budget(2**30),
             "metrics": Metrics(),
             "database": self.database,
             "tokens": Tokens(KEYS, now),
