@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from twisted.internet import reactor
 
+from happy.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.capabilities._declare import RequestFacts
 from happy.capabilities._pipeline import Inputs, call_route
-from happy.bounds import Budget
 from happy.config import Config
 from happy.limits import Limits
 from happy.metrics import Metrics
