@@ -1,6 +1,6 @@
 FROM python:3.12-slim AS build
 WORKDIR /source
-COPY setup.cfg pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY happy happy
 COPY twisted twisted
 RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[s3]'

@@ -1,3 +1,3 @@
 """A sync server for the Happy family of clients: encrypted blobs in, the same blobs out."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from twisted import copyright
 from twisted.python import usage
 
+from happy import __version__
 from happy.config import SETTINGS, Config, load
 from happy.settings import BadSetting, Setting
 
@@ -35,6 +37,11 @@ class Options(usage.Options):
             self.config = load(self._given, self._environment)
         except BadSetting as error:
             raise SystemExit(f"happy: {error}") from None
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"happy-server {__version__} on Twisted {copyright.version}")  # noqa: T201
+        raise SystemExit(0)
 
     def give(self, name: str, text: str) -> None:
         """Note that an option was given."""

@@ -29,20 +29,43 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built of a copy of the sources."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("happy", "twisted"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("dropin.cache"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    return source
+
+
+def build(source: Path, folder: Path) -> zipfile.ZipFile:
+    """The wheel of some sources, left in ``folder``."""
     built = run(
         "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder), str(source), cwd=folder
     )
     assert built.returncode == 0, built.stderr
     (file,) = folder.glob("*.whl")
     return zipfile.ZipFile(file)
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel of this checkout."""
+    return build(source, tmp_path_factory.mktemp("wheel"))
+
+
+def test_builds_do_not_mix(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """A wheel that is built in the same folder later holds nothing of what is gone from the sources."""
+    gone = source / "happy" / "ctl.py"
+    text = gone.read_text()
+    gone.unlink()
+    try:
+        later = build(source, tmp_path)
+    finally:
+        gone.write_text(text)
+    assert set(wheel.namelist()) - set(later.namelist()) == {"happy/ctl.py"}
+    assert set(later.namelist()) < set(wheel.namelist())
 
 
 def test_wheel_has_everything(wheel: zipfile.ZipFile) -> None:
@@ -63,6 +86,8 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     lines = wheel.read(name).decode().partition("\n\n")[0].splitlines()
     assert {"Name: happy-server", f"Version: {__version__}", "Requires-Python: >=3.11"} <= set(lines)
+    assert {"License-Expression: MIT", "License-File: LICENSE"} <= set(lines)
+    assert any(line.startswith("Project-URL: Homepage, https://") for line in lines)
     assert {"Provides-Extra: test", "Provides-Extra: s3", "Provides-Extra: dev"} <= set(lines)
     requirements = [line for line in lines if line.startswith("Requires-Dist: ")]
     assert requirements
@@ -82,6 +107,14 @@ def test_commands_know_happy(program: str, tmp_path: Path) -> None:
     shown = run(program, "happy", "--help", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "--master-secret=" in shown.stdout
+
+
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+def test_commands_tell_the_version(program: str, tmp_path: Path) -> None:
+    """The version shown is the server's, not Twisted's alone."""
+    shown = run(program, "happy", "--version", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith(f"happy-server {__version__} ")
 
 
 @pytest.mark.parametrize("program", ["twistd", "twist"])
