@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
-import tempfile
 import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -21,7 +17,7 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from tests.nodejs import node
+from tests.nodejs import node, node_folder
 
 HAPPY = "happy@1.2.5"
 AGENT = """#!/bin/sh
@@ -33,36 +29,8 @@ _DECORATION = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
 
 
 def happy_program() -> Path:
-    """The published program; the first call of all installs it into the cache folder.
-
-    That is the folder HAPPY_CLIENTS_CACHE, or one in the system's folder for temporary files. Raises
-    SkipTest without Node, or if the registry cannot be reached.
-    """
-    node()
-    default = Path(tempfile.gettempdir()) / "happy-clients"
-    cache = Path(os.environ.get("HAPPY_CLIENTS_CACHE", default))
-    folder = cache / HAPPY.replace("@", "-")
-    if not folder.exists():
-        _install(cache, folder)
-    return folder / "node_modules" / "happy" / "bin" / "happy.mjs"
-
-
-def _install(cache: Path, folder: Path) -> None:
-    """All of it or nothing: an interrupted installation is begun again."""
-    cache.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=cache))
-    options = ["--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-    command = ["npm", "install", "--prefix", str(beside), *options, HAPPY]
-    try:
-        installed = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        if installed.returncode != 0:
-            errors = [line for line in installed.stderr.splitlines() if line.startswith("npm error")]
-            raise SkipTest(f"npm cannot install {HAPPY}: {' '.join(errors)[:200]}")
-        beside.rename(folder)
-    except subprocess.TimeoutExpired:
-        raise SkipTest(f"npm takes too long to install {HAPPY}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    """The published program. Raises SkipTest without Node, or if the registry cannot be reached."""
+    return node_folder(HAPPY, "--omit=optional") / "node_modules" / "happy" / "bin" / "happy.mjs"
 
 
 def _terminal() -> tuple[int, int, str]:
