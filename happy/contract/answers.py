@@ -44,6 +44,19 @@ class Content(NamedTuple):
     meaning: str = ""
 
 
+_PHRASES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""What RFC 9110 calls a status for which Python's name depends on its version."""
+
+
+def _phrase(status: int) -> str:
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def responses(route: Route, shapes: Shapes) -> dict[str, Any]:
     """The OpenAPI responses of an endpoint."""
     by_status: dict[int, list[Content]] = defaultdict(list)
@@ -54,7 +67,7 @@ def responses(route: Route, shapes: Shapes) -> dict[str, Any]:
 
 def _response(status: int, contents: list[Content]) -> dict[str, Any]:
     meanings = list(dict.fromkeys(content.meaning for content in contents if content.meaning))
-    response: dict[str, Any] = {"description": " ".join(meanings) or HTTPStatus(status).phrase}
+    response: dict[str, Any] = {"description": " ".join(meanings) or _phrase(status)}
     media: dict[str, list[Schema]] = defaultdict(list)
     for content in contents:
         if content.media is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import queue
 import sys
-import threading
 from typing import Any
 
 import engineio.payload
@@ -123,4 +122,4 @@ def other_conversations(url: str, transports: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=converse, args=(sys.argv[1], sys.argv[2].split(","))).start()
+    converse(sys.argv[1], sys.argv[2].split(","))
