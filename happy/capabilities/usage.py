@@ -18,12 +18,24 @@ from happy.storage.presence import owns_session
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from happy.storage.usage import Sum
-from happy.wire.structs import SAFE, Body, EpochSeconds, NonEmpty, Positive, Reply, Timestamp, stands_for
+from happy.wire.structs import (
+    SAFE,
+    Body,
+    EpochSeconds,
+    Positive,
+    Reply,
+    Size500,
+    Timestamp,
+    encode,
+    stands_for,
+)
 
 LATEST_S = 253_402_300_799
 """The last second of the year 9999; later bounds are clamped to it (D21)."""
 TOKENS = ("total", "input", "output", "cache_creation", "cache_read")
 COST = ("total", "input", "output")
+LARGEST_REPORT = 16 * 1024
+"""Bytes of a report's numbers as JSON, and with that how many there are: sums look at each of them."""
 
 usage = Capability("usage")
 
@@ -55,10 +67,10 @@ class Spans(Reply):
 class Report(Body):
     """``tokens`` and ``cost`` are numbers by name, ``total`` among them; they are stored as sent.
 
-    A ``session_id`` of any kind that is false stands for no session.
+    Together they take at most 16 KiB. A ``session_id`` of any kind that is false stands for no session.
     """
 
-    key: NonEmpty
+    key: Size500
     session_id: Annotated[Any, stands_for(str | UnsetType | None)] = None
     tokens: dict[str, Any]
     cost: dict[str, Any]
@@ -66,6 +78,8 @@ class Report(Body):
     def __post_init__(self) -> None:
         if not _has_total(self.tokens) or not _has_total(self.cost):
             raise ValueError("tokens and cost must include total")
+        if _too_large(self.tokens, self.cost):
+            raise ValueError("tokens and cost must not exceed 16 KiB")
         if truthy(self.session_id) and not isinstance(self.session_id, str):
             raise ValueError("sessionId must be a text")
 
@@ -92,9 +106,17 @@ def invalid_report(data: Any) -> Mapping[str, Any]:
         error = "Invalid tokens object - must include total"
     elif not _has_total(data.get("cost")):
         error = "Invalid cost object - must include total"
+    elif _too_large(data["tokens"], data["cost"]):
+        error = "Invalid tokens object - too large"
+    elif len(data["key"]) > 500:
+        error = "Invalid key"
     else:
         error = "Invalid sessionId"
     return {"success": False, "error": error}
+
+
+def _too_large(tokens: Any, cost: Any) -> bool:
+    return len(encode((tokens, cost))) > LARGEST_REPORT
 
 
 def _has_total(entries: Any) -> bool:

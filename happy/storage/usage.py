@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from happy.storage.types import Millis
 
 
+LARGEST = 64 * 1024
+"""Bytes that a report may take in the database for its entries to be looked at."""
+
+
 class ReportRow(NamedTuple):
     """A stored report; times are epoch milliseconds."""
 
@@ -48,10 +52,13 @@ WHERE "accountId" = %(account)s AND "sessionId" IS NULL AND "key" = %(key)s
 RETURNING "id", "createdAt", "updatedAt"
 """
 
-# Values are added as floats, as clients add them, so that a sum has the same digits everywhere.
+# Values are added as floats, as clients add them, so that a sum has the same digits everywhere. A report of
+# which more is stored than clients may send was made before there was a bound: it counts, but to look through
+# its entries would keep the database busy for as long as its owner likes.
 SUMS = """
 WITH report AS MATERIALIZED (
-    SELECT date_trunc(%(span)s, "createdAt" AT TIME ZONE 'UTC', %(zone)s) AS start, "data"
+    SELECT date_trunc(%(span)s, "createdAt" AT TIME ZONE 'UTC', %(zone)s) AS start,
+        CASE WHEN pg_column_size("data") <= %(largest)s THEN "data" END AS "data"
     FROM "UsageReport"
     WHERE "accountId" = %(account)s
         AND "createdAt" BETWEEN %(first)s AND %(last)s
@@ -111,5 +118,6 @@ async def sums(
         "last": last,
         "span": span,
         "zone": zone,
+        "largest": LARGEST,
     }
     return [Sum._make(row) for row in await tx.rows(SUMS, parameters)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg2.extras import Json
 
 from happy.capabilities.usage import Report, invalid_report
 from happy.config import Config
@@ -107,6 +108,31 @@ class ReportTests(CallingCase):
         answer = await self.post(self.account, "/v1/usage/query", {})
         self.assertEqual(answer["totalReports"], 1)
         self.assertEqual(answer["usage"][0]["tokens"], {"total": 3})
+
+    async def test_bounds(self) -> None:
+        """A report of many or long names, and a key that is no name any more, are refused."""
+        for members, error in (
+            ({"tokens": counts(1, **{str(number): 1 for number in range(3000)})}, "Invalid tokens object"),
+            ({"cost": counts(1, **{"x" * 20_000: 1})}, "Invalid tokens object"),
+            ({"key": "k" * 501}, "Invalid key"),
+        ):
+            answer = await self._report(**members)
+            self.assertEqual(answer["success"], False)
+            self.assertTrue(answer["error"].startswith(error), answer)
+        self.assertEqual((await self.post(self.account, "/v1/usage/query", {}))["totalReports"], 0)
+
+    async def test_huge_reports_of_former_times(self) -> None:
+        """One that was stored before there was a bound is counted, and costs the sums nothing."""
+        small, huge = await self._report(), await self._report(key="huge")
+        names = {f"{number} {hash(number * 7919.5)}": number for number in range(20_000)}
+        psql(
+            self.dsn,
+            'UPDATE "UsageReport" SET "data" = %s WHERE "id" = %s',
+            (Json({"tokens": counts(1, **names), "cost": counts(1)}), huge["reportId"]),
+        )
+        answer = await self.post(self.account, "/v1/usage/query", {})
+        self.assertEqual((answer["totalReports"], answer["usage"][0]["tokens"]), (2, {"total": 10}))
+        self.assertEqual(small["success"], True)
 
     async def test_without_session(self) -> None:
         """Reports of no session are kept one for each key, and shown to nobody (D-26)."""
