@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.storage.linearizer import Linearizer, Release
+from happy.errors import Overloaded
+from happy.storage.linearizer import MOST_WAITING, Linearizer, Release
 
 
 def acquire(linearizer: Linearizer, *keys: str) -> Deferred[Release]:
@@ -58,16 +59,46 @@ class LinearizerTests(SynchronousTestCase):
         release()
         self.assertIsNotNone(self.linearizer.try_acquire(["a", "b"]))
 
-    def test_cancelling_gives_back_what_was_taken(self) -> None:
-        """A cancelled wait leaves neither a held key nor a place in a queue."""
+    def test_nothing_is_held_by_who_waits(self) -> None:
+        """Who waits for one of several keys keeps nobody from the others, and may give up."""
         holder = self.successResultOf(acquire(self.linearizer, "b"))
         waiting = acquire(self.linearizer, "a", "b")
-        self.assertTrue(self.linearizer.held("a"))
+        self.assertFalse(self.linearizer.held("a"))
+        other = self.successResultOf(acquire(self.linearizer, "a"))
+        holder()
+        self.assertNoResult(waiting)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
-        self.assertFalse(self.linearizer.held("a"))
-        holder()
-        self.assertFalse(self.linearizer.held("b"))
+        other()
+        self.assertFalse(self.linearizer.held("a") or self.linearizer.held("b"))
+
+    def test_others_take_turns_with_the_owner(self) -> None:
+        """Between two of the owner's own there is one of somebody else's, however many those are."""
+        turns: list[str] = []
+        release = self.successResultOf(acquire(self.linearizer, "victim"))
+        releases = []
+        for number in range(5):
+            for name, keys in ((f"other {number}", ("victim", f"{number}")), (f"own {number}", ("victim",))):
+
+                def granted(release: Release, name: str = name) -> None:
+                    turns.append(name)
+                    releases.append(release)
+
+                acquire(self.linearizer, *keys).addCallback(granted)
+        release()
+        while releases:
+            releases.pop()()
+        self.assertEqual(turns[:4], ["own 0", "other 0", "own 1", "other 1"])
+        self.assertEqual(len(turns), 10)
+
+    def test_others_who_wait_are_few(self) -> None:
+        """Only so many may wait for several keys of which one is the same; its owner always may."""
+        self.successResultOf(acquire(self.linearizer, "victim"))
+        waits = [acquire(self.linearizer, "victim", str(number)) for number in range(MOST_WAITING)]
+        self.failureResultOf(acquire(self.linearizer, "victim", "x"), Overloaded)
+        self.assertNoResult(acquire(self.linearizer, "victim"))
+        waits[0].addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        self.assertNoResult(acquire(self.linearizer, "victim", "x"))
 
     @given(st.lists(st.tuples(st.sets(st.sampled_from("abcd"), min_size=1), st.booleans()), max_size=30))
     def test_never_two_holders_and_everyone_has_a_turn(self, wishes: list[tuple[set[str], bool]]) -> None:
@@ -91,3 +122,4 @@ class LinearizerTests(SynchronousTestCase):
             self.assertEqual(len(held), len(set(held)))
         self.assertTrue(all(wait.called for wait in waits))
         self.assertFalse(any(linearizer.held(key) for key in "abcd"))
+        self.assertFalse(linearizer._alone or linearizer._several or linearizer._others_turn)
