@@ -13,7 +13,7 @@ import msgspec
 from twisted.logger import Logger
 
 from happy.capabilities._declare import Caller, Event, RequestFacts, Route
-from happy.errors import AccountVanished, Overloaded, QueryFailed, Refusal
+from happy.errors import AccountVanished, DatabaseDown, Overloaded, QueryFailed, Refusal
 from happy.faults import describe_fault
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault, answer_of, json_answer
@@ -86,6 +86,8 @@ async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
         return json_answer(refusal.status, refusal.body())
     except Exception as error:
         fault = request_fault(error)
+        if fault is None and isinstance(error, DatabaseDown) and route.failure is None:
+            fault = answers.overloaded()  # where the contract has no words of its own for it
         if fault is not None:
             return fault.answer(route.strips)
         _report(f"{route.method} {route.path}", error)

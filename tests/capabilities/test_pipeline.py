@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import psycopg2
 
-from happy.errors import AccountVanished, Overloaded
+from happy.errors import AccountVanished, DatabaseDown, Overloaded
 from happy.wire.structs import Blob
 from tests.capabilities.toyshop import (
     GOOD,
@@ -284,6 +284,12 @@ class FailureTests(PipelineCase):
         """A full queue says: later."""
         self.failing_with(Overloaded())
         self.assertEqual(self.asked("POST", "/broken", b"{}")[0], 503)
+
+    def test_outage(self) -> None:
+        """While PostgreSQL is away: later, unless the contract has other words for a failure there."""
+        self.failing_with(DatabaseDown())
+        self.assertEqual(self.asked("POST", "/broken", b"{}")[0], 503)
+        self.assertEqual(self.asked("POST", "/broken/own", b"{}")[0], 500)
 
     def test_what_cannot_be_encoded(self) -> None:
         """A return value that is no JSON is an unexpected error."""
