@@ -7,6 +7,7 @@ reachable from this machine.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from twisted.web.server import Request, Site
 from happy.listening import tcp
 
 if TYPE_CHECKING:
+    from happy.clocks import Now
     from happy.config import Config
     from happy.metrics import Metrics
 
@@ -37,11 +39,11 @@ _log = Logger()
 
 
 class MonitoringResource(Resource):
-    """Everything on the metrics port. ``now`` is the time in epoch seconds."""
+    """Everything on the metrics port."""
 
     isLeaf = True
 
-    def __init__(self, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(self, metrics: Metrics, now: Now) -> None:
         super().__init__()
         self._metrics = metrics
         self._now = now
@@ -93,10 +95,10 @@ def _json(request: Request, body: Mapping[str, Any]) -> bytes:
 class Monitoring:
     """The listener on the metrics port, if there is to be one."""
 
-    def __init__(self, config: Config, metrics: Metrics, reactor: Any) -> None:
+    def __init__(self, config: Config, metrics: Metrics, reactor: Any, now: Now = time.time) -> None:
         self._config = config
         self._reactor = reactor
-        self._site = MonitoringSite(MonitoringResource(metrics, reactor.seconds), reactor=reactor)
+        self._site = MonitoringSite(MonitoringResource(metrics, now), reactor=reactor)
         self._site.displayTracebacks = False
         self.port: IListeningPort | None = None
 

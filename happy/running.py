@@ -7,6 +7,7 @@ add up to less than ten seconds.
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -60,20 +61,23 @@ from happy.web.resource import Router
 from happy.web.site import HappySite
 
 if TYPE_CHECKING:
+    from happy.clocks import Now
     from happy.config import Config
 
 
 class Running:
     """One server from start to stop.
 
-    ``server`` and ``ports`` (the listening ports) are there once it has started.
+    ``server`` and ``ports`` (the listening ports) are there once it has started. The reactor must follow
+    monotonic time, ``now`` tells the wall clock's.
     """
 
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, now: Now = time.time) -> None:
         self._config = config
         self._reactor = reactor
+        self._now = now
         self._lifecycle = Lifecycle(reactor)
         self._metrics = Metrics()
         self.server: Server
@@ -142,7 +146,12 @@ class Running:
 
     async def _start_database(self, config: Config, dsn: str, hub: Hub) -> Database:
         database = Database(
-            dsn, size=config.database_pool, clock=self._reactor, publisher=hub, metrics=self._metrics
+            dsn,
+            size=config.database_pool,
+            clock=self._reactor,
+            now=self._now,
+            publisher=hub,
+            metrics=self._metrics,
         )
         await migrate(database)
         await database.start()
@@ -154,23 +163,24 @@ class Running:
         committer = Committer(reactor, database, hub, metrics)
         committer.startService()
         self._lifecycle.started("the message queue", committer.stopService, 1.5)
-        presence = Presence(reactor, database, hub, metrics)
+        presence = Presence(reactor, database, hub, metrics, self._now)
         presence.startService()
         self._lifecycle.started("presence", presence.stopService, 1.0)
-        objects = object_store(config, reactor)
+        objects = object_store(config, reactor, self._now)
         await objects.start()
         self._lifecycle.started("file storage", objects.stop, 0.5)
         return Server(
             config=config,
             documents=Documents([group for group in CAPABILITIES if group.enabled(config)]),
             clock=reactor,
+            now=self._now,
             limits=Limits.per_minute(
                 reactor.seconds, addresses=config.address_limit, logins=config.login_limit
             ),
             memory=self._memory(config),
             metrics=metrics,
             database=database,
-            tokens=Tokens(keys, reactor.seconds),
+            tokens=Tokens(keys, self._now),
             vault=Vault(keys.vault_master),
             hub=hub,
             committer=committer,
@@ -179,7 +189,7 @@ class Running:
             objects=objects,
             expo=Expo(Outgoing("expo", reactor, metrics)),
             github=GitHub.from_config(config, reactor, metrics),
-            voice=VoiceProvider.from_config(config, reactor, metrics),
+            voice=VoiceProvider.from_config(config, reactor, metrics, self._now),
         )
 
     def _memory(self, config: Config) -> Budget:
@@ -191,7 +201,7 @@ class Running:
 
     def _write_debug_file(self) -> None:
         file = DebugFile()
-        file.start(datetime.fromtimestamp(self._reactor.seconds()))
+        file.start(datetime.fromtimestamp(self._now()))
         self._lifecycle.started("the debug log", file.stop, 0.1)
 
     async def _serve(self, server: Server) -> None:
@@ -233,7 +243,7 @@ class Running:
         gauges = Gauges(self._metrics, self._reactor, lambda: server.database.read(estimate_records))
         gauges.start()
         self._lifecycle.started("gauges", gauges.stop, 0.1)
-        monitoring = Monitoring(server.config, self._metrics, self._reactor)
+        monitoring = Monitoring(server.config, self._metrics, self._reactor, self._now)
         try:
             await monitoring.start()
         except CannotListenError as error:

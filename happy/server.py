@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.bounds import Budget
+    from happy.clocks import Now
     from happy.config import Config
     from happy.contract.documents import Documents
     from happy.limits import Limits
@@ -33,6 +34,9 @@ class Server:
     config: Config
     documents: Documents
     clock: IReactorTime
+    """Deadlines and durations, on a clock that never goes back."""
+    now: Now
+    """Times that are stored or shown."""
     limits: Limits
     memory: Budget
     """Bytes that clients make the server keep, by account or, before the login, by address."""

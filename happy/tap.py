@@ -18,6 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from happy.clocks import follow_monotonic_time
 from happy.config import Config
 from happy.errors import StartupError
 from happy.faults import describe_fault
@@ -48,6 +49,7 @@ class HappyService(Service):
     def startService(self) -> None:
         """Start once the reactor runs, so that signals and children are handled."""
         super().startService()
+        follow_monotonic_time(self._reactor)
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:

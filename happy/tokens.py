@@ -137,8 +137,13 @@ class Tokens:
         self._used_states: OrderedDict[str, float] = OrderedDict()
 
     def issue(self, account: str, session: str | None = None) -> str:
-        """A new bearer token; ``session`` names the pairing request that it answers."""
-        return self._bearer.sign(account, self._now(), session=session)
+        """A new bearer token; ``session`` names the pairing request that it answers.
+
+        It is known from now on, so that it is in force although the clock may be put back.
+        """
+        token = self._bearer.sign(account, self._now(), session=session)
+        self._remember(_digest(token), _Claims(sub=account, iss=_BEARER_ISSUER))
+        return token
 
     def verify(self, token: str) -> str | None:
         """The account that a bearer token was issued to, or None for anything that is no valid token.
@@ -147,7 +152,7 @@ class Tokens:
         """
         if not _plausible(token):
             return None
-        key = hashlib.sha256(token.encode()).digest()
+        key = _digest(token)
         if (claims := self._verified.get(key)) is None:
             claims = self._bearer.verify(token, _Claims, self._now(), _NOT_BEFORE_LEEWAY)
             if claims is None:
@@ -189,6 +194,10 @@ class Tokens:
             if expires > floor(now) and len(self._used_states) < _USED_STATES:
                 return
             del self._used_states[used]
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _plausible(token: str) -> bool:

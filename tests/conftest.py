@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from twisted.internet import reactor
 
+from happy.clocks import follow_monotonic_time
 from tests.harness import stop_cluster
 
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -27,6 +29,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+follow_monotonic_time(reactor)  # as in the process of a server
 
 
 @pytest.fixture(scope="session", autouse=True)

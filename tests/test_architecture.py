@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "happy"
 
-LEAVES = {"happy.bounds", "happy.budget", "happy.driving", "happy.errors", "happy.faults"}
+LEAVES = {"happy.bounds", "happy.budget", "happy.clocks", "happy.driving", "happy.errors", "happy.faults"}
 """Modules that every package but ``wire`` may use."""
 
 ALLOWED = {

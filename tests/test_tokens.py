@@ -121,6 +121,16 @@ def test_times_of_a_bearer_token() -> None:
     assert ours.verify(sign({"sub": "a", "iss": "handy", "exp": True})) is None
 
 
+def test_the_clock_is_put_back() -> None:
+    """A token stays in force when the clock turns out to have been fast by hours, used before or not."""
+    time = Time()
+    ours = Tokens(keys_of(SEED), time)
+    used, unused = ours.issue(USER), ours.issue(USER)
+    assert ours.verify(used) == USER
+    time.now -= 7200
+    assert ours.verify(used) == ours.verify(unused) == USER
+
+
 def test_new_tokens_are_distinct_and_safe_for_clients() -> None:
     """Each token has its own identifier, and its payload avoids what the app's decoder cannot read."""
     issuer = Tokens(keys_of(SEED), Time())

@@ -51,9 +51,11 @@ class ToyTokens:
 
 def toy_server(config: Config | None = None, **changes: Any) -> Server:
     """A server with a fake clock, database and tokens; ``changes`` replace parts of it."""
+    clock = changes.get("clock", Clock())
     parts: dict[str, Any] = {
         "config": config or Config(),
-        "clock": Clock(),
+        "clock": clock,
+        "now": clock.seconds,
         "metrics": Metrics(),
         "database": ToyDatabase(),
         "tokens": ToyTokens(),

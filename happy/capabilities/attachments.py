@@ -117,7 +117,7 @@ def _signer(
     session, file, signature = variables["session_id"], variables["attachment_file"], query.get("signature")
     if signature is None:
         return None
-    return _links.account_of(server.vault, server.clock.seconds(), purpose, session, file, signature)
+    return _links.account_of(server.vault, server.now(), purpose, session, file, signature)
 
 
 @attachments.post(
@@ -221,6 +221,6 @@ def _address(
     server: Server, request: RequestFacts, purpose: _links.Purpose, caller: Caller, session: str, file: str
 ) -> str:
     """Where the caller reaches the file through this server, with a token or without (D20)."""
-    signature = _links.sign(server.vault, server.clock.seconds(), purpose, caller.account, session, file)
+    signature = _links.sign(server.vault, server.now(), purpose, caller.account, session, file)
     path = f"/v1/sessions/{quote(session, '')}/attachments/{quote(file, _PLAIN)}"
     return f"{request.base_url}{path}?signature={signature}"

@@ -191,7 +191,7 @@ async def _poll(server: Server, kind: Kind, key: str, supports_v2: bool = False)
 
 
 def _just_noted(server: Server, request: Request) -> bool:
-    return server.clock.seconds() * 1000 - request.updated_at < POLL_GRAIN
+    return abs(server.now() * 1000 - request.updated_at) < POLL_GRAIN
 
 
 def _answered(request: Request) -> bool:

@@ -100,7 +100,7 @@ async def announce(server: Server, caller: Caller, session_id: str, body: Happen
         kind=body.kind,
         title=body.title,
         body=body.body,
-        timestamp=int(server.clock.seconds() * 1000),
+        timestamp=int(server.now() * 1000),
     )
     server.hub.signal(watchers_of_session(account, session_id), event)
     outcome = await _delivered(server, account, session_id, body)

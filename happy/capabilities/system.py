@@ -72,7 +72,7 @@ async def welcome() -> PlainText:
 @system.get("/health", public=True)
 async def health(server: Server) -> Healthy | Unhealthy:
     """Whether the server reaches its database."""
-    timestamp = _iso(server.clock.seconds())
+    timestamp = _iso(server.now())
     ping = Deferred.fromCoroutine(server.database.ping())
     try:
         await ping.addTimeout(_PATIENCE, server.clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,6 +17,8 @@ from happy.outbound.objects import Existing, Removals, Threads, UploadForm, atta
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+
+    from happy.clocks import Now
 
 _CHUNK = 256 * 1024
 _INCOMING = ".incoming"
@@ -30,16 +33,18 @@ _log = Logger()
 class Folder:
     """An object store below ``root``; ``public_base`` is the address of what is below it.
 
-    ``clock`` tells the time and waits.
+    ``clock`` waits, ``now`` tells the time that files are as old by.
     """
 
     local = True
 
-    def __init__(self, root: Path, public_base: str, threads: Threads, clock: Any) -> None:
+    def __init__(
+        self, root: Path, public_base: str, threads: Threads, clock: Any, now: Now = time.time
+    ) -> None:
         self._root = root
         self._public_base = public_base
         self._threads = threads
-        self._clock = clock
+        self._now = now
         self._removals = Removals(clock)
 
     async def start(self) -> None:
@@ -110,7 +115,7 @@ class Folder:
         When not one of the sessions is known, the database is more likely to be the wrong one, and
         nothing is removed.
         """
-        found = await self._threads.run(self._abandoned, self._clock.seconds() - _SWEEP_AFTER)
+        found = await self._threads.run(self._abandoned, self._now() - _SWEEP_AFTER)
         known: set[str] = set()
         for start in range(0, len(found), _BATCH):
             known.update(await existing(found[start : start + _BATCH]))

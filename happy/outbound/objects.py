@@ -7,6 +7,7 @@ blocks the reactor, and no object is ever held in memory.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from happy.errors import StartupError
 from happy.faults import describe_fault
 
 if TYPE_CHECKING:
+    from happy.clocks import Now
     from happy.config import Config
 
 P = ParamSpec("P")
@@ -91,7 +93,7 @@ def attachments(session: str) -> str:
     return f"sessions/{session}/attachments/"
 
 
-def object_store(config: Config, reactor: Any) -> ObjectStore:
+def object_store(config: Config, reactor: Any, now: Now = time.time) -> ObjectStore:
     """The store that the configuration asks for. Raises :class:`~happy.errors.StartupError`."""
     from happy.outbound.folder import Folder
 
@@ -99,7 +101,7 @@ def object_store(config: Config, reactor: Any) -> ObjectStore:
     if config.s3_host:
         return _s3(config, threads, reactor)
     base = config.public_url or f"http://localhost:{config.port}"
-    return Folder(config.data_dir / "files", f"{base}/files/", threads, reactor)
+    return Folder(config.data_dir / "files", f"{base}/files/", threads, reactor, now)
 
 
 def _s3(config: Config, threads: Threads, clock: Any) -> ObjectStore:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
-from twisted.internet.interfaces import IReactorTime
 
 from happy.codecs import decode_base64url, encode_base64url
 from happy.outbound._http import CallFailed, Outgoing, Rejected
 
 if TYPE_CHECKING:
+    from happy.clocks import Now
     from happy.config import Config
     from happy.metrics import Metrics
 
@@ -80,7 +81,7 @@ class VoiceProvider:
         self,
         calls: Outgoing,
         sales: Outgoing,
-        clock: IReactorTime,
+        now: Now,
         *,
         user_secret: str,
         elevenlabs_key: str | None,
@@ -93,7 +94,7 @@ class VoiceProvider:
     ) -> None:
         self._calls = calls
         self._sales = sales
-        self._clock = clock
+        self._now = now
         self._user_secret = user_secret.encode()
         self._elevenlabs_key = elevenlabs_key
         self._revenuecat_key = revenuecat_key
@@ -104,12 +105,14 @@ class VoiceProvider:
         self._revenuecat = revenuecat
 
     @classmethod
-    def from_config(cls, config: Config, reactor: Any, metrics: Metrics) -> VoiceProvider:
+    def from_config(
+        cls, config: Config, reactor: Any, metrics: Metrics, now: Now = time.time
+    ) -> VoiceProvider:
         """The accounts of the settings, at the providers' own addresses."""
         return cls(
             Outgoing("elevenlabs", reactor, metrics),
             Outgoing("revenuecat", reactor, metrics, timeout=5),
-            reactor,
+            now,
             user_secret=config.master_secret,
             elevenlabs_key=config.elevenlabs_api_key,
             revenuecat_key=config.revenuecat_api_key,
@@ -130,7 +133,7 @@ class VoiceProvider:
 
     async def spent(self, user: str) -> Spent:
         """What the user spent in the last 30 days. Raises CallFailed."""
-        since = datetime.fromtimestamp(self._clock.seconds(), UTC) - PERIOD
+        since = datetime.fromtimestamp(self._now(), UTC) - PERIOD
         query = {
             "user_id": user,
             "created_after": since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

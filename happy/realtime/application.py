@@ -213,7 +213,7 @@ class Realtime:
         self._announce(account, machine, active=False)
 
     def _announce(self, account: str, machine: str, *, active: bool) -> None:
-        now = int(self._server.clock.seconds() * 1000)
+        now = int(self._server.now() * 1000)
         self._server.hub.signal(
             devices_of(account), MachineActivity(id=machine, active=active, active_at=now)
         )

@@ -6,6 +6,7 @@ cached; queries for those that are not are gathered into one. Times are epoch mi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from happy.storage import presence as storage
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from happy.clocks import Now
     from happy.metrics import Metrics
     from happy.realtime.hub import Hub
     from happy.storage.database import Database
@@ -42,8 +44,11 @@ class Presence(Service):
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, database: Database, hub: Hub, metrics: Metrics) -> None:
+    def __init__(
+        self, clock: IReactorTime, database: Database, hub: Hub, metrics: Metrics, now: Now = time.time
+    ) -> None:
         self._clock = clock
+        self._now = now
         self._hub = hub
         self._metrics = metrics
         self._sessions = Kind(
@@ -71,7 +76,7 @@ class Presence(Service):
 
     def now(self) -> int:
         """Epoch milliseconds."""
-        return int(self._clock.seconds() * 1000)
+        return int(self._now() * 1000)
 
     def startService(self) -> None:
         """Begin flushing and sweeping; the first sweep runs at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ from happy.storage.transaction import Publisher, Transaction, deliver, last_numb
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
+    from happy.clocks import Now
     from happy.metrics import Metrics
 
 __all__ = ["Database", "Millis", "Transaction"]
@@ -58,10 +60,11 @@ class _MoreAccounts(Exception):
 class Database:
     """A pool of connections, and the two ways to use it: :meth:`transact` and :meth:`read`.
 
-    ``clock`` is the reactor: time, and the connections' descriptors. ``publisher`` receives what
-    transactions publish. ``size`` connections are shared; one more is for work that must not wait behind
-    everybody else's. ``patience`` is how many seconds a call waits for PostgreSQL to come back, or
-    for its turn on an account, and ``backlog`` how many calls may be under way at a time.
+    ``clock`` is the reactor: deadlines, and the connections' descriptors. ``now`` tells the times that are
+    stored. ``publisher`` receives what transactions publish. ``size`` connections are shared; one more is
+    for work that must not wait behind everybody else's. ``patience`` is how many seconds a call waits for
+    PostgreSQL to come back, or for its turn on an account, and ``backlog`` how many calls may be under way
+    at a time.
     """
 
     _log = Logger()
@@ -72,6 +75,7 @@ class Database:
         *,
         size: int = 6,
         clock: Any,
+        now: Now = time.time,
         publisher: Publisher,
         metrics: Metrics | None = None,
         patience: float = 10.0,
@@ -84,6 +88,7 @@ class Database:
         self.pool = Pool(self.connector.open, max(limit - 1, 1))
         self._reserved = Pool(self.connector.open, 1) if limit > 1 else self.pool
         self._clock = clock
+        self._now = now
         self._publisher = publisher
         self._patience = patience
         self._backlog = backlog
@@ -127,8 +132,8 @@ class Database:
         await self.read(lambda tx: tx.row("SELECT 1"))
 
     def now(self) -> Millis:
-        """The clock's time in epoch milliseconds."""
-        return Millis(self._clock.seconds() * 1000)
+        """The wall clock's time in epoch milliseconds."""
+        return Millis(self._now() * 1000)
 
     async def read(self, work: Work[T]) -> T:
         """Run statements that only read, without a transaction around them.

@@ -67,7 +67,7 @@ SELECT "metadataVersion", "metadata" FROM "Machine" WHERE "accountId" = %(accoun
 SET_DAEMON_STATE = """
 UPDATE "Machine"
 SET "daemonState" = %(value)s, "daemonStateVersion" = "daemonStateVersion" + 1,
-    "active" = true, "lastActiveAt" = %(now)s, "updatedAt" = %(now)s
+    "active" = true, "lastActiveAt" = greatest("lastActiveAt", %(now)s), "updatedAt" = %(now)s
 WHERE "accountId" = %(account)s AND "id" = %(id)s AND "daemonStateVersion" = %(expected)s
 RETURNING "daemonStateVersion"
 """

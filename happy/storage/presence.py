@@ -65,7 +65,7 @@ SWEEP_MACHINES = SWEEP_SESSIONS.replace('"Session"', '"Machine"')
 
 END_SESSION = """
 UPDATE "Session"
-SET "active" = false, "lastActiveAt" = %(at)s, "updatedAt" = %(now)s
+SET "active" = false, "lastActiveAt" = greatest("lastActiveAt", %(at)s), "updatedAt" = %(now)s
 WHERE "id" = %(session)s AND "accountId" = %(account)s
 RETURNING "id"
 """
@@ -124,6 +124,9 @@ async def owns_session(tx: Transaction, account: str, session: str) -> bool:
 
 
 async def end_session(tx: Transaction, account: str, session: str, at: int) -> bool:
-    """Mark a session as ended at ``at`` (ms); False when it is unknown or another account's."""
+    """Mark a session as ended at ``at`` (ms); False when it is unknown or another account's.
+
+    ``lastActiveAt`` only moves forward.
+    """
     row = await tx.row(END_SESSION, {"account": account, "session": session, "at": Millis(at), "now": tx.now})
     return row is not None

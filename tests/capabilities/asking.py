@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,15 +87,15 @@ class CapabilityCase(DatabaseCase):
         objects = Folder(self.folder, f"{BASE}/files/", Threads(reactor), reactor)
         await objects.start()
         self.addCleanup(objects.stop)
-        now = reactor.seconds  # type: ignore[attr-defined]
         parts: dict[str, Any] = {
             "config": self.config,
             "clock": reactor,
-            "limits": Limits.per_minute(now, addresses=0, logins=0),
+            "now": time.time,
+            "limits": Limits.per_minute(time.monotonic, addresses=0, logins=0),
             "memory": Budget(2**30),
             "metrics": Metrics(),
             "database": self.database,
-            "tokens": Tokens(KEYS, now),
+            "tokens": Tokens(KEYS, time.time),
             "vault": Vault(KEYS.vault_master),
             "hub": self.hub,
             "objects": objects,

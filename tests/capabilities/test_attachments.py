@@ -79,7 +79,7 @@ class FolderTests(AttachmentCase):
         other = await self.new_session(await self.new_account())
         forged = f"/v1/sessions/{other}/attachments/f?signature={query['signature'][0]}"
         self.assertEqual((await self.ask("GET", forged)).status, 401)
-        now = self.server.clock.seconds()
+        now = self.server.now()
         signature = _links.sign(self.server.vault, now, "GET", self.account, other, "f")
         mine = await self.ask("GET", f"/v1/sessions/{other}/attachments/f?signature={signature}")
         self.assertEqual((mine.status, mine.json), (404, {"error": "Session not found"}))

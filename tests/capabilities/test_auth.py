@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 from urllib.parse import quote
 
 from nacl.signing import SigningKey
 from twisted.internet.defer import Deferred, gatherResults
 
-from happy.codecs import decode_base64url, encode_base64, encode_hex
+from happy.codecs import decode_base64, decode_base64url, encode_base64, encode_hex
 from happy.limits import Limits
 from happy.storage import auth_requests
 from tests.capabilities.asking import Answered, CapabilityCase
@@ -133,6 +134,18 @@ class PairingTests(CapabilityCase):
         self.assertEqual(self.server.tokens.verify(first["token"]), self.account)
         self.assertNotEqual(first["token"], second["token"])
         self.assertEqual(claims(first["token"])["session"], claims(second["token"])["session"])
+
+    async def test_clock_put_back(self) -> None:
+        """A request goes on when the clock is put back, noted from then on by the new time."""
+        await self.poll()
+        back = lambda: time.time() - 3600  # noqa: E731
+        self.change(now=back)
+        self.patch(self.database, "_now", back)
+        self.assertEqual(await self.poll(), {"state": "requested"})
+        sql = 'SELECT extract(epoch FROM "updatedAt") FROM "TerminalAuthRequest" WHERE "publicKey" = %s'
+        [(noted,)] = psql(self.dsn, sql, [encode_hex(decode_base64(self.key))])
+        self.assertLess(noted, time.time() - 1800)
+        self.assertEqual((await self.approve()).json, {"success": True})
 
     async def test_device_story(self) -> None:
         """A further device gets a token without a claim of its own."""

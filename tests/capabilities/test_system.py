@@ -46,7 +46,7 @@ class SystemTests(CapabilityCase):
     async def test_without_database(self) -> None:
         """A database that fails, or does not answer within three seconds, is reported with 503."""
         clock = Clock()
-        self.change(clock=clock, database=Database(fail(OSError())))
+        self.change(clock=clock, now=clock.seconds, database=Database(fail(OSError())))
         failing = await self.ask("GET", "/health")
         self.change(clock=clock, database=Database(Deferred()))
         hanging = Deferred.fromCoroutine(self.ask("GET", "/health"))

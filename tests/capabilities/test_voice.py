@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -55,7 +56,7 @@ class VoiceCase(CapabilityCase):
             voice=VoiceProvider(
                 Outgoing("elevenlabs", reactor, metrics),
                 Outgoing("revenuecat", reactor, metrics),
-                reactor,
+                time.time,
                 **(arguments | options),
             )
         )

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 ROOT = Path(__file__).parents[2]
 READY = b"Ready after"
+TWISTD = str(Path(sys.executable).with_name("twistd"))
 PATIENCE = 60.0
 
 
@@ -32,10 +33,16 @@ class Served(ProcessProtocol):
 
     ``log`` is everything it wrote to its standard output and error, ``errors`` the latter alone.
     ``ready`` fires when it serves and fails if it ends before; ``ended`` fires with its exit status,
-    which is negative for a signal.
+    which is negative for a signal. ``runner`` is what runs it, ``twistd`` by default.
     """
 
-    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        runner: Sequence[str] = (TWISTD,),
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = b""
@@ -46,11 +53,10 @@ class Served(ProcessProtocol):
         self._exits: list[Deferred[int]] = []
         self._status: int | None = None
         listen = f"--listen=tcp:{self.port}:interface=localhost"
-        twistd = str(Path(sys.executable).with_name("twistd"))
         reactor.spawnProcess(
             self,
-            twistd,
-            [twistd, "-n", "--pidfile=", "happy", listen, *options],
+            runner[0],
+            [*runner, "-n", "--pidfile=", "happy", listen, *options],
             {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environment or {})},
             str(folder),
         )

@@ -84,7 +84,9 @@ class FolderTests(StoreTests, TestCase):
         self.addCleanup(rmtree, self.root)
         self.clock = Clock()
         self.clock.advance(time.time())
-        self.store = self.folder = Folder(self.root, "http://h/files/", Threads(reactor), self.clock)
+        self.store = self.folder = Folder(
+            self.root, "http://h/files/", Threads(reactor), self.clock, self.clock.seconds
+        )
         await self.store.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.store.stop()))
 

@@ -75,7 +75,7 @@ class VoiceTests(TestCase):
         return VoiceProvider(
             Outgoing("elevenlabs", reactor, metrics),
             Outgoing("revenuecat", reactor, metrics),
-            self.clock,
+            self.clock.seconds,
             **(arguments | options),
         )
 

@@ -48,7 +48,8 @@ class PresenceTests(DatabaseCase):
         await super().setUp()
         self.clock = Clock()
         self.clock.advance(time.time())
-        self.presence = Presence(self.clock, self.database, self.hub, self.metrics)  # type: ignore[arg-type]
+        now = self.clock.seconds
+        self.presence = Presence(self.clock, self.database, self.hub, self.metrics, now)  # type: ignore[arg-type]
         self.account = await self.new_account()
         self.device = connect(self.account)
         self.hub.add(self.device)
