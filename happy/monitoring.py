@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from happy.listening import tcp
+from happy.rounds import Rounds
 
 if TYPE_CHECKING:
     from happy.clocks import Now
@@ -127,7 +127,7 @@ class Gauges:
     """Measures what is not counted as it happens.
 
     ``count_records`` gives estimated rows by table name (accounts, sessions, messages, machines); it is
-    asked once a minute, never again while an answer is outstanding.
+    asked once a minute, but for an answer that is outstanding five minutes are waited.
     """
 
     def __init__(
@@ -139,33 +139,29 @@ class Gauges:
         self._metrics = metrics
         self._clock = clock
         self._count_records = count_records
-        self._counting = LoopingCall(self._count)
-        self._counting.clock = clock
+        self._counting = Rounds(
+            "counting the records of the database",
+            self._record,
+            clock,
+            seconds=COUNT_INTERVAL,
+            patience=5 * COUNT_INTERVAL,
+        )
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
         """Measure now and from now on."""
-        self._counting.start(COUNT_INTERVAL)
+        self._counting.start(at_once=True)
         self._expect()
 
     def stop(self) -> None:
         """Measure no more."""
-        if self._counting.running:
-            self._counting.stop()
+        self._counting.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _count(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._record())
-
     async def _record(self) -> None:
-        try:
-            records = await self._count_records()
-        except Exception as error:  # the next minute may be better; the error itself can name the database
-            _log.warn("the records of the database could not be counted: {kind}", kind=type(error).__name__)
-            return
-        for table, number in records.items():
+        for table, number in (await self._count_records()).items():
             self._metrics.database_records_total.labels(table).set(number)
 
     def _expect(self) -> None:

@@ -1,0 +1,45 @@
+"""Waiting that has an end, whatever becomes of what is waited for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
+
+
+def within(seconds: float, awaited: Deferred[T], clock: IReactorTime) -> Deferred[T]:
+    """The outcome of ``awaited``; fails with ``twisted.internet.defer.TimeoutError`` if it takes longer.
+
+    ``awaited`` is cancelled then, and when this is cancelled. What it makes of that is of no consequence:
+    unlike with ``Deferred.addTimeout`` nobody waits for it any more, and its outcome is dropped.
+    """
+    left = False
+
+    def leave(_: Deferred[T] | None = None) -> None:
+        nonlocal left
+        left = True
+        if timer.active():
+            timer.cancel()
+        with suppress(Exception):  # txpostgres raises in the middle of a statement
+            awaited.cancel()
+
+    def give_up() -> None:
+        leave()
+        waiting.errback(TimeoutError(seconds, "Deferred"))
+
+    def ended(outcome: T | Failure) -> None:
+        if not left:
+            timer.cancel()
+            waiting.callback(outcome)
+
+    waiting: Deferred[T] = Deferred(leave)
+    timer = clock.callLater(seconds, give_up)
+    awaited.addBoth(ended)
+    return waiting
