@@ -1,10 +1,10 @@
-"""Starting in order, stopping in the reverse order, each step awaited and none without an end."""
+"""Starting in order, stopping in the reverse order, each step awaited, and all of them within a total."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.logger import Logger
@@ -12,41 +12,66 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+STOP_SECONDS = 9.0
+"""What all steps of a stop take together at most: supervisors kill a process after ten seconds."""
+
 Step = Callable[[], Any]
 """May return a Deferred or a coroutine, which is awaited."""
 
 
-class Lifecycle:
-    """What was started, and how to undo it.
+class _Part(NamedTuple):
+    what: str
+    undo: Step
+    share: float
 
-    A step that does not end within its bound is logged and left behind, so that the steps after it
+
+class Lifecycle:
+    """What was started, and how to undo it within ``seconds``.
+
+    Each step of a stop gets its share of the time that is left: what a quick step does not need is there for
+    those after it. One that does not end in its time is logged and left behind, so that the steps after it
     (the database, above all) still get their orderly end.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, seconds: float = STOP_SECONDS) -> None:
         self._clock = clock
-        self._undo: list[tuple[str, Step, float]] = []
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self._parts: list[_Part] = []
         self._one_at_a_time = DeferredLock()
 
-    def started(self, what: str, undo: Step, seconds: float) -> None:
-        """Note a part that runs now; ``undo`` stops it, and may take ``seconds``."""
-        self._undo.append((what, undo, seconds))
+    def started(self, what: str, undo: Step, share: float) -> None:
+        """Note a part that runs now; ``undo`` stops it, and gets ``share`` of the time beside the others'."""
+        self._parts.append(_Part(what, undo, share))
 
     async def stop(self) -> None:
         """Undo every step, the newest first; called again meanwhile, wait until that is done."""
+        if self._deadline is None:
+            self._deadline = self._clock.seconds() + self._seconds
         async with self._one_at_a_time:
-            while self._undo:
-                what, undo, seconds = self._undo.pop()
-                await self._bounded(what, undo, seconds)
+            while self._parts:
+                seconds = self._time_for(self._parts[-1])
+                await self._bounded(self._parts.pop(), seconds)
 
-    def _bounded(self, what: str, undo: Step, seconds: float) -> Deferred[None]:
+    @property
+    def left(self) -> float:
+        """Seconds until a stop, which has begun, is to be over."""
+        assert self._deadline is not None
+        return max(0.0, self._deadline - self._clock.seconds())
+
+    def _time_for(self, part: _Part) -> float:
+        return self.left * part.share / sum(each.share for each in self._parts)
+
+    def _bounded(self, part: _Part, seconds: float) -> Deferred[None]:
         """Fires when the step ended, or its time did; the step itself is not cancelled."""
         over: Deferred[None] = Deferred()
 
         def give_up() -> None:
-            self.log.error("Stopping goes on without {what}, after {seconds} s", what=what, seconds=seconds)
+            self.log.error(
+                "Stopping goes on without {what}, after {seconds:.1f} s", what=part.what, seconds=seconds
+            )
             over.callback(None)
 
         timeout = self._clock.callLater(seconds, give_up)
@@ -56,8 +81,8 @@ class Lifecycle:
                 timeout.cancel()
                 over.callback(None)
 
-        running = maybeDeferred(_begin, undo)
-        running.addErrback(self._failed, what)
+        running = maybeDeferred(_begin, part.undo)
+        running.addErrback(self._failed, part.what)
         running.addBoth(ended)
         return over
 

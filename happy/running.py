@@ -1,8 +1,7 @@
 """A running server: every part built, started and stopped in order.
 
 Stopping is the exact reverse of starting: no new connections, requests in flight end, sockets close,
-heartbeats and queued messages are stored, and only then the database goes. The bounds of the steps
-add up to less than ten seconds.
+heartbeats and queued messages are stored, and only then the database goes.
 """
 
 from __future__ import annotations
@@ -139,8 +138,9 @@ class Running:
             bin_dir=config.postgres_bin_dir,
             connections=config.database_pool,
             on_restart=self._metrics.happy_postgres_restarts_total.inc,
+            on_silence=self._metrics.happy_postgres_silent_total.inc,
         )
-        self._lifecycle.started("PostgreSQL", postgres.stop, 3.5)
+        self._lifecycle.started("PostgreSQL", lambda: postgres.stop(self._lifecycle.left), 3.5)
         await postgres.start()
         return postgres.dsn
 

@@ -2,7 +2,7 @@
 
 Constructing the service forks nothing, opens nothing and reads no file: twistd may daemonise after it.
 A start that fails says why in one line and ends the process with exit code 1; the second signal to stop
-ends it at once.
+ends it at once, and the tenth second after the first one in any case.
 """
 
 from __future__ import annotations
@@ -12,20 +12,29 @@ import gc
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from happy.clocks import follow_monotonic_time
 from happy.config import Config
 from happy.errors import StartupError
 from happy.faults import describe_fault
+from happy.lifecycle import STOP_SECONDS
 from happy.options import Options
 from happy.running import Running
+from happy.waiting import within
 
 __all__ = ["HappyService", "Options", "makeService"]
+
+_FOR_THE_START = 0.4
+"""Seconds that a start under way has to end, once everything that it had started is stopped."""
+_FOR_THE_PROCESS = 0.8
+"""Seconds between the latest end of a stop and the end of the process, whatever still runs in it."""
 
 
 def makeService(options: Options) -> Service:
@@ -73,12 +82,14 @@ class HappyService(Service):
         super().stopService()
         if self._reactor.running:
             _end_at_the_next_signal()
+            _end_in_time()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         await self._parts.stop()
         if self._starting is not None:
-            await self._starting
+            with suppress(TimeoutError):
+                await within(_FOR_THE_START, self._starting, self._reactor)
 
 
 def exit_with(status: int) -> None:
@@ -97,6 +108,7 @@ def _stop_at_a_signal(reactor: Any) -> None:
 
     def stop(received: int, frame: object) -> None:
         _end_at_the_next_signal()
+        _end_in_time()
         reactor.callFromThread(reactor.stop)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -106,6 +118,18 @@ def _stop_at_a_signal(reactor: Any) -> None:
 def _end_at_the_next_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: os._exit(128 + received))
+
+
+def _end_in_time() -> None:
+    """End the process although something in it goes on, such as a thread that asks for a name."""
+
+    def leave() -> None:
+        os.write(2, b"happy: ended, although not everything in the process was over\n")
+        os._exit(1)
+
+    timer = threading.Timer(STOP_SECONDS + _FOR_THE_PROCESS, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _spare_the_collector() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Awaitable
 from pathlib import Path
@@ -240,6 +241,35 @@ class EarlyStopTests(ProcessCase):
             await self.stopped_at(moment)
         served = await self.started()
         self.assertEqual(await served.stop(), 0)
+
+    async def test_stopped_while_a_name_is_looked_up(self) -> None:
+        """A thread that waits for a name server keeps the process from ending only until its time is up."""
+        served = Served(
+            self.folder,
+            environment={"DATABASE_URL": "postgresql://ann@database.example/happy"},
+            runner=(sys.executable, "-c", SILENT_NAME_SERVER),
+        )
+        self.addCleanup(self._end, served)
+        served.ready.addErrback(lambda _: None)
+        await self.within(served.said(b"asking for database.example"))
+        self.assertEqual(await served.stop(), 1)
+        self.assertEqual(served.errors, b"happy: ended, although not everything in the process was over\n")
+
+
+SILENT_NAME_SERVER = """
+import socket, time
+from happy import lifecycle
+from twisted.scripts.twistd import run
+
+def wait(name, *rest, **more):
+    print("asking for", name, flush=True)
+    time.sleep(600)
+
+socket.getaddrinfo = wait
+lifecycle.STOP_SECONDS = 0.5
+run()
+"""
+"""A server for which nobody knows any address, in a hurry."""
 
 
 class RefusalTests(ProcessCase):
