@@ -125,6 +125,9 @@ class Metrics:
         self.happy_postgres_restarts_total = self._counter(
             "happy_postgres_restarts_total", "Restarts of the embedded PostgreSQL after it died"
         )
+        self.happy_postgres_silent_total = self._counter(
+            "happy_postgres_silent_total", "Times that the embedded PostgreSQL ran and took no connection"
+        )
         self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions")
         self.happy_refused_connections_total = self._counter(
             "happy_refused_connections_total", "Connections cut because as many as possible were open"

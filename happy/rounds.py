@@ -41,16 +41,17 @@ class Rounds:
         self._seconds = seconds
         self._patience = patience
         self._trouble = Trouble(self._log, what, clock)
-        self._loop = LoopingCall(self._round)
-        self._loop.clock = clock
+        self._loop: LoopingCall | None = None
 
     def start(self, *, at_once: bool = False) -> None:
         """Begin, with a first round now or after the usual time."""
+        self._loop = LoopingCall(self._round)
+        self._loop.clock = self._clock
         self._loop.start(self._seconds, now=at_once)
 
     def stop(self) -> None:
         """No further rounds; one under way goes on."""
-        if self._loop.running:
+        if self._loop is not None and self._loop.running:
             self._loop.stop()
 
     def _round(self) -> Deferred[None]:

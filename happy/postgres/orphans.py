@@ -90,15 +90,53 @@ def _works_in(pid: int, folder: Path) -> bool:
         return False
 
 
+def end_leftovers(folder: Path) -> int:
+    """Kill processes of a dead server that do not notice its death, as stopped ones; how many there were.
+
+    While they live, no other server can start on the directory. Nothing is done while a server lives there.
+    """
+    if living_server(folder) is not None:
+        return 0
+    left = [pid for pid in _processes() if _works_in(pid, folder) and _is_postgres(pid)]
+    for pid in left:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return len(left)
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _is_postgres(pid: int) -> bool:
+    """Whether it runs PostgreSQL's program, unlike a shell whose working directory is the same."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe")).split(" ")[0] == "postgres"
+    except OSError:
+        return False
+
+
 async def stop_process(pid: int, reactor: Any, patience: float) -> None:
     """End a server that is not our child: in order, and after ``patience`` seconds at once.
 
-    Raises StartupError when it does not end.
+    The last signal is for one that was stopped and hears no other. Raises StartupError when it does not end.
     """
     gone = process_gone(pid, reactor)
-    for number, seconds in ((signal.SIGINT, patience), (signal.SIGQUIT, _QUIT_PATIENCE)):
-        with suppress(ProcessLookupError):
+    signals = (
+        (signal.SIGINT, patience),
+        (signal.SIGQUIT, _QUIT_PATIENCE),
+        (signal.SIGKILL, _QUIT_PATIENCE),
+    )
+    for number, seconds in signals:
+        try:
             os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            break
         if await _within(gone, reactor, seconds):
             return
     raise StartupError(f"PostgreSQL process {pid} of an earlier server does not end; end it by hand")

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -22,6 +23,8 @@ _CHILD = Path(__file__).with_name("child.py")
 # Nothing of the server's environment concerns PostgreSQL; PG* variables would change what it does.
 _INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TZ")
 _LONGEST_LINE = 64 * 1024
+_LAST_WORDS = 0.3
+"""Seconds that output is waited for after a program's end: what it started may hold its pipes for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,16 @@ class Program:
 
 
 class Child(ProcessProtocol):
-    """A running program. ``ended`` fires with its exit: None, or a description of a failure."""
+    """A running program. ``ended`` fires after its exit with None, or with a description of a failure."""
 
-    def __init__(self, line: Callable[[str], None]) -> None:
+    def __init__(self, clock: IReactorTime, line: Callable[[str], None]) -> None:
         self.ended: Deferred[str | None] = Deferred()
         self.running = True
         self.pid = 0
+        self._clock = clock
         self._line = line
         self._buffer = b""
+        self._patience: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """The process exists."""
@@ -77,9 +82,18 @@ class Child(ProcessProtocol):
             self._line(line.decode("utf-8", "replace"))
         self._buffer = self._buffer[:_LONGEST_LINE]
 
+    def processExited(self, reason: Failure) -> None:
+        """The process is gone; what it said may still be on its way."""
+        self.running = False
+        self._patience = self._clock.callLater(_LAST_WORDS, self._over, reason)
+
     def processEnded(self, reason: Failure) -> None:
         """The process is gone and its output is complete."""
-        self.running = False
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+            self._over(reason)
+
+    def _over(self, reason: Failure) -> None:
         if self._buffer:
             self._line(self._buffer.decode("utf-8", "replace"))
         clean = reason.check(ProcessDone) is not None
@@ -94,8 +108,8 @@ class Child(ProcessProtocol):
 
 
 def spawn(reactor: Any, program: Program, line: Callable[[str], None]) -> Child:
-    """Start a program; ``line`` gets each line that it writes."""
-    child = Child(line)
+    """Start a program; ``line`` gets each line that it writes. Raises OSError."""
+    child = Child(reactor, line)
     arguments = program.wrapped()
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     # Messages in English, because severities are looked for.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from twisted.logger import globalLogPublisher
+from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.postgres import logs
@@ -37,6 +38,14 @@ def test_lines(raw: str, kept: str | None) -> None:
     line = clean(raw)
     assert (line.text if line else None) == kept
     assert kept is None or "secret" not in kept
+
+
+write = LogFile.write
+
+
+def break_off(file: LogFile, text: str) -> None:
+    """Fail as a file does that could not be turned over."""
+    raise ValueError("write to closed file")
 
 
 class SinkTests(SynchronousTestCase):
@@ -83,6 +92,23 @@ class SinkTests(SynchronousTestCase):
         self.sink.line('initdb: error: could not create directory "x": No space left on device')
         self.sink.line('initdb: removing contents of data directory "x"')
         self.assertEqual(self.sink.reason(), 'could not create directory "x": No space left on device')
+
+    def test_a_file_that_breaks(self) -> None:
+        """A line that cannot be written is lost, whatever the reason; the next one opens the file again."""
+        self.sink.open()
+        self.patch(LogFile, "write", break_off)
+        self.sink.line("lost")
+        away = self.path.with_name("away")
+        away.mkdir()
+        self.path.rename(away / "first")
+        self.path.mkdir()  # in the way
+        self.sink.line("lost too")
+        self.path.rmdir()
+        self.patch(LogFile, "write", write)
+        self.sink.line("after")
+        self.sink.close()
+        self.sink.line("too late")
+        self.assertEqual(self.path.read_text(), "after\n")
 
     def test_the_file_is_bounded_and_private(self) -> None:
         """A file that is full is kept a few times, and nobody else reads it."""

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 
 from happy.errors import StartupError
+from happy.postgres import orphans, service
 from happy.postgres.account import Account, account_for
 from happy.postgres.binaries import choose, installations
 from happy.postgres.cluster import server_arguments
@@ -111,6 +112,17 @@ class ParentTests(ParentCase):
         await postgres.start()
         self.assertEqual(orphan.wait(), 0)
         self.assertNotEqual(postgres.pid, orphan.pid)
+
+    async def test_an_orphan_that_is_frozen(self) -> None:
+        """One that hears no signal but the last is ended by that, and the next server takes over."""
+        self.patch(service, "_ORPHAN_PATIENCE", 0.2)
+        self.patch(orphans, "_QUIT_PATIENCE", 0.2)
+        orphan = await self.run_by_hand()
+        orphan.send_signal(signal.SIGSTOP)
+        postgres = self.service()
+        await postgres.start()
+        self.assertEqual(orphan.wait(), -signal.SIGKILL)
+        self.assertEqual(query(postgres.dsn, "SELECT 1"), [(1,)])
 
     async def test_someone_else_s_server_is_left_alone(self) -> None:
         """A server on the folder that somebody started by hand is named in the refusal, and stays."""
