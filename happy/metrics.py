@@ -151,7 +151,7 @@ class Metrics:
             "happy_slow_readers_total", "Sockets closed because they read too slowly", "reason"
         )
         self.happy_heartbeats_refused_total = self._counter(
-            "happy_heartbeats_refused_total", "Heartbeats not validated because too many waited", "type"
+            "happy_heartbeats_refused_total", "Heartbeats dropped: too many, or never to be stored", "type"
         )
         self.happy_push_total = self._counter("happy_push_total", "Push notifications", "outcome")
         self.happy_outgoing_calls_total = self._counter(

@@ -43,3 +43,15 @@ def within(seconds: float, awaited: Deferred[T], clock: IReactorTime) -> Deferre
     timer = clock.callLater(seconds, give_up)
     awaited.addBoth(ended)
     return waiting
+
+
+def relayed(event: Deferred[None]) -> Deferred[None]:
+    """A Deferred of one's own that fires when ``event`` does; cancelling it leaves the event to others."""
+    mine: Deferred[None] = Deferred()
+
+    def fire(_: None) -> None:
+        if not mine.called:
+            mine.callback(None)
+
+    event.addCallback(fire)
+    return mine

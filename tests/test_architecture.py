@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "happy"
 
 LEAVES = {"happy.bounds", "happy.budget", "happy.driving", "happy.errors", "happy.faults"} | {
-    # Time, and work that repeats or lasts.
+    # Time, what lasts or repeats, and what is kept for a while.
+    "happy.caches",
     "happy.clocks",
     "happy.rounds",
     "happy.trouble",

@@ -7,17 +7,19 @@ cached; queries for those that are not are gathered into one. Times are epoch mi
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, TimeoutError
 
-from happy.realtime.heartbeats import INACTIVE_AFTER_MS, SWEEP_BATCH, Kind
+from happy.caches import OwnedCache
+from happy.clocks import Hesitant
+from happy.errors import DatabaseDown
+from happy.realtime.heartbeats import ANSWER_SECONDS, SWEEP_BATCH, Kind
 from happy.realtime.updates import Activity, EphemeralBody, MachineActivity, devices_of
+from happy.rounds import Rounds
 from happy.storage import presence as storage
+from happy.waiting import relayed, within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -27,10 +29,15 @@ if TYPE_CHECKING:
     from happy.realtime.hub import Hub
     from happy.storage.database import Database
 
-STOP_WINDOW_MS = 60_000
+INACTIVE_AFTER_MS = 600_000
+STOP_SECONDS = 60.0
 FLUSH_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 TIDY_SECONDS = 300.0
+ROUND_PATIENCE = 300.0
+MAX_STOPPED = 100_000
+"""Sessions whose heartbeats are ignored for a minute; beyond, the oldest of whoever has most are not."""
+MAX_ACCOUNT_STOPPED = 10_000
 
 
 def accepted_time(time: float, now: int) -> int | None:
@@ -40,9 +47,11 @@ def accepted_time(time: float, now: int) -> int | None:
 
 
 class Presence(Service):
-    """Heartbeats, their storage, and the announcements that follow from them."""
+    """Heartbeats, their storage, and the announcements that follow from them.
 
-    log = Logger()
+    ``now`` tells the time that heartbeats are compared with and rows are judged by; what is cached or stopped
+    is so for a time on ``clock``.
+    """
 
     def __init__(
         self, clock: IReactorTime, database: Database, hub: Hub, metrics: Metrics, now: Now = time.time
@@ -55,7 +64,7 @@ class Presence(Service):
             "session",
             database,
             metrics,
-            self.now,
+            clock,
             rows=storage.sessions,
             flush=storage.flush_sessions,
             sweep=storage.sweep_sessions,
@@ -64,15 +73,21 @@ class Presence(Service):
             "machine",
             database,
             metrics,
-            self.now,
+            clock,
             rows=storage.machines,
             flush=storage.flush_machines,
             sweep=storage.sweep_machines,
         )
-        self._stopped: dict[tuple[str, str], int] = {}
+        self._stopped: OwnedCache[tuple[str, str], float] = OwnedCache(MAX_STOPPED, MAX_ACCOUNT_STOPPED)
         self._flushing: Deferred[None] | None = None
         self._sweeping: Deferred[None] | None = None
-        self._loops: list[LoopingCall] = []
+        # An hour ahead would else make everybody inactive who is alive.
+        self._judged_by = Hesitant(clock, now, INACTIVE_AFTER_MS / 1000)
+        self._rounds = [
+            Rounds("storing heartbeats", self.flush, clock, seconds=FLUSH_SECONDS, patience=ROUND_PATIENCE),
+            Rounds("sweeping", self.sweep, clock, seconds=SWEEP_SECONDS, patience=ROUND_PATIENCE),
+            Rounds("tidying up", self._tidy, clock, seconds=TIDY_SECONDS, patience=ROUND_PATIENCE),
+        ]
 
     def now(self) -> int:
         """Epoch milliseconds."""
@@ -81,28 +96,24 @@ class Presence(Service):
     def startService(self) -> None:
         """Begin flushing and sweeping; the first sweep runs at once."""
         super().startService()
-        for action, seconds, at_once in (
-            (self.flush, FLUSH_SECONDS, False),
-            (self.sweep, SWEEP_SECONDS, True),
-            (self._tidy, TIDY_SECONDS, False),
-        ):
-            loop = LoopingCall(action)
-            loop.clock = self._clock
-            loop.start(seconds, now=at_once)
-            self._loops.append(loop)
-
-    async def _stop(self) -> None:
-        for loop in self._loops:
-            loop.stop()
-        self._loops.clear()
-        if self._sweeping is not None:
-            await _shared(self._sweeping)
-        await self.flush()
+        flushes, sweeps, tidying = self._rounds
+        flushes.start()
+        sweeps.start(at_once=True)
+        tidying.start()
 
     def stopService(self) -> Deferred[None]:
         """Stop sweeping and store every pending heartbeat once; fires when that is done."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for rounds in self._rounds:
+            rounds.stop()
+        if self._flushing is not None:
+            await relayed(self._flushing)
+        await self.flush()
+        if self._sweeping is not None:
+            await relayed(self._sweeping)
 
     # -- heartbeats ----------------------------------------------------------------------------
 
@@ -111,11 +122,11 @@ class Presence(Service):
         at = accepted_time(time, self.now())
         if at is None or self._is_stopped(account, session):
             return
-        entry = self._sessions.cached(account, session) or await self._sessions.look_up(session)
+        entry = self._sessions.cached(account, session) or await self._sessions.look_up(account, session)
         if entry is None or entry.account != account or self._is_stopped(account, session):
             return
         self._sessions.queue(session, entry, at)
-        if entry.worth_signalling(self.now(), thinking):
+        if entry.worth_signalling(self._clock.seconds(), thinking):
             self._signal(account, Activity(id=session, active=True, active_at=at, thinking=thinking))
 
     async def machine_alive(self, account: str, machine: str, time: float) -> None:
@@ -123,7 +134,7 @@ class Presence(Service):
         at = accepted_time(time, self.now())
         if at is None:
             return
-        entry = self._machines.cached(account, machine) or await self._machines.look_up(machine)
+        entry = self._machines.cached(account, machine) or await self._machines.look_up(account, machine)
         if entry is None or entry.account != account:
             return
         self._machines.queue(machine, entry, at)
@@ -141,91 +152,72 @@ class Presence(Service):
     async def stop_session(self, account: str, session: str) -> None:
         """Drop the session's queued heartbeats and ignore further ones for a minute.
 
-        Call once its owner is known, before writing ``active = false``: a flush already on its way is
-        waited for, so that it cannot revive the session afterwards.
+        Call once its owner is known, before writing ``active = false``: a heartbeat already on its way is
+        waited for, so that it cannot revive the session afterwards. Raises DatabaseDown when that takes too
+        long.
         """
-        self._stopped[account, session] = self.now() + STOP_WINDOW_MS
+        self._stopped.put(account, (account, session), self._clock.seconds() + STOP_SECONDS)
         self._sessions.forget(session)
-        if self._flushing is not None:
-            await _shared(self._flushing)
+        for over in self._sessions.writes_of(session):
+            try:
+                await within(ANSWER_SECONDS, over, self._clock)
+            except TimeoutError:
+                raise DatabaseDown("a heartbeat may yet revive the session") from None
 
     def resume_session(self, account: str, session: str) -> None:
         """Lift the stop window: the session was opened again."""
-        self._stopped.pop((account, session), None)
+        self._stopped.pop((account, session))
 
     def _is_stopped(self, account: str, session: str) -> bool:
         until = self._stopped.get((account, session))
-        if until is None or self.now() >= until:
+        if until is None or self._clock.seconds() >= until:
             return False
         self._metrics.session_cache_operations_total.labels("session_validation", "stopped").inc()
         return True
 
-    # -- loops ---------------------------------------------------------------------------------
+    # -- rounds --------------------------------------------------------------------------------
 
-    def flush(self) -> Deferred[None]:
-        """Store what is pending; a failure is logged and the heartbeats stay pending."""
+    async def flush(self) -> None:
+        """Store what is pending; what could not be stored stays pending. Joins a flush under way."""
         if self._flushing is None:
             self._flushing = Deferred.fromCoroutine(self._flush())
             self._flushing.addBoth(self._flushed)
-        return _shared(self._flushing) if self._flushing is not None else _done()
+        if self._flushing is not None:
+            await relayed(self._flushing)
 
-    def _flushed(self, result: None) -> None:
+    def _flushed(self, _: None) -> None:
         self._flushing = None
 
     async def _flush(self) -> None:
-        for kind in (self._sessions, self._machines):
-            await self._guarded(kind.flush(), "store heartbeats")
+        await self._sessions.flush()
+        await self._machines.flush()
 
-    def sweep(self) -> Deferred[None]:
+    async def sweep(self) -> None:
         """Mark what stopped sending heartbeats inactive, and say so; exactly the rows changed."""
-        self._sweeping = Deferred.fromCoroutine(self._guarded(self._sweep(), "sweep inactive rows"))
-        return _shared(self._sweeping)
+        self._sweeping = Deferred.fromCoroutine(self._sweep())
+        await relayed(self._sweeping)
 
     async def _sweep(self) -> None:
-        while True:
-            sessions = await self._sessions.sweep()
+        before = int(self._judged_by() * 1000) - INACTIVE_AFTER_MS
+        more = True
+        while more:
+            sessions = await self._sessions.sweep(before)
             for row in sessions:
-                self._signal(
-                    row.account,
-                    Activity(id=row.id, active=False, active_at=row.last_active_at, thinking=False),
-                )
-            if len(sessions) < SWEEP_BATCH:
-                break
-        while True:
-            machines = await self._machines.sweep()
+                gone = Activity(id=row.id, active=False, active_at=row.last_active_at, thinking=False)
+                self._signal(row.account, gone)
+            more = len(sessions) == SWEEP_BATCH
+        more = True
+        while more:
+            machines = await self._machines.sweep(before)
             for row in machines:
                 self._signal(
                     row.account, MachineActivity(id=row.id, active=False, active_at=row.last_active_at)
                 )
-            if len(machines) < SWEEP_BATCH:
-                break
+            more = len(machines) == SWEEP_BATCH
 
-    async def _guarded(self, work: Awaitable[None], what: str) -> None:
-        try:
-            await work
-        except Exception as error:
-            self.log.error("Could not {what}: {error}", what=what, error=type(error).__name__)
-
-    def _tidy(self) -> None:
+    async def _tidy(self) -> None:
         self._sessions.tidy()
         self._machines.tidy()
-        now = self.now()
+        now = self._clock.seconds()
         for key in [key for key, until in self._stopped.items() if until <= now]:
-            del self._stopped[key]
-
-
-def _shared(running: Deferred[None]) -> Deferred[None]:
-    """A Deferred of one's own that fires when ``running`` does."""
-    mine: Deferred[None] = Deferred()
-
-    def relay(result: None) -> None:
-        mine.callback(None)
-
-    running.addCallback(relay)
-    return mine
-
-
-def _done() -> Deferred[None]:
-    fired: Deferred[None] = Deferred()
-    fired.callback(None)
-    return fired
+            self._stopped.pop(key)

@@ -1,120 +1,192 @@
-"""Looking up whose heartbeats are whose, when the database is slow or away."""
+"""Storing heartbeats, when the database is slow, away, or refuses some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 
-from happy.errors import DatabaseDown
-from happy.metrics import Metrics
-from happy.realtime import heartbeats
-from happy.realtime.heartbeats import LOOKUP_BATCH, VALID_MS, Kind
-from happy.storage.presence import PresenceRow
+from happy.caches import OwnedCache
+from happy.realtime.heartbeats import FLUSH_BATCH, MAX_MISSES, MAX_UNANSWERED, VALID_SECONDS
+from tests.realtime.heartbeating import MOMENT, World
 
 
-class SlowDatabase:
-    """Every query waits for the test; ``asked`` holds the ids of each."""
-
-    def __init__(self) -> None:
-        self.asked: list[Sequence[str]] = []
-        self.answers: list[Deferred[Any]] = []
-
-    async def read(self, work: Any) -> Any:
-        self.asked.append(await work(None))
-        self.answers.append(Deferred())
-        return await self.answers[-1]
+def many(count: int) -> list[str]:
+    return [f"s{number:05}" for number in range(count)]
 
 
-class World:
-    """Lookups of sessions in a slow database."""
-
-    def __init__(self) -> None:
-        self.database: Any = SlowDatabase()
-        self.now = 0
-        self.metrics = Metrics(CollectorRegistry())
-        self.answers: dict[str, list[Any]] = {}
-
-        async def rows(_tx: Any, ids: Sequence[str]) -> Any:
-            return ids
-
-        self.kind = Kind(
-            "session",
-            self.database,
-            self.metrics,
-            lambda: self.now,
-            rows=rows,
-            flush=rows,  # type: ignore[arg-type]
-            sweep=rows,  # type: ignore[arg-type]
-        )
-
-    def look_up(self, subject: str) -> None:
-        self.kind.look_up(subject).addCallback(self.answers.setdefault(subject, []).append)
-
-    def found(self, *subjects: str) -> None:
-        """The query under way finds these."""
-        self.database.answers.pop(0).callback([PresenceRow(one, "account", 0, True) for one in subjects])
-
-    def away(self) -> None:
-        """The query under way fails."""
-        self.database.answers.pop(0).errback(DatabaseDown("no connection"))
-
-
-def test_gathered() -> None:
-    """What comes while a query is under way is asked for together, each id once."""
+def test_in_slices() -> None:
+    """However many wait, a statement stores a limited number, and all are stored."""
     world = World()
-    for subject in ("a", "b", "c", "b"):
-        world.look_up(subject)
-    world.found("a")
-    world.found("b")
-    assert world.database.asked == [["a"], ["b", "c"]]
-    assert [entry.account for entry in world.answers["b"]] == ["account", "account"]
-    assert world.answers["c"] == [None]
+    world.add(*many(2 * FLUSH_BATCH + 1))
+    for subject in many(2 * FLUSH_BATCH + 1):
+        world.beat(subject, 7)
+    world.flush()
+    assert [len(one) for one in world.table.statements] == [FLUSH_BATCH, FLUSH_BATCH, 1]
+    assert world.stored() == {(subject, 7) for subject in many(2 * FLUSH_BATCH + 1)}
+    assert not world.kind.pending
 
 
-def test_queries_are_bounded() -> None:
-    """However many wait, one query asks for a limited number."""
+@pytest.mark.parametrize("trouble", MOMENT)
+def test_a_failure_forgets_nothing(trouble: Callable[[], Exception]) -> None:
+    """After a failure everything is still pending, what was in the failed slice and what was not."""
     world = World()
-    for number in range(3 * LOOKUP_BATCH):
-        world.look_up(str(number))
-    while world.database.answers:
-        world.found()
-    assert max(map(len, world.database.asked)) == LOOKUP_BATCH
-    assert sum(map(len, world.database.asked)) == 3 * LOOKUP_BATCH
+    world.add(*many(2 * FLUSH_BATCH))
+    for subject in many(2 * FLUSH_BATCH):
+        world.beat(subject, 7)
+    world.table.trouble = trouble
+    world.flush()
+    assert len(world.kind.pending) == 2 * FLUSH_BATCH
+    world.table.trouble = None
+    world.flush()
+    assert len(world.stored()) == 2 * FLUSH_BATCH
+    assert not world.kind.pending
 
 
-def test_storm_of_unknown_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a number of waiting heartbeats further ones are answered at once, and counted."""
-    monkeypatch.setattr(heartbeats, "MAX_WAITING", 5)
+def test_no_answer() -> None:
+    """A statement without an answer is not waited for; what it holds is stored by the next flush."""
     world = World()
-    for number in range(8):
-        world.look_up(str(number))
-    assert [subject for subject, answers in world.answers.items() if answers] == ["5", "6", "7"]
-    refused = world.metrics.registry.get_sample_value("happy_heartbeats_refused_total", {"type": "session"})
-    assert refused == 3
-    world.found()
-    world.found()
-    world.look_up("9")
-    world.found("9")
-    assert world.answers["9"][0].account == "account"
+    world.add("a")
+    world.beat("a", 7)
+    world.table.silent = True
+    world.flush()
+    assert world.kind.writes_of("a")
+    world.table.silent = False
+    world.flush()
+    assert world.stored() == {("a", 7)}
+    world.table.unanswered.pop().callback(None)
+    assert not world.kind.writes_of("a")
 
 
-def test_database_away() -> None:
-    """When the database cannot be asked, everybody who waits is told at once what was known before."""
+def test_answers_that_never_come() -> None:
+    """Of statements without an answer a limited number is remembered."""
     world = World()
-    world.look_up("known")
-    world.found("known")
-    world.now += 2 * VALID_MS
-    assert world.kind.cached("account", "known") is None
-    for subject in ("known", "new", "known", "other"):
-        world.look_up(subject)
-    world.away()
-    assert [entry.account for entry in world.answers["known"]] == ["account"] * 3
-    assert world.answers["new"] == world.answers["other"] == [None]
-    assert world.database.answers == []
-    world.look_up("new")
-    world.found("new")
-    assert world.answers["new"][1].account == "account"
+    world.add("a")
+    world.beat("a", 7)
+    world.table.silent = True
+    for _ in range(2 * MAX_UNANSWERED):
+        world.flush()
+    assert len(world.kind.writes_of("a")) == MAX_UNANSWERED
+
+
+def test_one_refused_for_its_data() -> None:
+    """One that cannot be stored keeps no other from it, and is dropped after a few times."""
+    world = World()
+    world.add(*many(100))
+    for subject in many(100):
+        world.beat(subject, 7)
+    world.table.poisoned = {"s00042"}
+    for _ in range(MAX_MISSES):
+        world.flush()
+        assert len(world.stored()) == 99
+        assert list(world.kind.pending) == ["s00042"]
+    world.flush()
+    assert (len(world.kind.pending), world.kind.entries.get("s00042")) == (0, None)
+    assert world.refused == 1
+
+
+def test_one_that_is_always_bad_luck() -> None:
+    """A heartbeat with which every statement fails, whatever the reason given, costs the others time only."""
+    world = World()
+    world.add(*many(100))
+    for subject in many(100):
+        world.beat(subject, 7)
+    world.table.cursed = {"s00042"}
+    for _ in range(20):
+        world.flush()
+    assert len(world.stored()) == 99
+    assert list(world.kind.pending) == ["s00042"]
+
+
+def test_a_row_that_is_held() -> None:
+    """A heartbeat stays pending as long as somebody holds its row, and goes with the row."""
+    world = World()
+    world.add("held", "gone")
+    for subject in ("held", "gone"):
+        world.beat(subject, 7)
+    world.table.held = {"held"}
+    del world.table.rows["gone"]
+    for _ in range(5 * MAX_MISSES):
+        world.flush()
+    assert list(world.kind.pending) == ["held"]
+    assert world.kind.entries.get("gone") is None
+    world.table.held.clear()
+    world.flush()
+    assert world.stored() == {("held", 7)}
+
+
+def test_too_many_are_known() -> None:
+    """Of more than an account may have the oldest is forgotten, with its heartbeat, and counted."""
+    world = World()
+    kind = world.kind
+    kind.entries = OwnedCache(4, 2, kind._lost)
+    world.add("a", "b", "c")
+    world.add("other", account="another")
+    for subject in ("other", "a", "b", "c"):
+        world.beat(subject, 7)
+    assert list(kind.pending) == ["other", "b", "c"]
+    assert world.refused == 1
+    assert world.beat("a", 8)
+    assert list(kind.pending) == ["other", "c", "a"]
+
+
+def begin_to_flush(world: World) -> Deferred[None]:
+    """A flush whose statement is under way."""
+    world.table.silent = True
+    flushing = Deferred.fromCoroutine(world.kind.flush())
+    world.table.silent = False
+    assert not flushing.called
+    return flushing
+
+
+def test_a_newer_one_comes_meanwhile() -> None:
+    """A heartbeat that comes while an older one is being stored stays pending."""
+    world = World()
+    world.add("a")
+    world.beat("a", 7)
+    begin_to_flush(world)
+    world.beat("a", 8)
+    world.table.unanswered.pop().callback(None)
+    assert (world.stored(), list(world.kind.pending)) == ({("a", 7)}, ["a"])
+    world.flush()
+    assert (world.stored(), list(world.kind.pending)) == ({("a", 8)}, [])
+
+
+def test_begun_again_meanwhile() -> None:
+    """What is stored of a session that was stopped says nothing of the heartbeats since it goes on."""
+    world = World()
+    world.add("a")
+    world.beat("a", 7)
+    begin_to_flush(world)
+    world.kind.forget("a")
+    world.beat("a", 8)
+    world.table.unanswered.pop().callback(None)
+    assert (world.stored(), list(world.kind.pending)) == ({("a", 7)}, ["a"])
+    world.flush()
+    assert (world.stored(), list(world.kind.pending)) == ({("a", 8)}, [])
+
+
+def test_forgotten_meanwhile() -> None:
+    """A heartbeat that was validated before its session was stopped is not queued after."""
+    world = World()
+    world.add("a")
+    world.beat("a", 7)
+    entry = world.kind.entries.get("a")
+    assert entry is not None
+    world.kind.forget("a")
+    world.kind.queue("a", entry, 8)
+    assert not world.kind.pending
+
+
+def test_entries_go_in_time() -> None:
+    """What nobody beats for is forgotten, unless a heartbeat of it waits."""
+    world = World()
+    world.add("a", "b")
+    for subject in ("a", "b"):
+        world.beat(subject, 7)
+    world.table.held = {"b"}
+    world.flush()
+    world.clock.advance(2 * VALID_SECONDS + 1)
+    world.kind.tidy()
+    assert [subject for subject, _ in world.kind.entries.items()] == ["b"]

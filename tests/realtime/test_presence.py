@@ -8,11 +8,21 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
+from happy.errors import DatabaseDown
 from happy.ids import new_cuid
 from happy.metrics import Metrics
 from happy.realtime.hub import Hub
-from happy.realtime.presence import Presence, accepted_time
+from happy.realtime.presence import (
+    ANSWER_SECONDS,
+    FLUSH_SECONDS,
+    MAX_ACCOUNT_STOPPED,
+    SWEEP_SECONDS,
+    Presence,
+    accepted_time,
+)
+from happy.storage import presence as storage
 from happy.storage.types import Millis
 from tests.harness import DatabaseCase, psql
 from tests.realtime.clients import bodies, connect
@@ -28,6 +38,7 @@ VALUES (%s, %s, '', %s, %s, %s)
 """
 
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 
 
 def test_accepted_time() -> None:
@@ -48,8 +59,9 @@ class PresenceTests(DatabaseCase):
         await super().setUp()
         self.clock = Clock()
         self.clock.advance(time.time())
-        now = self.clock.seconds
-        self.presence = Presence(self.clock, self.database, self.hub, self.metrics, now)  # type: ignore[arg-type]
+        self.ahead = 0.0
+        now = lambda: self.clock.seconds() + self.ahead  # noqa: E731
+        self.presence = Presence(self.clock, self.database, self.hub, self.metrics, now)
         self.account = await self.new_account()
         self.device = connect(self.account)
         self.hub.add(self.device)
@@ -205,7 +217,7 @@ class PresenceTests(DatabaseCase):
         psql(self.dsn, 'DELETE FROM "Session" WHERE "id" = %s', (session,))
         for _ in range(5):
             await self.presence.flush()
-        self.assertEqual(self.presence._sessions.pending, set())
+        self.assertEqual(list(self.presence._sessions.pending), [])
 
     async def test_sweep(self) -> None:
         """Rows without a heartbeat for ten minutes become inactive and are announced, exactly these."""
@@ -226,3 +238,125 @@ class PresenceTests(DatabaseCase):
         await self.presence.stopService()
         self.assertEqual(self.row("Session", session), (True, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_clock_put_back(self) -> None:
+        """An hour back: heartbeats are stored, times in rows do not go back, what is cached ends in time."""
+        session = await self.new_session(active=False, age=0)
+        self.ahead = -3600.0
+        await self.beat(session)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", session), (True, -HOUR))
+        await self.beat(session, thinking=True)
+        self.clock.advance(10)
+        await self.beat(session, thinking=True)
+        self.assertEqual([body["thinking"] for body in bodies(self.device)], [False, True, True])
+        await self.presence.stop_session(self.account, session)
+        self.clock.advance(60)
+        await self.beat(session)
+        self.assertEqual(len(bodies(self.device)), 4)
+
+    async def test_an_end_with_the_clock_put_back(self) -> None:
+        """A session that ends by the earlier time was last active when it was."""
+        session = await self.new_session(age=0)
+        self.ahead = -3600.0
+        at = self.presence.now()
+        await self.database.transact(lambda tx: storage.end_session(tx, self.account, session, at))
+        self.assertEqual(self.row("Session", session), (False, -HOUR))
+
+    async def test_clock_put_ahead(self) -> None:
+        """An hour ahead: who is alive has ten minutes to be heard of before the sweep believes the clock."""
+        alive, dead = await self.new_session(age=MINUTE), await self.new_session(age=MINUTE)
+        self.ahead = 3600.0
+        await self.presence.sweep()
+        self.assertEqual([self.row("Session", session)[0] for session in (alive, dead)], [True, True])
+        await self.beat(alive)
+        await self.presence.flush()
+        self.clock.advance(600)
+        await self.presence.sweep()
+        self.assertEqual([self.row("Session", session)[0] for session in (alive, dead)], [False, False])
+        await self.beat(alive)
+        await self.presence.flush()
+        self.assertEqual(self.row("Session", alive), (True, 0))
+
+
+class SilentDatabase:
+    """Answers nothing before it is told to; ``begun`` is how many statements it was sent."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.silent = True
+
+    async def read(self, work: Any) -> Any:
+        self.begun += 1
+        if self.silent:
+            await Deferred()
+        return await work(self)
+
+    transact = read
+
+    async def rows(self, sql: str, parameters: Any) -> list[Any]:
+        """As a transaction: each session asked for exists, and what is to be written is."""
+        if sql == storage.SESSIONS:
+            return [(session, "account", 0, False) for session in parameters["ids"]]
+        return [(session,) for session in parameters.get("ids", ())]
+
+    now = Millis(0)
+
+
+class SilenceTests(SynchronousTestCase):
+    """A database that does not answer, in memory."""
+
+    def setUp(self) -> None:
+        self.clock, self.database = Clock(), SilentDatabase()
+        metrics = Metrics(CollectorRegistry())
+        database: Any = self.database
+        self.presence = Presence(self.clock, database, Hub(metrics), metrics, self.clock.seconds)
+
+    def beat(self, session: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.presence.session_alive("account", session, 0.0, False))
+
+    def begin_to_store(self) -> None:
+        """A heartbeat whose write has no answer."""
+        self.database.silent = False
+        self.beat("s")
+        self.database.silent = True
+        self.presence.startService()
+        self.clock.advance(FLUSH_SECONDS)
+
+    def test_lost_answers_end_no_rounds(self) -> None:
+        """Heartbeats are stored and rows swept when answers come again, though some never do."""
+        self.begin_to_store()
+        self.clock.pump([1.0] * 120)
+        self.database.silent = False
+        self.clock.pump([1.0] * 60)
+        begun = self.database.begun
+        self.assertEqual(list(self.presence._sessions.pending), [])
+        self.clock.pump([1.0] * int(SWEEP_SECONDS))
+        self.assertEqual(self.database.begun - begun, 2)
+
+    def test_validation_without_an_answer(self) -> None:
+        """Heartbeats whose look-up has no answer are let go, and later ones are validated."""
+        waiting = self.beat("s")
+        self.assertNoResult(waiting)
+        self.clock.advance(ANSWER_SECONDS)
+        self.successResultOf(waiting)
+        self.database.silent = False
+        self.successResultOf(self.beat("s"))
+        self.assertEqual(list(self.presence._sessions.pending), ["s"])
+
+    def test_a_session_that_ends_waits_for_its_heartbeat(self) -> None:
+        """It is not stopped while a write under way may revive it, nor kept waiting for ever."""
+        self.begin_to_store()
+        other = Deferred.fromCoroutine(self.presence.stop_session("account", "other"))
+        self.successResultOf(other)
+        stopping = Deferred.fromCoroutine(self.presence.stop_session("account", "s"))
+        self.clock.advance(ANSWER_SECONDS - 1)
+        self.assertNoResult(stopping)
+        self.clock.advance(1)
+        self.failureResultOf(stopping, DatabaseDown)
+
+    def test_stopped_sessions_are_bounded(self) -> None:
+        """Of an account that ends sessions without end only the latest are remembered."""
+        for number in range(MAX_ACCOUNT_STOPPED + 10):
+            self.successResultOf(Deferred.fromCoroutine(self.presence.stop_session("account", f"s{number}")))
+        self.assertEqual(len(self.presence._stopped), MAX_ACCOUNT_STOPPED)
