@@ -12,6 +12,7 @@ from pathlib import Path
 
 from happy import kinds
 from happy.listening import endpoint, tcp
+from happy.logs.bounded import LEVELS
 from happy.master_secret import WEAK, is_weak
 from happy.settings import BadSetting, declared, evaluate, from_environment, from_file, from_options, setting
 
@@ -266,6 +267,13 @@ class Config:
         "Write what development builds of the clients send as log lines into the log; may contain anything.",
         "true",
         flag=True,
+    )
+    log_level: str = setting(
+        "info",
+        kinds.choice(*LEVELS),
+        "HAPPY_LOG_LEVEL",
+        "How grave a message must be to be written into the log: debug, info, warn or error.",
+        "debug",
     )
     time_zone: str = setting(
         "UTC", kinds.time_zone, "TZ", "Time zone that usage reports are grouped by.", "Europe/Berlin"

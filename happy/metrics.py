@@ -29,6 +29,7 @@ MOST_RPC_METHODS = 100
 _CLIENT = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
 _RPC_METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REQUEST = ("method", "route", "status", "client", "client_type")
+_STALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -157,8 +158,16 @@ class Metrics:
         self.happy_outgoing_calls_total = self._counter(
             "happy_outgoing_calls_total", "Calls to third parties", "service", "outcome"
         )
-        self.happy_event_loop_lag_seconds = self._histogram(
-            "happy_event_loop_lag_seconds", "How late a timer of one second fires"
+        self.happy_reactor_stall_seconds = self._histogram(
+            "happy_reactor_stall_seconds",
+            "Times in which nothing but one turn of the reactor was done, from 5 ms on",
+            buckets=_STALLS,
+        )
+        self.happy_log_suppressed_total = self._counter(
+            "happy_log_suppressed_total", "Messages that were not written into the log", "reason"
+        )
+        self.happy_data_free_bytes = self._gauge(
+            "happy_data_free_bytes", "Room on the file system of the data folder"
         )
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:

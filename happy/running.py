@@ -31,7 +31,7 @@ from happy.limits import Limits
 from happy.listening import with_backlog
 from happy.master_secret import settle
 from happy.metrics import Metrics
-from happy.monitoring import Gauges, Monitoring
+from happy.monitoring import Gauges, Monitoring, Stalls, free_bytes
 from happy.outbound._http import Outgoing
 from happy.outbound.expo import Expo
 from happy.outbound.github import GitHub
@@ -73,12 +73,14 @@ class Running:
 
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any, now: Now = time.time) -> None:
+    def __init__(
+        self, config: Config, reactor: Any, now: Now = time.time, metrics: Metrics | None = None
+    ) -> None:
         self._config = config
         self._reactor = reactor
         self._now = now
         self._lifecycle = Lifecycle(reactor)
-        self._metrics = Metrics()
+        self._metrics = Metrics() if metrics is None else metrics
         self.server: Server
         self.ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
@@ -230,17 +232,25 @@ class Running:
 
     def _connections(self) -> type[tcp.Server]:
         """What kind of connections ports of TCP make."""
-        if not self._config.eager_writes:
-            return tcp.Server
+        stalls = Stalls(self._metrics, self._reactor)
+        self._lifecycle.started("watching the reactor", stalls.stop, 0.1)
         turns = Turns(self._reactor)
-        kind = eager_kind(turns)
-        if self._config.direct_polling:
-            undo = poll_directly(self._reactor, turns, kind)
+        kind = eager_kind(turns) if self._config.eager_writes else tcp.Server
+        if self._config.eager_writes and self._config.direct_polling:
+            undo = poll_directly(self._reactor, turns, kind, stalls.took)
             self._lifecycle.started("direct polling", undo, 0.1)
+        if not turns.ended_by_reactor:
+            stalls.start()
         return kind
 
     async def _monitor(self, server: Server) -> None:
-        gauges = Gauges(self._metrics, self._reactor, lambda: server.database.read(estimate_records))
+        pool = self._reactor.getThreadPool()
+        gauges = Gauges(
+            self._metrics,
+            self._reactor,
+            lambda: server.database.read(estimate_records),
+            lambda: deferToThreadPool(self._reactor, pool, free_bytes, server.config.data_dir),
+        )
         gauges.start()
         self._lifecycle.started("gauges", gauges.stop, 0.1)
         monitoring = Monitoring(server.config, self._metrics, self._reactor, self._now)

@@ -24,6 +24,9 @@ from happy.clocks import follow_monotonic_time
 from happy.config import Config
 from happy.errors import StartupError
 from happy.faults import describe_fault
+from happy.logs.beside import listen_beside
+from happy.logs.bounded import BoundedLog, stand_before
+from happy.metrics import Metrics
 from happy.lifecycle import STOP_SECONDS
 from happy.options import Options
 from happy.running import Running
@@ -38,10 +41,12 @@ _FOR_THE_PROCESS = 0.8
 
 
 def makeService(options: Options) -> Service:
-    """The service that the command line asks for."""
+    """The service that the command line asks for. Whatever is logged from now on is bounded."""
     from twisted.internet import reactor
 
-    return HappyService(options.config, reactor)
+    bounded = BoundedLog(options.config.log_level)
+    stand_before(bounded)
+    return HappyService(options.config, reactor, bounded)
 
 
 class HappyService(Service):
@@ -50,9 +55,11 @@ class HappyService(Service):
     name = "happy"
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, bounded: BoundedLog) -> None:
         self._reactor = reactor
-        self._parts = Running(config, reactor)
+        self._bounded = bounded
+        self._metrics = Metrics()
+        self._parts = Running(config, reactor, self._metrics)
         self._starting: Deferred[None] | None = None
 
     def startService(self) -> None:
@@ -64,8 +71,18 @@ class HappyService(Service):
     def _start(self) -> None:
         _spare_the_collector()
         _stop_at_a_signal(self._reactor)
+        self._mind_the_log()
         self._starting = Deferred.fromCoroutine(self._parts.start())
         self._starting.addErrback(self._failed)
+
+    def _mind_the_log(self) -> None:
+        """Tell of what is left out, and name nothing any more that may be a client's."""
+        bounded, reactor = self._bounded, self._reactor
+        left_out = self._metrics.happy_log_suppressed_total
+        bounded.left_out = lambda why: left_out.labels(why).inc()
+        bounded.later = lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
+        bounded.discreet = True
+        listen_beside()
 
     def _failed(self, failure: Any) -> None:
         if failure.check(CancelledError):
@@ -86,10 +103,12 @@ class HappyService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.log.info("Stopping")
         await self._parts.stop()
         if self._starting is not None:
             with suppress(TimeoutError):
                 await within(_FOR_THE_START, self._starting, self._reactor)
+        self._bounded.tell()
 
 
 def exit_with(status: int) -> None:

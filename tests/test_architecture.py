@@ -51,6 +51,8 @@ ALLOWED = {
     # A library for programs that use a server, of ours or not.
     "client": {"autobahn", "cryptography", "happy.codecs", "happy.wire", "msgspec", "nacl"}
     | {"treq", "twisted", "zope"},
+    # What may be written into the log, and how much of it.
+    "logs": LEAVES | {"twisted", "zope"},
     # The load tool: nothing of what it measures, and no Twisted to hold it back.
     "bench": {"happy", "msgspec", "nacl"},
 }

@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import treq
@@ -15,12 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from happy.config import Config
 from happy.metrics import Metrics
-from happy.monitoring import Gauges, Monitoring, MonitoringResource
+from happy.monitoring import LAG_INTERVAL, Gauges, Monitoring, MonitoringResource, Stalls, free_bytes
 
 NOW = 1_769_860_800.25
 
@@ -128,12 +129,18 @@ class GaugesTests(SynchronousTestCase):
         self.clock = Clock()
         self.metrics = Metrics()
         self.asked: list[Deferred[Mapping[str, int]]] = []
-        self.gauges = Gauges(self.metrics, self.clock, self.count)
+        self.free = 7_000_000
+        self.gauges = Gauges(self.metrics, self.clock, self.count, self.room)
         self.gauges.start()
 
     async def count(self) -> Mapping[str, int]:
         self.asked.append(Deferred())
         return await self.asked[-1]
+
+    async def room(self) -> int:
+        if not self.free:
+            raise OSError
+        return self.free
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
@@ -162,19 +169,64 @@ class GaugesTests(SynchronousTestCase):
         self.asked[1].callback({"accounts": 3})
         self.assertEqual(self.value("database_records_total", table="accounts"), 3)
 
-    def test_lag(self) -> None:
-        """The lateness of each second's timer is observed."""
+    def test_room_every_minute(self) -> None:
+        """The room for data is measured as often, and one that cannot be measured stays as it was."""
         self.asked[0].callback({})
-        self.clock.advance(1)
-        self.clock.advance(1.75)
-        self.assertEqual(self.value("happy_event_loop_lag_seconds_count"), 2)
-        self.assertEqual(self.value("happy_event_loop_lag_seconds_sum"), 0.75)
+        self.assertEqual(self.value("happy_data_free_bytes"), 7_000_000)
+        for free, shown in ((0, 7_000_000), (5_000_000, 5_000_000)):
+            self.free = free
+            self.clock.advance(60)
+            self.asked[-1].callback({})
+            self.assertEqual(self.value("happy_data_free_bytes"), shown)
 
     def test_stop(self) -> None:
         """After the stop no timer is left."""
         self.asked[0].callback({})
         self.gauges.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class StallTests(SynchronousTestCase):
+    """How long nobody was heard."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.stalls = Stalls(self.metrics, self.clock)
+
+    def value(self, what: str, **labels: str) -> float | None:
+        name = f"happy_reactor_stall_seconds_{what}"
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def test_told(self) -> None:
+        """A long turn is counted in its bucket; one of a second or more is said in the log, with its time."""
+        seen = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        for seconds in (0.051, 0.99, 1.25):
+            self.stalls.took(seconds)
+        self.assertEqual([self.value("bucket", le=le) for le in ("0.05", "0.1", "1.0")], [0, 1, 2])
+        self.assertEqual(["1.2 s" in formatEvent(event) for event in seen], [True])
+
+    def test_timer(self) -> None:
+        """Where turns are not timed, a timer that is late tells of it; one that is not tells nothing."""
+        self.stalls.start()
+        self.clock.pump([LAG_INTERVAL] * 8)
+        self.assertEqual(self.value("count"), 0)
+        self.clock.advance(LAG_INTERVAL + 0.75)
+        self.assertEqual((self.value("count"), self.value("sum")), (1, 0.75))
+        self.stalls.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class RoomTests(SynchronousTestCase):
+    """The room of a file system."""
+
+    def test_free_bytes(self) -> None:
+        """It is that of the folder, or of where the folder would be made."""
+        here = Path(self.mktemp()).absolute()
+        here.mkdir()
+        found = free_bytes(here / "not" / "made")
+        self.assertGreater(found, 0)
+        self.assertAlmostEqual(found, free_bytes(here), delta=found // 2)
 
 
 class ConstructionTests(SynchronousTestCase):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.epollreactor import EPollReactor
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 MOST_WAITING: Final = 64
 """Connections that may wait for the end of a turn; a turn with more of them writes in between."""
 
+LONG: Final = 0.005
+"""Seconds from which on a turn is told of."""
+
+_log = Logger()
+
 
 class Writer(Protocol):
     """A connection that holds something back."""
@@ -39,7 +45,6 @@ class Writer(Protocol):
 class Turns:
     """The connections that write when the reactor's turn ends."""
 
-    _log = Logger()
     __slots__ = ("_clock", "_waiting", "ended_by_reactor")
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -66,18 +71,21 @@ class Turns:
                     writer.flush()
                 except Exception:
                     # Whatever is wrong with one must not keep back what is meant for others.
-                    self._log.failure("Writing at the end of a turn failed")
+                    _log.failure("Writing at the end of a turn failed")
 
 
-def poll_directly(reactor: Any, turns: Turns, kind: type[Any]) -> Callable[[], None]:
+def poll_directly(
+    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None] = lambda seconds: None
+) -> Callable[[], None]:
     """Let an epoll reactor end turns, and read at once from connections that are exactly of type ``kind``.
 
+    ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
     Other reactors stay as they are, and so does one where this is in force already. Answers what undoes it.
     """
     known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
     if not known:
         return lambda: None
-    reactor.doIteration = _direct_poll(reactor, turns, kind)
+    reactor.doIteration = _direct_poll(reactor, turns, kind, took)
     turns.ended_by_reactor = True
 
     def undo() -> None:
@@ -88,16 +96,24 @@ def poll_directly(reactor: Any, turns: Turns, kind: type[Any]) -> Callable[[], N
     return undo
 
 
-def _direct_poll(reactor: Any, turns: Turns, kind: type[Any]) -> Callable[[float | None], None]:
+def _direct_poll(
+    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None]
+) -> Callable[[float | None], None]:
+    began = monotonic()
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
     readable: int = select.EPOLLIN
 
     def poll(timeout: float | None) -> None:
+        nonlocal began
         turns.end()
+        spent = monotonic() - began
+        if spent >= LONG:
+            took(spent)
         try:
             events = reactor._poller.poll(-1 if timeout is None else timeout, len(selectables))
         except InterruptedError:
-            return
+            events = ()
+        began = monotonic()
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
             if event == readable and type(selectable) is kind:
@@ -115,7 +131,8 @@ def _read(reactor: Any, selectable: Any) -> None:
     try:
         why = selectable.doRead()
     except BaseException as error:
-        log.err()
+        # Not by Twisted's former way, which writes the traceback's text whether it is wanted or not.
+        _log.failure("Reading from a connection failed")
         why = error
     if why:
         reactor._disconnectSelectable(selectable, why, True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet import reactor as real_reactor
 from twisted.internet import tcp
@@ -10,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from happy.realtime.eager import eager_kind, make_eager
@@ -75,6 +77,16 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual([held.flushed for held in waiting], [1] * MOST_WAITING)
 
 
+class Client(Protocol):
+    """Tells when it has lost its connection."""
+
+    def __init__(self) -> None:
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost.callback(None)
+
+
 class PollTests(TestCase):
     """Direct polling, on the reactor that runs the tests where that is Twisted's epoll reactor."""
 
@@ -82,7 +94,8 @@ class PollTests(TestCase):
         self.turns = Turns(real_reactor)  # type: ignore[arg-type]
         self.kind = eager_kind(self.turns)
         self.polled = type(real_reactor) is EPollReactor
-        self.addCleanup(poll_directly(real_reactor, self.turns, self.kind))
+        self.took: list[float] = []
+        self.addCleanup(poll_directly(real_reactor, self.turns, self.kind, self.took.append))
         self.assertEqual(self.turns.ended_by_reactor, self.polled)
 
     async def connect(self, server: type[Protocol], client: Protocol) -> None:
@@ -142,6 +155,24 @@ class PollTests(TestCase):
         client.transport.write(b"x")  # type: ignore[union-attr]
         self.assertEqual(await lost, "ZeroDivisionError")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_long_turns(self) -> None:
+        """A turn that takes long is told of with its length, whichever part of it took so long."""
+        if not self.polled:
+            raise SkipTest("this reactor's turns cannot be timed")
+
+        class Slow(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                time.sleep(0.05)
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        client = Client()
+        await self.connect(Slow, client)
+        client.transport.write(b"x")  # type: ignore[union-attr]
+        await client.lost
+        await deferLater(real_reactor, 0, time.sleep, 0.05)
+        await deferLater(real_reactor, 0, lambda: None)
+        self.assertGreaterEqual(len([seconds for seconds in self.took if seconds >= 0.05]), 2)
 
     def test_only_once(self) -> None:
         """A reactor that is polled directly already stays as it is, for other turns."""

@@ -1,0 +1,124 @@
+"""What of an event may be written: our own words as they are, of everybody else only what is in the code.
+
+Our own messages are composed of what is safe to say. Libraries quote what they got: Twisted and Autobahn
+name the peer's address, exceptions the text they stumbled over. Of their messages the format is written,
+of failures what :mod:`happy.faults` tells.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from twisted.logger import LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+
+from happy.faults import name_fault, trace_fault
+
+LONGEST: Final = 1000
+"""Characters of a message."""
+
+LONGEST_TRACE: Final = 4000
+"""Characters of a failure; of a longer one the end is kept, which says where it happened."""
+
+_OURS: Final = "happy."
+_TELLING: Final = ("what", "fault", "error", "service", "outcome")
+"""Values of our own messages that tell one trouble from another; there are only so many different ones."""
+
+_SHOWN: Final = ("filename", "lineno", "category")
+"""Values of libraries' messages that are about code: of Python's warnings."""
+
+_NAMELESS: Final = "Unhandled error"
+_LEFT_OUT: Final = {
+    "{log_text}": "what a library says in Twisted's former way is left out",
+    "{log_io}": "what a library prints is left out",
+}
+
+
+class Subject(NamedTuple):
+    """What an event is about; events of one subject say the same, but for numbers and the like.
+
+    ``what`` is safe to be written.
+    """
+
+    namespace: str
+    level: str
+    what: str
+    failed: bool
+    """Whether it is about a failure."""
+
+
+def subject_of(event: LogEvent) -> Subject:
+    """What the event is about."""
+    namespace = str(event.get("log_namespace", "-"))[:100]
+    level = level_of(event).name
+    failure = _failure(event)
+    if failure is not None:
+        return Subject(namespace, level, _named(failure)[:LONGEST], True)
+    if not _is_ours(event):
+        return Subject(namespace, level, _skeleton(event), False)
+    telling = (event[name] for name in _TELLING if isinstance(event.get(name), str))
+    return Subject(namespace, level, "; ".join([_format(event), *telling])[:LONGEST], False)
+
+
+def level_of(event: LogEvent) -> Any:
+    """How grave the event is, as one of Twisted's constants."""
+    return event.get("log_level") or LogLevel.info
+
+
+def text_of(event: LogEvent, *, trusted: bool = False) -> str:
+    """The text of an event; of one that is ``trusted``, with all values whoever logged it."""
+    message = formatEvent(event) if trusted or _is_ours(event) else _skeleton(event)
+    failure = _failure(event)
+    if failure is None:
+        return printable(message[:LONGEST])
+    header = message if message and "log_failure" in event else _NAMELESS
+    traced = failure.getTraceback() if trusted else _traced(failure)
+    return f"{printable(header[:LONGEST])}\n{printable(traced[-LONGEST_TRACE:])}"
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what is not for eyes: nobody may speak to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+def _is_ours(event: LogEvent) -> bool:
+    return str(event.get("log_namespace", "")).startswith(_OURS)
+
+
+def _failure(event: LogEvent) -> Failure | None:
+    """The failure that an event reports, in Twisted's present way or its former one."""
+    found = event.get("log_failure") or event.get("failure")
+    return found if isinstance(found, Failure) else None
+
+
+def _named(failure: Failure) -> str:
+    return name_fault(_error(failure), failure.getTracebackObject())
+
+
+def _traced(failure: Failure) -> str:
+    return trace_fault(_error(failure), failure.getTracebackObject())
+
+
+def _error(failure: Failure) -> BaseException:
+    """The exception; Twisted takes other things for failures too."""
+    return failure.value if isinstance(failure.value, BaseException) else Exception()
+
+
+def _format(event: LogEvent) -> str:
+    format: Any = event.get("log_format") or ""
+    return format.decode("utf-8", "replace") if isinstance(format, bytes) else str(format)
+
+
+def _skeleton(event: LogEvent) -> str:
+    """A message with the names of values instead of values; the rest stands in the code, and is no secret."""
+    format = _format(event)
+    text = _LEFT_OUT.get(format, format) or _NAMELESS
+    for name in _SHOWN:
+        if name in event:
+            shown = "/".join(str(event[name]).split("/")[-2:])
+            text = text.replace(f"{{{name}}}", shown)
+    return text[:LONGEST]
