@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from happy.private import COMMON, make_folder
 from happy.settings import BadSetting
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _read(file: Path) -> str:
 
 def _make(file: Path) -> bool:
     """Create the file whole or not at all; False if another process was faster."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent, COMMON)
     if database := next(file.parent.glob("*/PG_VERSION"), None):
         raise BadSetting(
             f"master-secret: {file} is missing, but there is a database in {database.parent}; "

@@ -59,7 +59,7 @@ class HappyService(Service):
         self._reactor = reactor
         self._bounded = bounded
         self._metrics = Metrics()
-        self._parts = Running(config, reactor, self._metrics)
+        self._parts = Running(config, reactor, metrics=self._metrics)
         self._starting: Deferred[None] | None = None
 
     def startService(self) -> None:

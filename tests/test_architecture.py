@@ -14,7 +14,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "happy"
 
-LEAVES = {"happy.bounds", "happy.budget", "happy.driving", "happy.errors", "happy.faults"} | {
+LEAVES = {
+    "happy.bounds",
+    "happy.budget",
+    "happy.driving",
+    "happy.errors",
+    "happy.faults",
+    "happy.private",
     # Time, what lasts or repeats, and what is kept for a while.
     "happy.caches",
     "happy.clocks",

@@ -10,8 +10,11 @@ from typing import Any, Final
 from twisted.logger import ILogObserver, LogBeginner, LogEvent, LogLevel, globalLogBeginner
 from zope.interface import implementer
 
-from happy.logs.plain import Subject, level_of, printable, subject_of, text_of
+from happy.logs.plain import Subject, is_idle, level_of, printable, subject_of, text_of
 from happy.logs.throttle import FULL, REPEATED, LeftOut, Throttle
+
+FOREIGN: Final = "foreign"
+"""Why a message is left out: a library says something of no weight, which may quote a client."""
 
 UNWRITTEN: Final = "unwritten"
 """Why a message is left out: it could not be written, for want of room on the disk for example."""
@@ -30,9 +33,10 @@ class BoundedLog:
     Every event is composed anew, out of what is safe to write: observers see no more of it than its text,
     its time, its level and its namespace. May be called in any thread.
 
-    ``left_out`` is told of each message that is not written, and why: :data:`REPEATED`, :data:`FULL` or
-    :data:`UNWRITTEN`. ``later`` is asked to call something after so many seconds, in whatever thread. Until
-    it is ``discreet``, libraries' messages are written with their values: no client has been heard yet.
+    ``left_out`` is told of each message that is not written, and why: :data:`REPEATED`, :data:`FULL`,
+    :data:`FOREIGN` or :data:`UNWRITTEN`. ``later`` is asked to call something after so many seconds, in
+    whatever thread. Until it is ``discreet``, libraries' messages are written with their values: no client
+    has been heard yet.
     """
 
     def __init__(self, level: str = "info", now: Callable[[], float] = time.monotonic) -> None:
@@ -67,6 +71,9 @@ class BoundedLog:
                 self.later(self._throttle.left, self.tell)
 
     def _take(self, event: LogEvent) -> None:
+        if self.discreet and is_idle(event):
+            self.left_out(FOREIGN)
+            return
         subject = subject_of(event)
         if not self._throttle.wants(subject):
             self.left_out(REPEATED)
@@ -116,14 +123,14 @@ def _composed(subject: Subject, when: float, text: str) -> LogEvent:
         "log_time": when,
         "log_namespace": subject.namespace,
         "log_level": LogLevel.lookupByName(subject.level),
-        "log_format": "{text}",
-        "text": text,
+        # As a format without values: a log in JSON form would have a value's text three times.
+        "log_format": text.replace("{", "{{").replace("}", "}}"),
     }
 
 
 def _summary(left_out: LeftOut) -> tuple[Subject, str]:
     number, subject = left_out
     if subject is None:
-        return Subject(_NAMESPACE, "warn", "", False), f"{number:,} times in the last minute: other messages"
+        return Subject(_NAMESPACE, "warn", "", False), f"{number:,} more in the last minute, of other kinds"
     what = printable(subject.what[:_LONGEST_SUMMARY])
-    return subject, f"{number:,} times more in the last minute: {what}"
+    return subject, f"{number:,} more in the last minute: {what}"

@@ -21,8 +21,8 @@ LONGEST_TRACE: Final = 4000
 """Characters of a failure; of a longer one the end is kept, which says where it happened."""
 
 _OURS: Final = "happy."
-_TELLING: Final = ("what", "fault", "error", "service", "outcome")
-"""Values of our own messages that tell one trouble from another; there are only so many different ones."""
+_VARYING: Final = frozenset({"line", "platform", "text", "timestamp"})
+"""Values of our own messages of which no two are alike; with all others there are only so many messages."""
 
 _SHOWN: Final = ("filename", "lineno", "category")
 """Values of libraries' messages that are about code: of Python's warnings."""
@@ -56,13 +56,17 @@ def subject_of(event: LogEvent) -> Subject:
         return Subject(namespace, level, _named(failure)[:LONGEST], True)
     if not _is_ours(event):
         return Subject(namespace, level, _skeleton(event), False)
-    telling = (event[name] for name in _TELLING if isinstance(event.get(name), str))
-    return Subject(namespace, level, "; ".join([_format(event), *telling])[:LONGEST], False)
+    return Subject(namespace, level, _kind(event)[:LONGEST], False)
 
 
 def level_of(event: LogEvent) -> Any:
     """How grave the event is, as one of Twisted's constants."""
     return event.get("log_level") or LogLevel.info
+
+
+def is_idle(event: LogEvent) -> bool:
+    """Whether it is a library's message of no weight, of which nothing can be written."""
+    return level_of(event) < LogLevel.warn and not _is_ours(event) and _format(event) in _LEFT_OUT
 
 
 def text_of(event: LogEvent, *, trusted: bool = False) -> str:
@@ -111,6 +115,16 @@ def _error(failure: Failure) -> BaseException:
 def _format(event: LogEvent) -> str:
     format: Any = event.get("log_format") or ""
     return format.decode("utf-8", "replace") if isinstance(format, bytes) else str(format)
+
+
+def _kind(event: LogEvent) -> str:
+    """What a message of ours has in common with others: all but numbers, and what is never the same."""
+    telling = (
+        value
+        for name, value in event.items()
+        if isinstance(value, str) and not name.startswith("log_") and name not in _VARYING
+    )
+    return "; ".join([_format(event), *telling])
 
 
 def _skeleton(event: LogEvent) -> str:

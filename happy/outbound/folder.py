@@ -14,6 +14,7 @@ from urllib.parse import quote
 from twisted.logger import Logger
 
 from happy.outbound.objects import Existing, Removals, Threads, UploadForm, attachments
+from happy.private import close_folder, make_folder
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -54,7 +55,8 @@ class Folder:
 
     def _prepare(self) -> None:
         shutil.rmtree(self._root / _INCOMING, ignore_errors=True)
-        (self._root / _INCOMING).mkdir(parents=True)
+        make_folder(self._root / _INCOMING)
+        close_folder(self._root)
 
     async def stop(self) -> None:
         """Wait for what is being written."""
@@ -76,7 +78,7 @@ class Folder:
                 shutil.copyfileobj(content, file, _CHUNK)
                 file.flush()
                 os.fsync(number)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(place.parent)
             os.replace(name, place)
         except BaseException:
             os.unlink(name)

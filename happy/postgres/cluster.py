@@ -23,7 +23,8 @@ _IO_METHODS_SINCE = 18
 _SPARE_CONNECTIONS = 20
 
 # A server for one application on a shared machine, durable before anything else. What is logged
-# must not quote values: statements are never logged, and log lines are filtered again on arrival.
+# must not quote values: statements are never logged, whatever a postgresql.conf says, and log lines are
+# filtered again on arrival.
 SETTINGS: Mapping[str, str] = {
     "cluster_name": "happy",
     "listen_addresses": "",
@@ -44,10 +45,19 @@ SETTINGS: Mapping[str, str] = {
     "log_error_verbosity": "terse",
     "log_statement": "none",
     "log_min_error_statement": "panic",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_transaction_sample_rate": "0",
+    "log_duration": "off",
+    "log_lock_waits": "off",
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
     "log_checkpoints": "off",
 }
+
+SESSION = "-c log_min_messages=fatal"
+"""Options of our own sessions: the text of an error quotes what it is about, and nobody has to write it
+down, since the session hears of it."""
 
 
 def initdb_arguments(installation: Installation, folder: Path) -> list[str]:

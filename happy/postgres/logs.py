@@ -96,7 +96,8 @@ class LogSink:
             self._fatal = match[1]
         if line.severity not in _GRAVE or line.sqlstate in _ROUTINE:
             return
-        self._log.warn("PostgreSQL: {line}", line=line.text)
+        what = f"{line.severity} {line.sqlstate}"
+        self._log.warn("PostgreSQL: {line}", line=line.text, what=what)
         if line.severity != "WARNING":
             self.fatal_state = line.sqlstate
             self._fatal = line.text.partition(f"{line.severity}:  ")[2]

@@ -21,7 +21,7 @@ from happy.errors import ConnectionLost, StartupError
 from happy.faults import describe_fault
 from happy.postgres.account import Account, account_for
 from happy.postgres.binaries import Installation, choose, installations
-from happy.postgres.cluster import DATABASE, USER, data_major, server_arguments
+from happy.postgres.cluster import DATABASE, SESSION, USER, data_major, server_arguments
 from happy.postgres.initialise import initialise
 from happy.postgres.logs import LogSink
 from happy.postgres.orphans import (
@@ -34,6 +34,7 @@ from happy.postgres.orphans import (
 )
 from happy.postgres.process import Child, Program, spawn
 from happy.postgres.sockets import fits, short_folder
+from happy.private import COMMON, make_folder
 from happy.rounds import Rounds
 from happy.storage.dsn import parse_target
 from happy.storage.pool import Connector
@@ -112,7 +113,7 @@ class EmbeddedPostgres(Service):
     @property
     def dsn(self) -> str:
         """The URL to connect with; known once the server was started."""
-        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._sockets))}"
+        return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._sockets))}&options={quote(SESSION)}"
 
     @property
     def pid(self) -> int | None:
@@ -163,7 +164,7 @@ class EmbeddedPostgres(Service):
         self._checks.start()
 
     async def _prepare(self, account: Account | None) -> None:
-        self.folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(self.folder.parent, COMMON)
         self._lock.take()
         self._sink.open()
         installation = choose(installations(self._bin_dir), data_major(self.folder))

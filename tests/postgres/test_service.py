@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
 
 from happy.errors import StartupError
 from happy.postgres.cluster import data_major
@@ -70,8 +72,6 @@ class LifeTests(PostgresCase):
 
     async def test_stop_with_sessions_open(self) -> None:
         """Sessions that are in the middle of something do not hold up a stop."""
-        import psycopg2
-
         postgres = await self.started()
         session = psycopg2.connect(postgres.dsn)
         session.cursor().execute("SELECT 1")
@@ -81,13 +81,38 @@ class LifeTests(PostgresCase):
     async def test_what_it_says_is_kept(self) -> None:
         """PostgreSQL's own words are in the log file beside the data, without statements or values."""
         postgres = await self.started()
-        bad = outcome(Deferred.fromCoroutine(_refused(postgres.dsn)))
-        await bad
+        plain, _, options = postgres.dsn.partition("&")
+        self.assertTrue(options)
+        for dsn in (postgres.dsn, plain):
+            await outcome(Deferred.fromCoroutine(_refused(dsn)))
+        await self.kill_a_backend(postgres.dsn)
         await postgres.stop()
         text = (self.home / "postgres.log").read_text()
         self.assertIn("database system is ready", text)
-        self.assertIn("22P02 ERROR", text)
+        self.assertIn("was terminated by signal 9", text)
+        self.assertEqual(text.count("22P02 ERROR"), 1, "of the session that is not ours")
         self.assertNotIn("very secret", text)
+
+    async def kill_a_backend(self, dsn: str) -> None:
+        """Kill a session in the middle of a statement, which the postmaster then reports."""
+        working = deferToThread(query, dsn, "SELECT 'very secret', pg_sleep(60)")
+        found: list[tuple[int]] = []
+        while not found:
+            found = query(dsn, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        os.kill(found[0][0], signal.SIGKILL)
+        self.assertIsInstance(await outcome(working), psycopg2.OperationalError)
+
+    async def test_nothing_is_said_about_statements(self) -> None:
+        """A configuration file that asks for statements in the log does not get them."""
+        self.make_cluster()
+        wanted = ("log_min_duration_statement = 0", "log_statement = 'all'", "log_duration = on")
+        with (self.folder / "postgresql.conf").open("a") as file:
+            file.write("\n".join(wanted))
+        postgres = self.service()
+        await postgres.start()
+        query(postgres.dsn.partition("&")[0], "SELECT 'very secret'")
+        await postgres.stop()
+        self.assertNotIn("very secret", (self.home / "postgres.log").read_text())
 
 
 async def _refused(dsn: str) -> None:
