@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.logger import Logger, LogPublisher
 
+from happy import debug_file
 from happy.debug_file import DebugFile
 from happy.errors import StartupError
 
@@ -29,6 +30,22 @@ def test_copies_the_log(tmp_path: Path) -> None:
     text = path.read_text()
     assert "hello \\udc80 world" in text
     assert "too late" not in text
+
+
+def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that is full so many are kept, all private, whatever is logged."""
+    monkeypatch.setattr(debug_file, "FILE_SIZE", 1000)
+    publisher = LogPublisher()
+    file = DebugFile(tmp_path / "logs", publisher)
+    file.start(NOW)
+    for number in range(500):
+        Logger(observer=publisher).info("line {number}", number=number)
+    file.stop()
+    kept = sorted((tmp_path / "logs").iterdir())
+    assert len(kept) == 1 + debug_file.FILES_KEPT
+    assert "line 499" in kept[0].read_text()
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "logs", *kept)} == {0}
+    assert sum(path.stat().st_size for path in kept) < 5000
 
 
 def test_cannot_write(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ class FolderTests(StoreTests, TestCase):
             (True, None, None),
         )
 
+    async def test_private(self) -> None:
+        """Nobody else may read what is stored, whatever the umask is, also where they could before."""
+        self.root.chmod(0o755)
+        self.addCleanup(os.umask, os.umask(0))
+        await self.folder.start()
+        await self.put("s", "a.enc", b"1")
+        found = [self.root, *self.root.rglob("*")]
+        self.assertEqual({path.stat().st_mode & 0o077 for path in found}, {0})
+        self.assertGreater(len(found), 4)
+
     async def test_stays_inside(self) -> None:
         """No path leads out of the folder, not even over a symbolic link."""
         for path in ("", ".", "..", "../x", "/etc/passwd", "a/../../x", "a//b", "a\0b", "a/./b"):
