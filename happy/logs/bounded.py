@@ -130,7 +130,8 @@ def _composed(subject: Subject, when: float, text: str) -> LogEvent:
 
 def _summary(left_out: LeftOut) -> tuple[Subject, str]:
     number, subject = left_out
+    times = "once" if number == 1 else f"{number:,} times"
     if subject is None:
-        return Subject(_NAMESPACE, "warn", "", False), f"{number:,} more in the last minute, of other kinds"
+        return Subject(_NAMESPACE, "warn", "", False), f"left out {times} in the last minute: other messages"
     what = printable(subject.what[:_LONGEST_SUMMARY])
-    return subject, f"{number:,} more in the last minute: {what}"
+    return subject, f"left out {times} in the last minute: {what}"

@@ -37,7 +37,7 @@ Share = Literal["operator", "database", "clients", "failures", "development"]
 BYTES: Final[dict[Share, int]] = {
     "operator": 12 * 1024,
     "database": 6 * 1024,
-    "clients": 10 * 1024,
+    "clients": 20 * 1024,
     "failures": 12 * 1024,
     "development": 256 * 1024,
 }

@@ -23,6 +23,8 @@ _GRAVE = frozenset({"WARNING", "FATAL", "PANIC"})
 _KEPT = _GRAVE | {"LOG"}
 # What every session hears when the server starts or stops.
 _ROUTINE = frozenset({"57P01", "57P02", "57P03"})
+# What each attempt to connect hears meanwhile: a thousand lines would push out those that say why.
+_NOT_YET = "57P03"
 
 
 class Line(NamedTuple):
@@ -87,7 +89,7 @@ class LogSink:
 
     def line(self, raw: str) -> None:
         """Take one line."""
-        if (line := clean(raw)) is None:
+        if (line := clean(raw)) is None or line.sqlstate == _NOT_YET:
             return
         if self._wanted:
             self._write(line.text)

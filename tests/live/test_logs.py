@@ -53,7 +53,7 @@ def check(log: str) -> None:
     assert SECRET not in log
     for name in ("ValueError", "KeyError", "IndexError", "logs/flooding.py", "Timing out {peer}"):
         assert name in log.replace("{{", "{").replace("}}", "}"), name
-    assert f"{TIMES - 1} more in the last minute: ValueError" in log
+    assert f"left out {TIMES - 1} times in the last minute: ValueError" in log
 
 
 @pytest.mark.parametrize(

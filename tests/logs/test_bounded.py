@@ -77,7 +77,7 @@ def test_counted() -> None:
         world.logger("happy.web").error("Answering failed: {fault}", fault="KeyError < a.py:1 f")
     assert world.lines == ["[happy.web#error] Answering failed: KeyError < a.py:1 f"] * 5
     world.clock.advance(WINDOW)
-    said = "1,234 more in the last minute: Answering failed: {fault}; KeyError < a.py:1 f"
+    said = "left out 1,234 times in the last minute: Answering failed: {fault}; KeyError < a.py:1 f"
     assert world.lines[5:] == [f"[happy.web#error] {said}"]
     assert world.left_out == [REPEATED] * 1234
     assert world.clock.getDelayedCalls() == []
@@ -89,7 +89,7 @@ def test_told_at_the_end() -> None:
     for _ in range(7):
         world.logger("happy.web").error("trouble")
     world.log.tell()
-    assert "2 more in the last minute: trouble" in world.lines[-1]
+    assert "left out 2 times in the last minute: trouble" in world.lines[-1]
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warn", "error"])

@@ -72,8 +72,19 @@ class SinkTests(SynchronousTestCase):
         self.sink.line(f"{HEAD}00000 LOG:  starting")
         self.sink.line(f"{HEAD}22P02 ERROR:  invalid input")
         self.sink.line(f"{HEAD}57P01 FATAL:  terminating connection")
+        self.sink.line(f"{HEAD}57P03 FATAL:  the database system is starting up")
         self.sink.line(f"{HEAD}01000 WARNING:  page verification failed")
         self.assertEqual(self.said, [f"{HEAD}01000 WARNING:  page verification failed"])
+
+    def test_attempts_are_not_kept(self) -> None:
+        """Clients that press while the database starts fill neither the log nor the file."""
+        self.sink.open()
+        self.sink.line(f"{HEAD}00000 LOG:  database system was interrupted")
+        for _ in range(1000):
+            self.sink.line(f"{HEAD}57P03 FATAL:  the database system is starting up")
+        self.sink.close()
+        self.assertEqual(self.path.read_text().count("\n"), 1)
+        self.assertIn("interrupted", self.sink.reason())
 
     def test_reason(self) -> None:
         """An end is explained by the last fatal line, else by the last line."""
