@@ -179,12 +179,13 @@ def frames() -> Iterator[bytes]:
         f"42{said}",
         f'42["{said}"]',
         f"451-{said}",
-        f'451-["x",{{"_placeholder":true,"num":0}},{deep}]',
         f'42["x",{deep}]',
         f"44{said}",
         f"6{said}",
     ):
         yield frame(packet.encode())
+    nested = f'451-["x",{{"_placeholder":true,"num":0}},{deep}]'
+    yield frame(nested.encode()) + frame(said.encode(), 2)
     yield frame(b"\xff" + said.encode())
     yield frame(said.encode(), 2)
     yield frame(said.encode(), 3)
