@@ -24,6 +24,9 @@ _OURS: Final = "happy."
 _VARYING: Final = frozenset({"line", "platform", "text", "timestamp"})
 """Values of our own messages of which no two are alike; with all others there are only so many messages."""
 
+_FAULTS: Final = ("fault", "error")
+"""Values of our own messages that say what has failed, as :func:`happy.faults.describe_fault` does."""
+
 _SHOWN: Final = ("filename", "lineno", "category")
 """Values of libraries' messages that are about code: of Python's warnings."""
 
@@ -56,7 +59,8 @@ def subject_of(event: LogEvent) -> Subject:
         return Subject(namespace, level, _named(failure)[:LONGEST], True)
     if not _is_ours(event):
         return Subject(namespace, level, _skeleton(event), False)
-    return Subject(namespace, level, _kind(event)[:LONGEST], False)
+    failed = any(name in event for name in _FAULTS)
+    return Subject(namespace, level, _kind(event)[:LONGEST], failed)
 
 
 def level_of(event: LogEvent) -> Any:

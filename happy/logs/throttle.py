@@ -37,8 +37,8 @@ Share = Literal["operator", "database", "clients", "failures", "development"]
 BYTES: Final[dict[Share, int]] = {
     "operator": 12 * 1024,
     "database": 6 * 1024,
-    "clients": 20 * 1024,
-    "failures": 12 * 1024,
+    "clients": 12 * 1024,
+    "failures": 20 * 1024,
     "development": 256 * 1024,
 }
 """What each share of the log may hold in a window; the last is of what the operator has to switch on."""

@@ -74,13 +74,31 @@ def test_counted() -> None:
     """What is said too often is told by its number when the minute is over, without anything new."""
     world = World()
     for _ in range(1239):
-        world.logger("happy.web").error("Answering failed: {fault}", fault="KeyError < a.py:1 f")
-    assert world.lines == ["[happy.web#error] Answering failed: KeyError < a.py:1 f"] * 5
+        world.logger("happy.web").error("{service} did not answer, {number}", service="expo", number=7)
+    assert world.lines == ["[happy.web#error] expo did not answer, 7"] * 5
     world.clock.advance(WINDOW)
-    said = "left out 1,234 times in the last minute: Answering failed: {fault}; KeyError < a.py:1 f"
+    said = "left out 1,234 times in the last minute: {service} did not answer, {number}; expo"
     assert world.lines[5:] == [f"[happy.web#error] {said}"]
     assert world.left_out == [REPEATED] * 1234
     assert world.clock.getDelayedCalls() == []
+
+
+def test_fault() -> None:
+    """A fault that we have a line for is written once, like a failure, and then counted."""
+    world = World()
+    for _ in range(3):
+        for place in ("a.py:1 f", "a.py:2 f"):
+            world.logger("happy.web").error("Answering failed: {fault}", fault=f"KeyError < {place}")
+        world.clock.advance(WINDOW)
+    assert [line.partition("] ")[2] for line in world.lines] == [
+        "Answering failed: KeyError < a.py:1 f",
+        "Answering failed: KeyError < a.py:2 f",
+        *[
+            f"left out once in the last minute: Answering failed: {{fault}}; KeyError < a.py:{n} f"
+            for n in (1, 2)
+        ]
+        * 2,
+    ]
 
 
 def test_told_at_the_end() -> None:
