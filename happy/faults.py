@@ -41,9 +41,10 @@ def name_fault(error: BaseException, traceback: TracebackType | None) -> str:
 
 
 def trace_fault(error: BaseException, traceback: TracebackType | None) -> str:
-    """As Python prints a traceback, the latest call last, without any message; some 2 KiB at most.
+    """As Python prints a traceback, the latest call last, without any message.
 
-    What the exception came from precedes it. ``traceback`` is as in :func:`name_fault`.
+    What the exception came from precedes it. At most so many calls of each are named, so that a deep
+    recursion is no long text. ``traceback`` is as in :func:`name_fault`.
     """
     lines = _trace(error, traceback)
     for _ in range(_CAUSES):
@@ -52,7 +53,7 @@ def trace_fault(error: BaseException, traceback: TracebackType | None) -> str:
             break
         lines = [*_trace(cause, cause.__traceback__), "which led to", *lines]
         error = cause
-    return "\n".join(lines)
+    return "\n".join(["Traceback, the latest call last:", *lines])
 
 
 def _trace(error: BaseException, traceback: TracebackType | None) -> list[str]:

@@ -18,7 +18,7 @@ LONGEST: Final = 1000
 """Characters of a message."""
 
 LONGEST_TRACE: Final = 4000
-"""Characters of a failure; of a longer one the end is kept, which says where it happened."""
+"""Characters of a traceback; of a longer one the end is kept, which says where it happened."""
 
 _OURS: Final = "happy."
 _VARYING: Final = frozenset({"line", "platform", "text", "timestamp"})
@@ -81,7 +81,15 @@ def text_of(event: LogEvent, *, trusted: bool = False) -> str:
         return printable(message[:LONGEST])
     header = message if message and "log_failure" in event else _NAMELESS
     traced = failure.getTraceback() if trusted else _traced(failure)
-    return f"{printable(header[:LONGEST])}\n{printable(traced[-LONGEST_TRACE:])}"
+    return f"{printable(header[:LONGEST])}\n{printable(_shortened(traced))}"
+
+
+def _shortened(traced: str) -> str:
+    """The first line, and of the others as many of the last as there is room for."""
+    if len(traced) <= LONGEST_TRACE:
+        return traced
+    first, last = traced[:LONGEST].partition("\n")[0], traced[-LONGEST_TRACE:].partition("\n")[2]
+    return f"{first}\n...\n{last}"
 
 
 def printable(text: str) -> str:

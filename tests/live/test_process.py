@@ -214,7 +214,7 @@ class LifeTests(ProcessCase):
         os.kill(postgres, signal.SIGSTOP)
         try:
             served.kill(signal.SIGTERM)
-            await self.within(served.said(b"Port %d Closed" % served.port))
+            await self.within(served.said(b"Stopping"))
             served.kill(signal.SIGTERM)
             self.assertEqual(await self.within(served.exited()), 128 + signal.SIGTERM)
         finally:

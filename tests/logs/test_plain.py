@@ -95,7 +95,12 @@ def test_failures(report: Callable[[Logger, Failure], None]) -> None:
     event = logged("twisted.internet", lambda log: report(log, failure))
     text = text_of(event)
     assert SECRET not in text
-    for part in ("KeyError\nwhich led to\n", "logs/test_plain.py:", "_descend\nValueError"):
+    for part in (
+        "\nTraceback, the latest",
+        "KeyError\nwhich led to\n",
+        "logs/test_plain.py:",
+        "_descend\nValueError",
+    ):
         assert part in text
     subject = subject_of(event)
     assert subject.failed
@@ -123,6 +128,15 @@ def test_deep_failures() -> None:
     assert len(text) < LONGEST + LONGEST_TRACE
     assert "... 8" in text
     assert text.endswith("ValueError")
+
+
+def test_long_traceback() -> None:
+    """Of a text that is too long the first line and the last ones are kept."""
+    failure = raised(900)
+    text = text_of(logged("twisted.internet", lambda log: log.failure("", failure)), trusted=True)
+    assert len(text) < 2 * LONGEST + LONGEST_TRACE
+    assert text.startswith("Unhandled error\nTraceback (most recent call last):\n...\n")
+    assert SECRET in text.splitlines()[-1]
 
 
 def test_faults_tell_apart() -> None:
