@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,8 @@ class RoomTests(SynchronousTestCase):
 
     def test_free_bytes(self) -> None:
         """It is that of the folder, or of where the folder would be made."""
-        here = Path(self.mktemp()).absolute()
-        here.mkdir()
+        here = Path(tempfile.mkdtemp())
+        self.addCleanup(here.rmdir)
         found = free_bytes(here / "not" / "made")
         self.assertGreater(found, 0)
         self.assertAlmostEqual(found, free_bytes(here), delta=found // 2)
