@@ -25,8 +25,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from happy.listening import tcp
-from happy.rounds import Rounds
 from happy.realtime.turns import LONG
+from happy.rounds import Rounds
 
 if TYPE_CHECKING:
     from happy.clocks import Now

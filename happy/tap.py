@@ -24,10 +24,10 @@ from happy.clocks import follow_monotonic_time
 from happy.config import Config
 from happy.errors import StartupError
 from happy.faults import describe_fault
+from happy.lifecycle import STOP_SECONDS
 from happy.logs.beside import listen_beside
 from happy.logs.bounded import BoundedLog, stand_before
 from happy.metrics import Metrics
-from happy.lifecycle import STOP_SECONDS
 from happy.options import Options
 from happy.running import Running
 from happy.waiting import within

@@ -257,12 +257,12 @@ class EarlyStopTests(ProcessCase):
 
 
 SILENT_NAME_SERVER = """
-import socket, time
+import os, socket, time
 from happy import lifecycle
 from twisted.scripts.twistd import run
 
 def wait(name, *rest, **more):
-    print("asking for", name, flush=True)
+    os.write(1, f"asking for {name}\n".encode())
     time.sleep(600)
 
 socket.getaddrinfo = wait
