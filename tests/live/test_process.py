@@ -262,7 +262,7 @@ from happy import lifecycle
 from twisted.scripts.twistd import run
 
 def wait(name, *rest, **more):
-    os.write(1, f"asking for {name}\n".encode())
+    os.write(1, b"asking for " + name.encode())
     time.sleep(600)
 
 socket.getaddrinfo = wait
