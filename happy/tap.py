@@ -92,6 +92,7 @@ class HappyService(Service):
         self.log.critical("Cannot start: {reason}", reason=reason)
         print(f"happy: {reason}", file=sys.__stderr__)
         exit_with(1)
+        _end_in_time()
         self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
@@ -99,7 +100,6 @@ class HappyService(Service):
         super().stopService()
         if self._reactor.running:
             _end_at_the_next_signal()
-            _end_in_time()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from txpostgres.txpostgres import UnexpectedPollResult
 
@@ -18,10 +19,15 @@ from happy.errors import StartupError
 from happy.postgres import EmbeddedPostgres, process, service
 from happy.postgres.orphans import process_gone
 from happy.storage.pool import Connector
-from tests.postgres.case import PostgresCase, query, ready
+from tests.postgres.case import AS_ROOT, PostgresCase, query, ready
 
 TRIES = 3
-KILLS = 5
+KILLS = 3
+
+
+def refuse() -> int:
+    """As ``os.fork`` where there is no room for another process."""
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 class RevivalCase(PostgresCase):
@@ -67,16 +73,34 @@ class RevivalCase(PostgresCase):
 class FaultTests(RevivalCase):
     """What goes wrong at the first tries does not keep the next ones from coming."""
 
+    def starve(self, limit: int, number: int) -> Callable[[], None]:
+        """What puts a limit of this process down to a number; it stays so for the rest of the turn."""
+        from twisted.internet import reactor
+
+        soft, hard = resource.getrlimit(limit)
+
+        def begin() -> None:
+            resource.setrlimit(limit, (number, hard))
+            reactor.callLater(0, resource.setrlimit, limit, (soft, hard))  # type: ignore[attr-defined]
+
+        return begin
+
+    def refuse_forks(self) -> None:
+        """What root, whom no limit holds, meets when the machine is full."""
+        self.patch(os, "fork", refuse)
+
     async def test_no_room_for_a_process(self) -> None:
         """A fork that the system refuses is tried again, and told once."""
         await self.begin()
+        harm = self.refuse_forks if AS_ROOT else self.starve(resource.RLIMIT_NPROC, 1)
         real = os.fork
 
-        def refuse() -> int:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        def at_a_try(number: int) -> None:
+            self.patch(os, "fork", real)
+            if number <= TRIES:
+                harm()
 
-        self.at_a_try = lambda number: setattr(os, "fork", refuse if number <= TRIES else real)
-        self.addCleanup(setattr, os, "fork", real)
+        self.at_a_try = at_a_try
         self.kill()
         await self.comes_back()
         self.assertGreater(self.tries, TRIES)
@@ -86,10 +110,6 @@ class FaultTests(RevivalCase):
 
     async def test_no_room_at_the_start(self) -> None:
         """A server that cannot even fork says so and does not start."""
-
-        def refuse() -> int:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
         self.make_cluster()
         self.patch(os, "fork", refuse)
         failure = await self.assertFailure(self.service().start(), StartupError)
@@ -97,23 +117,36 @@ class FaultTests(RevivalCase):
 
     async def test_no_room_for_a_file(self) -> None:
         """No descriptors are left for the pipes of the process."""
-        from twisted.internet import reactor
-
         await self.begin()
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        restore = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))  # noqa: E731
 
-        def starve(number: int) -> None:
+        def at_a_try(number: int) -> None:
             if number <= TRIES:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (os.dup(0) + 1, hard))
-                reactor.callLater(0, restore)  # type: ignore[attr-defined]
+                lowest = os.dup(0)
+                os.close(lowest)
+                self.starve(resource.RLIMIT_NOFILE, lowest)()
 
-        self.at_a_try = starve
+        self.at_a_try = at_a_try
         self.kill()
         await self.comes_back()
         self.assertGreater(self.tries, TRIES)
         [line] = self.said("starting PostgreSQL again failed")
         self.assertEqual(line, "starting PostgreSQL again failed: Too many open files")
+
+    async def test_a_try_that_breaks_off(self) -> None:
+        """A server that an attempt started and then lost sight of is ended, and another one started."""
+        await self.begin()
+        lost: list[int | None] = []
+
+        def break_off(reactor: Any, seconds: float) -> Any:
+            self.patch(service, "deferLater", deferLater)
+            lost.append(self.postgres.pid)
+            raise RuntimeError
+
+        self.patch(service, "deferLater", break_off)
+        self.kill()
+        await self.comes_back()
+        self.assertEqual(len(lost), 1)
+        self.assertNotIn(self.postgres.pid, [None, *lost])
 
     async def test_a_restart_that_is_not_counted(self) -> None:
         """Even the one who is told of a restart may fail."""
