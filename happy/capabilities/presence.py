@@ -8,7 +8,6 @@ from msgspec import UnsetType
 
 from happy.capabilities._declare import Caller, Capability
 from happy.capabilities._truth import truthy
-from happy.realtime.presence import accepted_time
 from happy.realtime.updates import Activity, devices_of
 from happy.server import Server
 from happy.storage import presence as storage
@@ -51,7 +50,7 @@ async def machine_alive(server: Server, caller: Caller, body: MachineAlive) -> N
 @presence.event("session-end", acks=False)
 async def session_end(server: Server, caller: Caller, body: SessionEnd) -> None:
     """Show a session as ended, and ignore its late heartbeats."""
-    at = accepted_time(body.time, server.presence.now())
+    at = server.presence.accepted_time(body.time)
     if at is None:
         return
     account, session = caller.account, body.sid

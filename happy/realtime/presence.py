@@ -40,12 +40,6 @@ MAX_STOPPED = 100_000
 MAX_ACCOUNT_STOPPED = 10_000
 
 
-def accepted_time(time: float, now: int) -> int | None:
-    """The moment a heartbeat counts for: not in the future; None when older than ten minutes."""
-    at = min(int(time), now)
-    return at if now - at <= INACTIVE_AFTER_MS else None
-
-
 class Presence(Service):
     """Heartbeats, their storage, and the announcements that follow from them.
 
@@ -93,6 +87,18 @@ class Presence(Service):
         """Epoch milliseconds."""
         return int(self._now() * 1000)
 
+    def accepted_time(self, time: float) -> int | None:
+        """The moment a heartbeat counts for: not in the future; None when older than ten minutes.
+
+        When our clock was put ahead, those of others may tell the right time, so that nothing is old at once.
+        """
+        at = min(int(time), self.now())
+        return at if self.now() - at <= INACTIVE_AFTER_MS or self._horizon() <= at else None
+
+    def _horizon(self) -> int:
+        """Ten minutes ago in epoch milliseconds, by a clock that was not put ahead a short while ago."""
+        return int(self._judged_by() * 1000) - INACTIVE_AFTER_MS
+
     def startService(self) -> None:
         """Begin flushing and sweeping; the first sweep runs at once."""
         super().startService()
@@ -119,7 +125,7 @@ class Presence(Service):
 
     async def session_alive(self, account: str, session: str, time: float, thinking: bool) -> None:
         """A session's heartbeat: queue it for storage and tell the account's devices."""
-        at = accepted_time(time, self.now())
+        at = self.accepted_time(time)
         if at is None or self._is_stopped(account, session):
             return
         entry = self._sessions.cached(account, session) or await self._sessions.look_up(account, session)
@@ -131,7 +137,7 @@ class Presence(Service):
 
     async def machine_alive(self, account: str, machine: str, time: float) -> None:
         """A machine's heartbeat: queue it for storage and tell the account's devices."""
-        at = accepted_time(time, self.now())
+        at = self.accepted_time(time)
         if at is None:
             return
         entry = self._machines.cached(account, machine) or await self._machines.look_up(account, machine)
@@ -198,7 +204,7 @@ class Presence(Service):
         await relayed(self._sweeping)
 
     async def _sweep(self) -> None:
-        before = int(self._judged_by() * 1000) - INACTIVE_AFTER_MS
+        before = self._horizon()
         more = True
         while more:
             sessions = await self._sessions.sweep(before)

@@ -20,7 +20,6 @@ from happy.realtime.presence import (
     MAX_ACCOUNT_STOPPED,
     SWEEP_SECONDS,
     Presence,
-    accepted_time,
 )
 from happy.storage import presence as storage
 from happy.storage.types import Millis
@@ -39,14 +38,6 @@ VALUES (%s, %s, '', %s, %s, %s)
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-
-
-def test_accepted_time() -> None:
-    """A heartbeat of the future counts for now; one older than ten minutes does not count."""
-    assert accepted_time(5_000_000, 4_000_000) == 4_000_000
-    assert accepted_time(3_999_999.7, 4_000_000) == 3_999_999
-    assert accepted_time(3_400_000, 4_000_000) == 3_400_000
-    assert accepted_time(3_399_999, 4_000_000) is None
 
 
 class PresenceTests(DatabaseCase):
@@ -266,12 +257,17 @@ class PresenceTests(DatabaseCase):
     async def test_clock_put_ahead(self) -> None:
         """An hour ahead: who is alive has ten minutes to be heard of before the sweep believes the clock."""
         alive, dead = await self.new_session(age=MINUTE), await self.new_session(age=MINUTE)
+        right = await self.new_session(age=MINUTE)
         self.ahead = 3600.0
         await self.presence.sweep()
+        await self.beat(right, age=HOUR)
+        self.assertEqual(len(bodies(self.device)), 1)
         self.assertEqual([self.row("Session", session)[0] for session in (alive, dead)], [True, True])
         await self.beat(alive)
         await self.presence.flush()
         self.clock.advance(600)
+        await self.beat(right, age=HOUR)
+        self.assertEqual(len(bodies(self.device)), 2)
         await self.presence.sweep()
         self.assertEqual([self.row("Session", session)[0] for session in (alive, dead)], [False, False])
         await self.beat(alive)
@@ -322,6 +318,15 @@ class SilenceTests(SynchronousTestCase):
         self.database.silent = True
         self.presence.startService()
         self.clock.advance(FLUSH_SECONDS)
+
+    def test_accepted_times(self) -> None:
+        """A heartbeat of the future counts for now; one older than ten minutes does not count."""
+        self.clock.advance(4000)
+        accepted = self.presence.accepted_time
+        self.assertEqual(accepted(5_000_000), 4_000_000)
+        self.assertEqual(accepted(3_999_999.7), 3_999_999)
+        self.assertEqual(accepted(3_400_000), 3_400_000)
+        self.assertIsNone(accepted(3_399_999))
 
     def test_lost_answers_end_no_rounds(self) -> None:
         """Heartbeats are stored and rows swept when answers come again, though some never do."""
