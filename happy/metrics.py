@@ -151,6 +151,9 @@ class Metrics:
         self.happy_slow_readers_total = self._counter(
             "happy_slow_readers_total", "Sockets closed because they read too slowly", "reason"
         )
+        self.happy_client_faults_total = self._counter(
+            "happy_client_faults_total", "Sockets closed because what they sent met a fault of ours"
+        )
         self.happy_heartbeats_refused_total = self._counter(
             "happy_heartbeats_refused_total", "Heartbeats dropped: too many, or never to be stored", "type"
         )

@@ -41,13 +41,14 @@ from happy.postgres import EmbeddedPostgres
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
-from happy.realtime.eager import eager_kind, make_eager
+from happy.realtime.eager import CountingServer, eager_kind, make_eager
 from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.engine import RealtimeSettings
 from happy.realtime.hub import Hub
+from happy.realtime.pace import Pace
 from happy.realtime.presence import Presence
 from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
+from happy.realtime.shared import RealtimeSettings
 from happy.realtime.turns import Turns, poll_directly
 from happy.sealing import Vault
 from happy.server import Server
@@ -81,6 +82,7 @@ class Running:
         self._now = now
         self._lifecycle = Lifecycle(reactor)
         self._metrics = Metrics() if metrics is None else metrics
+        self._pace = Pace(reactor)
         self.server: Server
         self.ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
@@ -187,7 +189,7 @@ class Running:
             hub=hub,
             committer=committer,
             presence=presence,
-            calls=Calls(reactor, metrics),
+            calls=Calls(reactor, metrics, self._pace),
             objects=objects,
             expo=Expo(Outgoing("expo", reactor, metrics)),
             github=GitHub.from_config(config, reactor, metrics),
@@ -212,7 +214,8 @@ class Running:
         realtime = Realtime(server, events)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
-        endpoint = RealtimeEndpoint(realtime, _realtime_settings(config, self._metrics), self._reactor)
+        settings = _realtime_settings(config, self._metrics, server.memory, self._pace)
+        endpoint = RealtimeEndpoint(realtime, settings, self._reactor, _origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.close_all, 1.0)
         room = most_clients(raise_limit())
@@ -235,9 +238,10 @@ class Running:
         stalls = Stalls(self._metrics, self._reactor)
         self._lifecycle.started("watching the reactor", stalls.stop, 0.1)
         turns = Turns(self._reactor)
-        kind = eager_kind(turns) if self._config.eager_writes else tcp.Server
+        kind = eager_kind(turns) if self._config.eager_writes else CountingServer
         if self._config.eager_writes and self._config.direct_polling:
-            undo = poll_directly(self._reactor, turns, kind, stalls.took)
+            undo = poll_directly(self._reactor, turns, kind, self._pace.begin, stalls.took)
+            self._pace.told = turns.ended_by_reactor
             self._lifecycle.started("direct polling", undo, 0.1)
         if not turns.ended_by_reactor:
             stalls.start()
@@ -272,7 +276,12 @@ class Running:
         return port
 
 
-def _realtime_settings(config: Config, metrics: Metrics) -> RealtimeSettings:
+def _origin(channel: Any) -> str:
+    """Who pays for a socket before its login."""
+    return f"address:{getattr(channel.getPeer(), 'host', None)}"
+
+
+def _realtime_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> RealtimeSettings:
     return RealtimeSettings(
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
@@ -280,6 +289,9 @@ def _realtime_settings(config: Config, metrics: Metrics) -> RealtimeSettings:
         connect_timeout=config.connect_timeout,
         max_payload=config.max_payload,
         max_queued_bytes=config.max_queued,
+        memory=memory,
+        pace=pace,
         dropped=lambda reason: metrics.happy_slow_readers_total.labels(reason).inc(),
+        failed=metrics.happy_client_faults_total.inc,
         fast_frames=config.fast_frames,
     )

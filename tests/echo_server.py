@@ -17,7 +17,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from happy.realtime.endpoint import EngineEndpoint, RealtimeEndpoint
-from happy.realtime.engine import EngineConnection, RealtimeSettings
+from happy.realtime.engine import EngineConnection
+from happy.realtime.shared import RealtimeSettings
 from happy.realtime.socket import Acknowledge, Arguments, Handshake, Socket
 from happy.wire.engineio import encode_message
 

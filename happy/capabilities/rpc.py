@@ -17,6 +17,8 @@ rpc = Capability("rpc")
 NO_METHOD = "Invalid parameters: method is required"
 NO_NAME = "Invalid method name"
 UNEXPECTED = "Internal error"
+LONGEST_METHOD = 1024
+"""Characters of a name; real ones are an id and a word or two."""
 
 
 class Registration(Struct, frozen=True):
@@ -64,8 +66,11 @@ rpc.emits("rpc-request", Request, answer=Any)
 
 
 def _method(data: Any) -> str | None:
-    method = data.get("method") if isinstance(data, dict) else None
-    return method if isinstance(method, str) and method else None
+    return _name(data.get("method")) if isinstance(data, dict) else None
+
+
+def _name(method: Any) -> str | None:
+    return method if isinstance(method, str) and 0 < len(method) <= LONGEST_METHOD else None
 
 
 def _fault(data: Any) -> str:
@@ -103,11 +108,12 @@ async def unregister(server: Server, socket: Socket, body: Offered) -> None:
 )
 async def call(server: Server, socket: Socket, body: Call) -> CallResult:
     """Call a method that another client of the account offers; always answered."""
-    if not isinstance(body.method, str) or not body.method:
+    method = _name(body.method)
+    if method is None:
         server.metrics.rpc_calls_total.labels("unknown", "invalid_params").inc()
         return CallResult(ok=False, error=NO_METHOD)
     try:
-        answer = await server.calls.call(socket.program, body.method, body.params)
+        answer = await server.calls.call(socket.program, method, body.params)
     except CallFailed as failed:
         return CallResult(ok=False, error=failed.error)
     return CallResult(ok=True, result=answer[0] if answer else UNSET)

@@ -12,8 +12,8 @@ from happy.capabilities._declare import Capability, Emission, Event
 from happy.contract.shapes import Schema, Shapes, alternatives, constant, prose
 from happy.realtime.application import MAX_HANDLERS
 from happy.realtime.calls import ANSWER_SECONDS, GRACE_SECONDS, MAX_CALLS_IN_FLIGHT, MAX_METHODS
-from happy.realtime.engine import RealtimeSettings
 from happy.realtime.handshake import REFUSALS, Credentials
+from happy.realtime.shared import RealtimeSettings
 
 _ABOUT = """
 Every event between clients and a Happy server, over Socket.IO protocol 5 on Engine.IO protocol 4, by

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from twisted.logger import Logger
 
-from happy.budget import Budget
 from happy.capabilities._declare import Caller, Event
 from happy.capabilities._pipeline import NO_ANSWER, call_event
 from happy.driving import drive
@@ -32,11 +31,11 @@ OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
 
 MAX_HANDLERS = 10_000
-MAX_HANDLED_BYTES = 32 * 1024 * 1024
-"""Events of one connection under way at once, and their size; one that starts more is dropped (D-21)."""
+"""Events of one connection under way at once; one that starts more is dropped (D-21)."""
 
-MAX_HANDLED_BY_ALL = 256 * 1024 * 1024
-"""Bytes of all events under way; a connection that starts one more is dropped."""
+HANDLER_BYTES = 12 * 1024
+"""What an event under way counts as, beside its arguments: some 4 KiB, which consist of so many small objects
+that the interpreter cannot give all of it back afterwards."""
 
 _MEMBERLESS: Final = msgspec.Raw(b"{}")
 """The data of an event that is nothing but an acknowledgement: the original looks for members there."""
@@ -54,7 +53,6 @@ class Realtime:
     def __init__(self, server: Server, events: Sequence[Event]) -> None:
         self._server = server
         self._events = {event.name: event for event in events}
-        self._handled = Budget(MAX_HANDLED_BY_ALL)
         self._leaving: dict[tuple[str, str], IDelayedCall] = {}
         self._counters: dict[tuple[str, tuple[str, str]], Counter] = {}
         metrics = server.metrics
@@ -70,6 +68,8 @@ class Realtime:
         account = self._server.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)
+        if not socket.pay_as(f"account:{account}"):
+            raise Undecided  # The account keeps too much, or too many connections; less later.
         client = Client(
             socket,
             account,
@@ -99,6 +99,7 @@ class Realtime:
             self._take_over(former, client)
             return former
         client.socket.id = former.id
+        client.socket.next_call = former.next_call
         for method in former.methods:
             self._server.calls.register(client, method)
         return client
@@ -109,6 +110,9 @@ class Realtime:
         self._server.hub.remove(former)  # Until it has joined again, in the same turn.
         former.socket.id = dead.id
         former.socket.take_calls(dead)
+        self._server.calls.abandon(former)
+        if not self._server.calls.move(former, client.holding):
+            former.socket.close()
         dead.close()
 
     def joined(self, socket: Socket) -> None:
@@ -135,44 +139,26 @@ class Realtime:
         client: Client = socket.program
         self._count(name, client)
         data = arguments[0] if arguments else _MEMBERLESS if ack else None
-        size = 0 if data is None else len(data)
-        if not self._begin(client, size):
+        size = HANDLER_BYTES + (len(arguments[0]) if len(arguments) == 1 else sum(map(len, arguments)))
+        holding = client.holding
+        if client.handling >= MAX_HANDLERS or not holding.take(size):
             socket.close()
             return
+        client.handling += 1
         answer = ack if event.acks else None
 
         def done(value: Any) -> None:
-            self._end(client, size)
+            client.handling -= 1
+            holding.give_back(size)
             if answer is not None and value is not NO_ANSWER:
                 answer(value)
 
         def failed(error: BaseException) -> None:
-            self._end(client, size)
+            client.handling -= 1
+            holding.give_back(size)
             self.log.error("Event {name} failed: {error}", name=name, error=type(error).__name__)
 
         drive(call_event(self._server, event, Caller(client.account), socket, data), done, failed)
-
-    def _begin(self, client: Client, size: int) -> bool:
-        """Whether there is room for one more event of ``size`` bytes under way."""
-        if (
-            client.handling >= MAX_HANDLERS
-            or client.handled_bytes + size > MAX_HANDLED_BYTES
-            or not self._handled.take(size)
-        ):
-            self.log.warn(
-                "A connection with {count} events of {size} bytes under way was dropped",
-                count=client.handling,
-                size=client.handled_bytes,
-            )
-            return False
-        client.handling += 1
-        client.handled_bytes += size
-        return True
-
-    def _end(self, client: Client, size: int) -> None:
-        client.handling -= 1
-        client.handled_bytes -= size
-        self._handled.give_back(size)
 
     def _count(self, name: str, client: Client) -> None:
         if name in _COUNTED:

@@ -9,20 +9,21 @@ never reported as a success.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from msgspec import UNSET, Raw, Struct, UnsetType
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from happy.driving import Outcome
 from happy.realtime.expiry import Expiry
 from happy.realtime.hub import Client
+from happy.realtime.pace import Pace
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from happy.bounds import Holding
     from happy.metrics import Metrics
     from happy.realtime.socket import Answered
 
@@ -33,11 +34,14 @@ WITHDRAWN_SECONDS = 4.0
 
 MAX_METHODS = 2_000
 MAX_CALLS_IN_FLIGHT = 1_000
+METHOD_BYTES = 512
+"""What a registration costs beside its name."""
 
 NOT_AVAILABLE = "RPC method not available"
 SELF_CALL = "Cannot call RPC on the same socket"
 TARGET_GONE = "RPC target disconnected"
 TIMED_OUT = "operation has timed out"
+CALLER_GONE = "RPC caller disconnected"
 TOO_MANY = "Too many calls in flight"
 
 
@@ -64,7 +68,51 @@ class _Method:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.targets: list[Client] = []
+        self.targets: dict[Client, None] = {}
+
+
+class Pending(Protocol):
+    """A call that is not answered yet."""
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more."""
+
+
+class _Waiting:
+    """A call that waits for somebody to offer its method."""
+
+    __slots__ = ("_clock", "_key", "_timeout", "_waiting", "turn")
+
+    def __init__(
+        self, key: tuple[str, str], waiting: dict[tuple[str, str], dict[_Waiting, None]], clock: IReactorTime
+    ) -> None:
+        self.turn: Outcome[None] = Outcome()
+        self._key = key
+        self._waiting = waiting
+        waiting.setdefault(key, {})[self] = None
+        self._timeout = clock.callLater(GRACE_SECONDS, self.go_on)
+
+    def go_on(self) -> None:
+        """Somebody offers it, or nobody did for too long."""
+        if self._leave():
+            self.turn.settle(None)
+
+    def abandon(self) -> None:
+        """See :class:`Pending`."""
+        if self._leave():
+            self.turn.settle(Failure(CallFailed(CALLER_GONE, "caller_disconnected")))
+
+    def _leave(self) -> bool:
+        """Whether it waited until now."""
+        waiters = self._waiting.get(self._key, {})
+        if self not in waiters:
+            return False
+        del waiters[self]
+        if not waiters:
+            del self._waiting[self._key]
+        if self._timeout.active():
+            self._timeout.cancel()
+        return True
 
 
 class _Forwarded:
@@ -84,29 +132,41 @@ class _Forwarded:
     def __call__(self, arguments: Sequence[Raw] | None) -> None:
         self._expiry.drop(self._deadline)
         if arguments is None:
-            self.answer.settle(Failure(CallFailed(TARGET_GONE, "target_disconnected")))
-        else:
+            self._fail(TARGET_GONE, "target_disconnected")
+        elif not self.answer.called:
             self.answer.settle(arguments)
 
     def give_up(self) -> None:
         """Treat the target as gone, unless it has answered."""
-        if not self.answer.called:
-            self._target.socket.forget_call(self.id)
-            self(None)
+        self._target.socket.forget_call(self.id)
+        self(None)
+
+    def abandon(self) -> None:
+        """See :class:`Pending`."""
+        self._target.socket.forget_call(self.id)
+        self._expiry.drop(self._deadline)
+        self._fail(CALLER_GONE, "caller_disconnected")
 
     def _expired(self) -> None:
         self._target.socket.forget_call(self.id)
-        self.answer.settle(Failure(CallFailed(TIMED_OUT, "timeout")))
+        self._fail(TIMED_OUT, "timeout")
+
+    def _fail(self, error: str, result: str) -> None:
+        if not self.answer.called:
+            self.answer.settle(Failure(CallFailed(error, result)))
 
 
 class Calls:
     """Registrations of every account, and the calls in flight."""
 
-    def __init__(self, clock: IReactorTime, metrics: Metrics) -> None:
+    def __init__(self, clock: IReactorTime, metrics: Metrics, pace: Pace | None = None) -> None:
+        """``pace`` is how long the reactor stays with calls that go on, or end, together."""
         self._clock = clock
+        self._pace = pace or Pace(clock)
         self._metrics = metrics
         self._methods: dict[tuple[str, str], _Method] = {}
-        self._waiting: dict[tuple[str, str], dict[Deferred[None], None]] = {}
+        self._waiting: dict[tuple[str, str], dict[_Waiting, None]] = {}
+        self._withdrawing: dict[tuple[Client, str], IDelayedCall] = {}
         self._answers = Expiry(clock, ANSWER_SECONDS)
         self._measures: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
@@ -123,49 +183,72 @@ class Calls:
         methods = client.methods if client.methods is not None else set()
         if method in methods:
             return True
-        if len(methods) >= MAX_METHODS:
+        if len(methods) >= MAX_METHODS or not client.holding.take(_cost(method)):
             return False
         client.methods = methods
         methods.add(method)
+        withdrawing = self._withdrawing.pop((client, method), None)
+        if withdrawing is not None:
+            withdrawing.cancel()
         key = (client.account, method)
         known = self._methods.get(key)
         if known is None:
             known = self._methods[key] = _Method(self._metrics.rpc_method(method))
-        known.targets.append(client)
+        known.targets[client] = None
         if key in self._waiting:
             self._clock.callLater(0, self._wake, key)
         return True
 
     def _wake(self, key: tuple[str, str]) -> None:
-        if key in self._methods:
-            for waiter in list(self._waiting.pop(key, ())):
-                waiter.callback(None)
+        """Let callers go on, as long as there is somebody to call."""
+
+        def go_on(waiting: _Waiting) -> None:
+            if key in self._methods:
+                waiting.go_on()
+
+        self._pace.each(key[0], list(self._waiting.get(key, ())), go_on)
 
     def unregister(self, client: Client, method: str) -> None:
         """Undo a registration, if there is one. Calls under way may still be answered for a moment."""
         if client.methods is None or method not in client.methods:
             return
         client.methods.discard(method)
+        client.holding.give_back(_cost(method))
         self._drop(client, method)
-        calls = [call for call in client.socket.awaiting() if _is_call(call, method)]
-        if calls:
-            self._clock.callLater(WITHDRAWN_SECONDS, self._withdrawn, client, method, calls)
+        if any(_is_call(call, method) for call in client.socket.awaiting()):
+            withdrawn = self._clock.callLater(WITHDRAWN_SECONDS, self._withdrawn, client, method)
+            self._withdrawing[client, method] = withdrawn
 
-    def _withdrawn(self, client: Client, method: str, calls: Sequence[_Forwarded]) -> None:
-        if client.methods is None or method not in client.methods:
-            for call in calls:
-                call.give_up()
+    def _withdrawn(self, client: Client, method: str) -> None:
+        """The method has not come back: its calls fail."""
+        del self._withdrawing[client, method]
+        calls = [call for call in client.socket.awaiting() if _is_call(call, method)]
+        self._pace.each(client.account, calls, _Forwarded.give_up)
+
+    def move(self, client: Client, holding: Holding) -> bool:
+        """Let what a client offers count elsewhere; False if there is no room for it."""
+        cost = sum(map(_cost, client.methods or ()))
+        client.holding.give_back(cost)
+        client.holding = holding
+        return holding.take(cost)
 
     def forget(self, client: Client) -> None:
-        """Undo every registration of a client that has gone."""
-        for method in client.methods or ():
+        """Undo every registration of a client that has gone, and let nobody wait for answers to it."""
+        methods, client.methods = client.methods or (), None
+        for method in methods:
+            client.holding.give_back(_cost(method))
             self._drop(client, method)
-        client.methods = None
+        self.abandon(client)
+
+    def abandon(self, client: Client) -> None:
+        """The answers to a client's calls will not reach it."""
+        calls, client.calls = client.calls, None
+        self._pace.each(client.account, list(calls or ()), _abandon)
 
     def _drop(self, client: Client, method: str) -> None:
         key = (client.account, method)
         known = self._methods[key]
-        known.targets.remove(client)
+        del known.targets[client]
         if not known.targets:
             del self._methods[key]
 
@@ -174,22 +257,27 @@ class Calls:
 
         Raises :class:`CallFailed`.
         """
-        if caller.in_flight >= MAX_CALLS_IN_FLIGHT:
+        if caller.calls is None:
+            caller.calls = set()
+        elif len(caller.calls) >= MAX_CALLS_IN_FLIGHT:
             raise CallFailed(TOO_MANY, "internal_error")
-        caller.in_flight += 1
         started = self._clock.seconds()
         key = (caller.account, method)
         known = self._methods.get(key)
         result = "success"
+        call = None
         try:
             if known is None:
-                known = await self._registration(key)
-            return await self._forward(_target(known, caller), Request(method, params))
+                known = await self._registration(caller.calls, key)
+            call = self._forward(_target(known, caller), Request(method, params))
+            caller.calls.add(call)
+            return await call.answer
         except CallFailed as failed:
             result = failed.result
             raise
         finally:
-            caller.in_flight -= 1
+            if call is not None and caller.calls is not None:
+                caller.calls.discard(call)
             label = self._metrics.rpc_method(method) if known is None else known.label
             self._measure(label, result, self._clock.seconds() - started)
 
@@ -203,31 +291,32 @@ class Calls:
         measures[0].inc()
         measures[1].observe(seconds)
 
-    async def _registration(self, key: tuple[str, str]) -> _Method | None:
+    async def _registration(self, calls: set[Pending], key: tuple[str, str]) -> _Method | None:
         """The method as soon as somebody offers it; None when nobody does within the grace window."""
-        waiter: Deferred[None] = Deferred()
-        waiters = self._waiting.setdefault(key, {})
-        waiters[waiter] = None
-
-        def give_up() -> None:
-            del waiters[waiter]
-            if not waiters:
-                del self._waiting[key]
-            waiter.callback(None)
-
-        timeout = self._clock.callLater(GRACE_SECONDS, give_up)
-        await waiter
-        if timeout.active():
-            timeout.cancel()
+        waiting = _Waiting(key, self._waiting, self._clock)
+        calls.add(waiting)
+        try:
+            await waiting.turn
+        finally:
+            calls.discard(waiting)
         known = self._methods.get(key)
         label = self._metrics.rpc_method(key[1]) if known is None else known.label
         self._metrics.rpc_lookup_retries.labels(label).observe(1)
         return known
 
-    def _forward(self, target: Client, request: Request) -> Deferred[Sequence[Raw]]:
+    def _forward(self, target: Client, request: Request) -> _Forwarded:
         call = _Forwarded(target, request.method, self._answers)
         call.id = target.socket.call("rpc-request", request, call)
-        return call.answer
+        return call
+
+
+def _abandon(call: Pending) -> None:
+    call.abandon()
+
+
+def _cost(method: str) -> int:
+    """What a registration is counted as, in bytes."""
+    return len(method) + METHOD_BYTES
 
 
 def _is_call(answered: Answered, method: str) -> TypeGuard[_Forwarded]:

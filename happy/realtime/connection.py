@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from happy.realtime.socket import Application, ConnectRefused, Handshake, Socket, Undecided
+from happy.realtime.socket import Answered, Application, ConnectRefused, Handshake, Socket, Undecided
 from happy.wire.engineio import EncodedPacket, InvalidPacket
 from happy.wire.incoming import Ack, Connect, Disconnect, Event
 from happy.wire.outgoing import encode_ack, encode_connect, encode_connect_error
@@ -26,9 +26,17 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+    from happy.bounds import Holding
     from happy.realtime.engine import EngineConnection
+    from happy.realtime.shared import RealtimeSettings
 
 INVALID_NAMESPACE: Final = "Invalid namespace"
+
+MAX_REFUSALS: Final = 100
+"""How often a client may be refused on one connection; real ones ask once."""
+
+ATTACHMENT_SECONDS: Final = 30.0
+"""How long the attachments of a packet may take, together."""
 
 
 def new_id() -> str:
@@ -42,15 +50,17 @@ class SocketConnection:
     log = Logger()
 
     __slots__ = (
-        "_ack_ids",
         "_application",
         "_clock",
         "_engine",
+        "_half",
         "_handshake",
         "_impatience",
         "_namespaces",
         "_over",
+        "_refusals",
         "_sockets",
+        "_unfinished",
     )
 
     def __init__(
@@ -59,18 +69,18 @@ class SocketConnection:
         handshake: Handshake,
         application: Application,
         clock: IReactorTime,
-        connect_timeout: float,
-        ack_ids: Iterator[int],
+        settings: RealtimeSettings,
     ) -> None:
         self._engine = engine
         self._handshake = handshake
         self._application = application
         self._clock = clock
-        self._ack_ids = ack_ids
         self._namespaces = Namespaces(application.namespaces)
         self._sockets: dict[str, Socket] = {}
         self._over = False
-        self._impatience: IDelayedCall | None = clock.callLater(connect_timeout, self._nobody_joined)
+        self._half = self._refusals = 0
+        self._unfinished: IDelayedCall | None = None
+        self._impatience: IDelayedCall | None = clock.callLater(settings.connect_timeout, self._nobody_joined)
 
     # Link
 
@@ -83,6 +93,15 @@ class SocketConnection:
     def queued_bytes(self) -> int:
         """See :class:`happy.realtime.socket.Link`."""
         return self._engine.queued_bytes
+
+    @property
+    def holding(self) -> Holding:
+        """See :class:`happy.realtime.socket.Link`."""
+        return self._engine.holding
+
+    def pay_as(self, owner: str) -> bool:
+        """See :class:`happy.realtime.socket.Link`."""
+        return self._engine.pay_as(owner)
 
     def send(self, packet: EncodedPacket) -> None:
         """See :class:`happy.realtime.socket.Link`."""
@@ -110,13 +129,40 @@ class SocketConnection:
             # Not logged: whoever wants to could fill the disk with it.
             self._engine.shut(FORCED_CLOSE)
             return
+        if binary or packet is None:
+            self._count_half()
         if packet is not None:
             _HANDLERS[type(packet)](self, packet)
+
+    def _count_half(self) -> None:
+        """A packet whose attachments are still to come counts, and cannot take for ever."""
+        former, self._half = self._half, self._namespaces.held
+        if self._half and self._unfinished is None:
+            self._unfinished = self._clock.callLater(ATTACHMENT_SECONDS, self._give_up_half)
+        elif not self._half:
+            self._forget_half()
+        if self._half < former:
+            self._engine.holding.give_back(former - self._half)
+        elif not self._engine.holding.take(self._half - former):
+            self._half = former
+            self._engine.drop("crowd")
+
+    def _forget_half(self) -> None:
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished is not None:
+            unfinished.cancel()
+
+    def _give_up_half(self) -> None:
+        self._unfinished = None
+        self._engine.shut(FORCED_CLOSE)
 
     def ended(self, reason: str) -> None:
         """See :class:`happy.realtime.engine.Handler`."""
         self._over = True
         self._be_patient()
+        if self._half:
+            self._namespaces.forget()
+            self._count_half()
         sockets, self._sockets = self._sockets, {}
         for socket in sockets.values():
             self._end_socket(socket, reason)
@@ -124,10 +170,16 @@ class SocketConnection:
     # Packets
 
     def _refuse_namespace(self, packet: UnknownNamespace) -> None:
-        self._engine.send(encode_connect_error(INVALID_NAMESPACE, packet.namespace))
+        self._refuse(INVALID_NAMESPACE, packet.namespace)
+
+    def _refuse(self, message: str, namespace: str) -> None:
+        self._refusals += 1
+        self._engine.send(encode_connect_error(message, namespace))
+        if self._refusals >= MAX_REFUSALS:
+            self._engine.close(FORCED_SERVER_CLOSE)
 
     def _connect(self, packet: Connect) -> None:
-        socket = Socket(new_id(), packet.namespace, self._handshake, self, self._ack_ids)
+        socket = Socket(new_id(), packet.namespace, self._handshake, self)
         try:
             deciding = self._application.connect(socket, packet.auth)
         except Exception as refusal:
@@ -141,6 +193,9 @@ class SocketConnection:
 
     def _admit(self, _result: None, socket: Socket) -> None:
         if self._over:
+            return
+        if not self._engine.settle():
+            self._reject(Undecided(), socket)
             return
         self._be_patient()
         self._namespaces.admit(socket.namespace)
@@ -158,7 +213,7 @@ class SocketConnection:
         socket.connected = False
         self._namespaces.dismiss(socket.namespace)
         if isinstance(refusal, ConnectRefused):
-            self._engine.send(encode_connect_error(refusal.message, socket.namespace))
+            self._refuse(refusal.message, socket.namespace)
             return
         if not isinstance(refusal, Undecided):
             self.log.error("Connecting a client failed: {error}", error=type(refusal).__name__)
@@ -180,9 +235,12 @@ class SocketConnection:
             self._call("an answer", socket.answer, packet.ack_id, packet.arguments)
 
     def _end_socket(self, socket: Socket, reason: str) -> None:
-        for answered in socket.gone():
-            self._call("a lost answer", answered, None)
+        self._engine.pace.each(self._engine.name, socket.gone(), self._lose_answer)
         self._call("disconnecting", self._application.disconnected, socket, reason)
+        socket.program = None
+
+    def _lose_answer(self, answered: Answered) -> None:
+        self._call("a lost answer", answered, None)
 
     def _nobody_joined(self) -> None:
         self._impatience = None

@@ -3,8 +3,8 @@
 Twisted buffers what is written and sends it when epoll reports room: two more system calls and a turn of
 the reactor for each packet of a fan-out. An :class:`EagerServer` with nothing queued sends at the end of the
 turn (:mod:`happy.realtime.turns`), and falls back to Twisted's way for whatever the system does not take.
-Private names of Twisted's that are used are ``_tempDataBuffer`` and ``_writeDisconnected``, only here;
-``tests/realtime/test_eager.py`` fails when they are gone.
+Private names of Twisted's that are used are ``_tempDataBuffer``, ``_tempDataLen``, ``_isSendBufferFull`` and
+``_writeDisconnected``, only here; ``tests/realtime/test_eager.py`` fails when they are gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from happy.realtime.turns import Turns
 
 
-class EagerServer(tcp.Server):
+class CountingServer(tcp.Server):
+    """A server-side TCP connection that tells what waits in it."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the system has not taken."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+
+class EagerServer(CountingServer):
     """A server-side TCP connection that sends what is written to it as soon as the turn ends.
 
     What is held back never exceeds ``bufferSize``, from which on Twisted would pause a producer.
@@ -69,6 +78,10 @@ class EagerServer(tcp.Server):
             sent = 0  # No room, or a broken connection: the buffered way finds out and reports as usual.
         if sent < len(data):
             super().write(data[sent:])
+
+    def _isSendBufferFull(self) -> bool:
+        """What is not sent at once makes it full: Twisted would let 64 KiB wait before it tells anybody."""
+        return self.unsent > 0
 
     # Whatever ends the output comes after what was written before.
 

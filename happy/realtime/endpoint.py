@@ -6,17 +6,17 @@ Sources: realtime.md A.1, A.2, A.8, A.9.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from happy.realtime import polling, upgrade
 from happy.realtime.connection import SocketConnection, new_id
-from happy.realtime.engine import EngineConnection, Handler, RealtimeSettings
+from happy.realtime.engine import EngineConnection, Handler
 from happy.realtime.fastframes import FastWebSocket
+from happy.realtime.shared import RealtimeSettings, Shared
 from happy.realtime.socket import Application, Handshake
 from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
-from happy.wire.engineio import POLLING, WEBSOCKET, Problem, Refused, check_request
+from happy.wire.engineio import POLLING, SEPARATOR, WEBSOCKET, Problem, Refused, check_request
 from happy.wire.socketio import SHUTTING_DOWN
 
 if TYPE_CHECKING:
@@ -39,16 +39,35 @@ Header = Callable[[str], str | None]
 """All values of a request's header, by its lower-case name, joined by ``", "``."""
 
 
-class EngineEndpoint:
-    """Serves Engine.IO under a path; ``serve`` makes what sits on each connection."""
+Origin = Callable[[Any], str]
+"""Who pays for what is kept for a client that nobody knows yet, given the HTTP channel of its request."""
 
-    def __init__(self, serve: Serve, settings: RealtimeSettings, clock: IReactorTime) -> None:
+
+def _nobody_in_particular(channel: Any) -> str:
+    return "somebody"
+
+
+class EngineEndpoint:
+    """Serves Engine.IO under a path; ``serve`` makes what sits on each connection.
+
+    ``origin`` names who pays for a connection until :meth:`~happy.realtime.engine.EngineConnection.pay_as`.
+    """
+
+    def __init__(
+        self,
+        serve: Serve,
+        settings: RealtimeSettings,
+        clock: IReactorTime,
+        origin: Origin = _nobody_in_particular,
+    ) -> None:
         self.settings = settings
         self._serve = serve
         self._clock = clock
+        self._origin = origin
         self._connections: dict[str, EngineConnection] = {}
+        self._shared = Shared(settings, clock)
         kind = FastWebSocket if settings.fast_frames else RealtimeWebSocket
-        self._factory = RealtimeWebSocketFactory(settings, clock, kind)
+        self._factory = RealtimeWebSocketFactory(settings, clock, kind, self._shared)
         self._prefix = settings.path.encode()
         self._bare = self._prefix.rstrip(b"/") + b"?"
         self._closed = False
@@ -132,9 +151,12 @@ class EngineEndpoint:
             self._check(usual.headers.get("origin", "").encode("latin-1"), query, upgrading=True)
         except Refused:
             return False
+        connection = self._open(channel, usual.headers.get, query)
+        if connection is None:
+            return False
         websocket = self._factory.build()
         upgrade.take_over(channel, websocket, opening.key, opening.subprotocol)
-        self._open(usual.headers.get, query).open_websocket(websocket)
+        connection.open_websocket(websocket)
         return True
 
     def close_all(self) -> Deferred[None]:
@@ -184,10 +206,12 @@ class EngineEndpoint:
         except Refused as refusal:
             polling.refuse(request, refusal.problem)
             return
-        if sid is None and len(self._connections) - self.websockets >= self.settings.max_polling:
-            polling.respond(request, 503)
-        elif sid is None:
-            self._open(_headers_of(request), query).open_polling(request)
+        if sid is None:
+            connection = self._open(request.channel, _headers_of(request), query)
+            if connection is None:
+                polling.respond(request, 503)
+            else:
+                connection.open_polling(request)
         elif request.method == b"GET":
             self._connections[sid].poll(request)
         elif request.method == b"POST":
@@ -202,7 +226,8 @@ class EngineEndpoint:
             return
         assert request.content is not None
         body = request.content.read(self.settings.max_payload + 1)
-        if len(body) > self.settings.max_payload:
+        # As many packets as nobody has to send are no different from as many bytes.
+        if len(body) > self.settings.max_payload or body.count(SEPARATOR) >= self.settings.max_packets:
             self.refuse(request)
         else:
             connection.post(request, body)
@@ -216,25 +241,38 @@ class EngineEndpoint:
         except Refused as refusal:
             polling.refuse_upgrade(request, refusal.problem.message)
             return
+        start = self._start_of(request, query, sid)
+        if start is None:
+            polling.refuse_upgrade(request, "Service Unavailable", 503)
+            return
         websocket = self._factory.build()
-        handshake_only = query["transport"] == POLLING
         key = request.getHeader(b"Sec-WebSocket-Key") or b""
         early = upgrade.take_over(request.channel, websocket, key, upgrade.offered_subprotocol(request))
-        if handshake_only:
-            websocket.close()
-        elif sid is None:
-            self._open(_headers_of(request), query).open_websocket(websocket)
-        else:
-            self._connections[sid].offer(websocket)
+        start(websocket)
         # Without this cycle, channel and request are freed at once.
         request.channel = None  # type: ignore[assignment]
         if early:
             websocket.dataReceived(early)
 
-    def _open(self, header: Header, query: Mapping[str, str]) -> EngineConnection:
-        sid = new_id()
-        connection = EngineConnection(sid, self.settings, self._clock, self._forget)
-        connection.handler = self._serve(connection, self._handshake(header, query))
+    def _start_of(
+        self, request: Request, query: Mapping[str, str], sid: str | None
+    ) -> Callable[[RealtimeWebSocket], None] | None:
+        """What a WebSocket is for; None if there is no place for one more session."""
+        if query["transport"] == POLLING:
+            return RealtimeWebSocket.close
+        if sid is not None:
+            return self._connections[sid].offer
+        connection = self._open(request.channel, _headers_of(request), query)
+        return None if connection is None else connection.open_websocket
+
+    def _open(self, channel: Any, header: Header, query: Mapping[str, str]) -> EngineConnection | None:
+        """A new session; None if there is no place for one more."""
+        sid, owner = new_id(), self._origin(channel)
+        connection = EngineConnection(sid, self.settings, self._clock, self._shared, owner, self._forget)
+        handshake = self._handshake(header, query)
+        if not connection.enter(handshake.size):
+            return None
+        connection.handler = self._serve(connection, handshake)
         self._connections[sid] = connection
         return connection
 
@@ -254,15 +292,17 @@ class EngineEndpoint:
 class RealtimeEndpoint(EngineEndpoint):
     """Serves a Socket.IO application."""
 
-    def __init__(self, application: Application, settings: RealtimeSettings, clock: IReactorTime) -> None:
-        ack_ids = count()
-
+    def __init__(
+        self,
+        application: Application,
+        settings: RealtimeSettings,
+        clock: IReactorTime,
+        origin: Origin = _nobody_in_particular,
+    ) -> None:
         def serve(connection: EngineConnection, handshake: Handshake) -> Handler:
-            return SocketConnection(
-                connection, handshake, application, clock, settings.connect_timeout, ack_ids
-            )
+            return SocketConnection(connection, handshake, application, clock, settings)
 
-        super().__init__(serve, settings, clock)
+        super().__init__(serve, settings, clock, origin)
 
 
 def _headers_of(request: Request) -> Header:

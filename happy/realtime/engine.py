@@ -6,8 +6,7 @@ What sits on top implements :class:`Handler`; the requests and WebSockets below 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from happy.realtime import polling
@@ -25,52 +24,17 @@ from happy.wire.engine_events import (
     Write,
 )
 from happy.wire.engine_session import EngineSession
-from happy.wire.engineio import EncodedPacket, EngineSettings
+from happy.wire.engineio import EncodedPacket
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.web.http import Request
 
+    from happy.realtime.shared import RealtimeSettings, Shared
     from happy.realtime.websocket import RealtimeWebSocket
 
 _MESSAGE: Final = ord("4")
 _STALLED: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RealtimeSettings(EngineSettings):
-    """Everything about an endpoint that may differ, in seconds and bytes (realtime.md A.1, D-21)."""
-
-    path: str = "/v1/updates/"
-    """Prefix of the request targets served, with its slash; the path without it is served too."""
-
-    connect_timeout: float = 20.0
-    """How long a connection may stay without joining a namespace."""
-
-    max_queued_bytes: int = 16 * 1024 * 1024
-    """A client for which more than this is unsent is dropped."""
-
-    max_queued_by_all: int = 512 * 1024 * 1024
-    """While more than this is unsent to all WebSockets, those with more than an equal share are dropped."""
-
-    max_polling: int = 20_000
-    """Sessions on polling, which need no connection of their own and no login; more are refused."""
-
-    slow_reader_seconds: float = 60.0
-    """A WebSocket client that leaves our buffers full for so long is dropped."""
-
-    dropped: Callable[[str], None] = lambda reason: None
-    """Told of every slow client that is dropped, for its ``size`` (what is queued), for its ``time``, or
-    because it had the largest part in a ``crowd``."""
-
-    fast_frames: bool = True
-    """Whether whole text frames bypass Autobahn's frame parser; the behaviour is the same."""
-
-    close_timeout: float = 5.0
-    """How long a closing connection may take before it is cut."""
-
-    kept_headers: Collection[str] = ("x-happy-client",)
-    """Lower-case names of the request headers that handshakes keep, for as long as the connection lives."""
 
 
 class Handler(Protocol):
@@ -83,24 +47,74 @@ class Handler(Protocol):
         """The connection is over; called once, never from inside ``send`` or ``close``."""
 
 
-class EngineConnection:
-    """One client. The endpoint makes it, and sets ``handler`` before anything else happens."""
+class _Nobody:
+    """The handler of a connection that is over."""
 
-    __slots__ = ("_clock", "_closing", "_forget", "_session", "_settings", "_timer", "_websocket", "handler")
+    def message(self, data: bytes, binary: bool) -> None:
+        """Nobody listens."""
+
+    def ended(self, reason: str) -> None:
+        """It did already."""
+
+
+_NOBODY: Final = _Nobody()
+
+
+class EngineConnection:
+    """One client. The endpoint makes it, and sets ``handler`` before anything else happens.
+
+    ``name`` is who pays for what is kept for the client, ``holding`` what that is; ``pace`` is how long the
+    reactor stays with it.
+    """
+
+    __slots__ = (
+        "_attached",
+        "_body",
+        "_clock",
+        "_closing",
+        "_forget",
+        "_forgotten",
+        "_place",
+        "_queued",
+        "_session",
+        "_settings",
+        "_shared",
+        "_stranger",
+        "_timer",
+        "_websocket",
+        "handler",
+        "holding",
+        "name",
+        "pace",
+    )
 
     handler: Handler
 
     def __init__(
-        self, sid: str, settings: RealtimeSettings, clock: IReactorTime, forget: Callable[[str], None]
+        self,
+        sid: str,
+        settings: RealtimeSettings,
+        clock: IReactorTime,
+        shared: Shared,
+        owner: str,
+        forget: Callable[[str], None],
     ) -> None:
         """``forget`` is called with the sid when it no longer means anything."""
         self._session = EngineSession(sid, settings, clock.seconds())
         self._settings = settings
         self._clock = clock
+        self._shared = shared
         self._forget = forget
         self._timer: IDelayedCall | None = None
         self._websocket: RealtimeWebSocket | None = None
         self._closing = False
+        self._attached = self._queued = self._body = 0
+        self._forgotten = False
+        self._stranger = True
+        self.name = owner
+        self.pace = shared.pace
+        self.holding = shared.memory.open(owner, self)
+        self._place = shared.strangers.open(owner, self)
 
     # For the handler
 
@@ -123,15 +137,60 @@ class EngineConnection:
             return
         self._perform(self._session.send(packet))
         if self._session.queued_bytes > self._settings.max_queued_bytes:
-            self._settings.dropped("size")
-            self._soon(self.break_off)
+            self.drop("size")
 
     def close(self, reason: str) -> None:
         """End the connection, after what was sent before. The handler hears of it a moment later."""
         if not self._closing:
             self._soon(self.shut, reason)
 
+    def pay_as(self, owner: str) -> bool:
+        """Let another owner pay for this client from now on, and for its place among those who joined.
+
+        False if that is more than the owner may have: the connection is to be closed then.
+        """
+        if not self.holding.move(owner):
+            return False
+        self.name = owner
+        return self.settle() if self._stranger else self._place.move(owner)
+
+    def settle(self) -> bool:
+        """Be no stranger any more, if it still is one; False if the owner may have no more connections."""
+        if not self._stranger:
+            return True
+        self._stranger = False
+        return self._take_place()
+
+    def give_up(self) -> None:
+        """Somebody else needs what this client has. For :class:`happy.bounds.Budget`."""
+        self._closing = True
+        self._settings.dropped("crowd")
+        if self._websocket is not None:
+            self._websocket.abort()
+        self._clock.callLater(0, self.break_off)
+
+    def drop(self, reason: str) -> None:
+        """Cut the connection a moment later, for one of the reasons that the settings name."""
+        if not self._closing:
+            self._settings.dropped(reason)
+            self._soon(self.break_off)
+
+    def _take_place(self) -> bool:
+        """Whether there is a place on the transport in use, instead of the one before."""
+        budget = self._shared.polling if self._websocket is None else self._shared.websockets
+        self._place.close()
+        self._place = budget.open(self.name, self)
+        return self._place.take(1)
+
     # For the endpoint and the transports
+
+    def enter(self, size: int) -> bool:
+        """Whether there is a place for one more stranger, and room for the ``size`` of what it presents."""
+        if self._place.take(1) and (not size or self.holding.take(size)):
+            return True
+        self._place.close()
+        self.holding.close()
+        return False
 
     def open_polling(self, request: Request) -> None:
         """Start on polling, with this GET."""
@@ -139,14 +198,14 @@ class EngineConnection:
 
     def open_websocket(self, websocket: RealtimeWebSocket) -> None:
         """Start on an open WebSocket."""
-        websocket.owner = self
+        self._attach(websocket)
         self._websocket = websocket
         self._perform(self._session.open_websocket(websocket))
 
     def poll(self, request: Request) -> None:
         """A GET for this session."""
         request.notifyFinish().addErrback(self._poll_lost, request)
-        self._perform(self._session.poll(request, self._clock.seconds()))
+        self._try(self._session.poll, request)
 
     def begin_post(self, request: Request) -> None:
         """A POST for this session, whose body is still to come. Answers it at once if there is another."""
@@ -161,14 +220,38 @@ class EngineConnection:
         self._session.post_refused(request)
 
     def post(self, request: Request, body: bytes) -> None:
-        """A POST for this session, with its whole body."""
+        """A POST for this session, with its whole body, which is worked on as there is time for it."""
         now = self._clock.seconds()
         self._perform(self._session.post_begun(request, now))
         self._perform(self._session.post(request, body, now))
+        if not self._session.unfinished:
+            return
+        self._body = len(body)
+        if not self.holding.take(self._body):
+            self._body = 0
+            self.drop("crowd")
+        if not self.pace.told:
+            self.pace.begin()
+        self._work()
+
+    def go_on(self) -> None:
+        """Work on a POST that had to wait. For :class:`happy.realtime.pace.Pace`."""
+        self._try(self._session.proceed)
+        self._work()
+
+    def _work(self) -> None:
+        session = self._session
+        while session.unfinished:
+            if self.pace.over():
+                self.pace.wait(self.name, self)
+                return
+            self._try(session.proceed)
+        self.holding.give_back(self._body)
+        self._body = 0
 
     def offer(self, websocket: RealtimeWebSocket) -> None:
         """An open WebSocket names this session."""
-        websocket.owner = self
+        self._attach(websocket)
         self._perform(self._session.offer(websocket, self._clock.seconds()))
 
     def websocket_message(self, websocket: RealtimeWebSocket, data: bytes, binary: bool) -> None:
@@ -187,6 +270,9 @@ class EngineConnection:
 
     def websocket_lost(self, websocket: RealtimeWebSocket, *, clean: bool) -> None:
         """A WebSocket is gone; ``clean`` if its client closed it in due form."""
+        if websocket is self._websocket:
+            self._websocket = None
+        self._attached -= 1
         self._perform(self._session.websocket_lost(websocket, self._clock.seconds(), clean=clean))
 
     def shut(self, reason: str) -> None:
@@ -214,10 +300,35 @@ class EngineConnection:
     def _poll_lost(self, _reason: object, request: Request) -> None:
         self._perform(self._session.poll_lost(request, self._clock.seconds()))
 
+    def _attach(self, websocket: RealtimeWebSocket) -> None:
+        self._attached += 1
+        websocket.attach(self)
+
+    def _try(self, report: Callable[..., Sequence[Effect]], *details: Any) -> None:
+        """Act on something that a client did; a fault of ours is the end of its connection, and no more."""
+        try:
+            self._perform(report(*details, self._clock.seconds()))
+        except Exception as error:
+            self._shared.failed(error)
+            self.break_off()
+
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             _PERFORMERS[type(effect)](self, effect)
+        if self._session.queued_bytes != self._queued:
+            self._count_queue()
+        if self._forgotten and not self._attached:
+            self.holding.close()
         self._set_timer()
+
+    def _count_queue(self) -> None:
+        """What waits for a poll counts as its owner's."""
+        former, self._queued = self._queued, self._session.queued_bytes
+        if self._queued < former:
+            self.holding.give_back(former - self._queued)
+        elif not self.holding.take(self._queued - former):
+            self._queued = former
+            self.drop("crowd")
 
     def _set_timer(self) -> None:
         deadline = self._session.next_deadline
@@ -246,20 +357,27 @@ class EngineConnection:
         if not self._closing:
             self.handler.message(effect.data, effect.binary)
 
+    def _answer(self, effect: Answer) -> None:
+        polling.answer_poll(effect.request, effect.packets, self._large_answer)
+
+    def _large_answer(self, request: Request) -> polling.LargeAnswer:
+        seconds = self._settings.slow_reader_seconds
+        return polling.LargeAnswer(request, self._shared.memory, self.name, self._clock, seconds)
+
     def _upgrade(self, effect: Upgraded) -> None:
         self._websocket = effect.websocket
+        if not (self._stranger or self._take_place()):
+            self.drop("crowd")
 
     def _end(self, effect: Ended) -> None:
         self._closing = True
-        self._websocket = None
-        self.handler.ended(effect.reason)
+        handler, self.handler = self.handler, _NOBODY
+        handler.ended(effect.reason)
 
     def _gone(self, effect: Forgotten) -> None:
+        self._forgotten = True
+        self._place.close()
         self._forget(self._session.sid)
-
-
-def _answer(connection: EngineConnection, effect: Answer) -> None:
-    polling.answer_poll(effect.request, effect.packets)
 
 
 def _accept(connection: EngineConnection, effect: Accept) -> None:
@@ -284,7 +402,7 @@ def _close(connection: EngineConnection, effect: CloseWebSocket) -> None:
 
 
 _PERFORMERS: Final[dict[type[Any], Callable[[EngineConnection, Any], None]]] = {
-    Answer: _answer,
+    Answer: EngineConnection._answer,
     Accept: _accept,
     Refuse: _refuse,
     Abort: _abort,

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+AT_ONCE: Final = 500
+"""Deadlines that are reached in one turn of the reactor."""
 
 
 class Expiry:
@@ -49,10 +53,13 @@ class Expiry:
     def _expire(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        due = []
+        due: list[tuple[int, Callable[[], None]]] = []
         for key, (deadline, expired) in self._open.items():
             if deadline > now:
                 self._timer = self._clock.callLater(deadline - now, self._expire)
+                break
+            if len(due) == AT_ONCE:
+                self._timer = self._clock.callLater(0, self._expire)
                 break
             due.append((key, expired))
         for key, expired in due:

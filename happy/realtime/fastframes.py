@@ -18,59 +18,68 @@ _FINAL_TEXT: Final = 0x81
 _MASKED: Final = 0x80
 
 
+# What follows the frames that were delivered.
+_OTHER: Final = 0
+_PARTIAL: Final = 1
+"""The beginning of another whole text frame."""
+
+_LATER: Final = 2
+"""Whatever it is, there is no time for it now."""
+
+
 class FastWebSocket(RealtimeWebSocket):
     """A WebSocket that behaves as its base, with less work for each message."""
 
-    def dataReceived(self, data: bytes) -> None:
-        """Take whole text frames as long as there are any; the rest is Autobahn's."""
+    def consume(self, data: bytes) -> bytes:
+        """Take whole text frames as long as there are any and there is time; the rest is Autobahn's."""
         if self.state != self.STATE_OPEN or self.current_frame is not None or self.inside_message:
-            super().dataReceived(data)
-            return
+            return super().consume(data)
         if self.data:
             data = self.data + data
             self.data = b""
-        end, partial = self._take_frames(data)
+        end, follows = self._take_frames(data)
         if end == len(data):
-            return
+            return b""
         rest = data[end:] if end else data
-        if partial:
+        if follows == _LATER:
+            return rest
+        if follows == _PARTIAL:
             self.data = rest
-        else:
-            super().dataReceived(rest)
+            return b""
+        return super().consume(rest)
 
-    def _take_frames(self, data: bytes) -> tuple[int, bool]:
-        """Deliver the whole text frames at the start of ``data``.
-
-        Answers where they end, and whether what follows is the beginning of another such frame.
-        """
+    def _take_frames(self, data: bytes) -> tuple[int, int]:
+        """Deliver the whole text frames at the start of ``data``; where they end, and what follows."""
         limit = self.factory.settings.max_payload
         position, size = 0, len(data)
         while position < size and self.state == self.STATE_OPEN:
             if data[position] != _FINAL_TEXT:
-                return position, False
+                return position, _OTHER
             if size - position < 2:
-                return position, True
+                return position, _PARTIAL
             length = data[position + 1]
             if length < _MASKED:
-                return position, False
+                return position, _OTHER
             length -= _MASKED
             start = position + 6
             if length == 126:
                 if size - position < 4:
-                    return position, True
+                    return position, _PARTIAL
                 length = data[position + 2] << 8 | data[position + 3]
                 start += 2
             if _odd(length, start - position) or (limit and length > limit):
-                return position, False
+                return position, _OTHER
             end = start + length
             if end > size:
-                return position, True
+                return position, _PARTIAL
             payload = unmask(data, start, end)
             if not (payload.isascii() or _is_text(payload)):
-                return position, False
+                return position, _OTHER
             position = end
             self.onMessage(payload, False)
-        return position, False
+            if position < size and self.pace.over():
+                return position, _LATER
+        return position, _OTHER
 
 
 def _odd(length: int, head: int) -> bool:

@@ -18,6 +18,12 @@ WRONG_TOKEN = "Invalid authentication token"
 REFUSALS = (NO_TOKEN, NO_SESSION, NO_MACHINE, WRONG_TOKEN)
 """Why a connection is refused, in the order of the checks."""
 
+LONGEST = 1024
+"""Characters of an id or the like; a longer one counts as absent. Real ones have some dozens."""
+
+LONGEST_TOKEN = 16 * 1024
+"""Characters of a token; a longer one is none. As much fits a request's head."""
+
 _ABSENT = (None, "", 0)  # and False; what else is no text was meant to be a token, and is a wrong one
 _SCOPES = {scope.value: scope for scope in Scope}
 
@@ -45,7 +51,7 @@ class Credentials(Body):
 class Handshake:
     """The members of the CONNECT auth object that count, type-checked (B.1, D-10).
 
-    A wrong type counts as absent, except for the token, where it counts as invalid.
+    What is of a wrong type or too long counts as absent, except for the token, where it counts as invalid.
     """
 
     __slots__ = ("app_state", "client", "declared", "scope", "subject", "token")
@@ -72,7 +78,7 @@ class Handshake:
             raise ConnectRefused(NO_SESSION)
         if self.scope is Scope.MACHINE and not self.subject:
             raise ConnectRefused(NO_MACHINE)
-        if not isinstance(self.token, str):
+        if not isinstance(self.token, str) or len(self.token) > LONGEST_TOKEN:
             raise ConnectRefused(WRONG_TOKEN)
         return self.token
 
@@ -83,4 +89,4 @@ class Handshake:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client import Gauge
 
     from happy.metrics import Metrics
+    from happy.realtime.calls import Pending
     from happy.realtime.recovery import Recovery
 
 __all__ = ("Client", "Hub", "Identity", "Scope")
@@ -42,16 +43,18 @@ class Client:
 
     ``viewing`` is True while its owner looks at it, None while unknown (realtime.md B.10);
     ``declared`` tells a client that named its scope from one that merely defaulted to user-scoped.
-    ``labels`` are its bounded metric labels. ``pid`` is its private id, and ``since`` the position of the
-    account's log at which it joined (:mod:`happy.realtime.recovery`).
+    ``labels`` are its bounded metric labels. ``methods`` are those that it offers, ``calls`` its own that
+    wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is where what is
+    kept for it counts. ``pid`` is its private id, and ``since`` the position of the account's log at which it
+    joined (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (
         "account",
+        "calls",
         "declared",
-        "handled_bytes",
         "handling",
-        "in_flight",
+        "holding",
         "labels",
         "methods",
         "pid",
@@ -74,6 +77,7 @@ class Client:
         labels: tuple[str, str] = ("unknown", "unknown"),
     ) -> None:
         self.socket = socket
+        self.holding = socket.holding
         self.account = account
         self.scope = scope
         self.subject = subject
@@ -81,9 +85,8 @@ class Client:
         self.viewing = viewing
         self.labels = labels
         self.methods: set[str] | None = None
-        self.in_flight = 0
+        self.calls: set[Pending] | None = None
         self.handling = 0
-        self.handled_bytes = 0
         self.pid: str | None = None
         self.since = 0
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from happy.bounds import Budget
 from happy.realtime.connection import new_id
 from happy.realtime.expiry import Expiry
 from happy.realtime.replay import ACCOUNT_BYTES, KEPT_SECONDS, Replay
@@ -23,11 +24,16 @@ from happy.wire.socketio import FORCED_CLOSE, FORCED_SERVER_CLOSE
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from happy.bounds import Holding
     from happy.realtime.hub import Client, Identity
     from happy.realtime.socket import EncodedPacket
 
-MAX_LOST: Final = 20_000
-"""Clients that may come back; further ones are not remembered."""
+LOST_BYTES: Final = 32 * 1024 * 1024
+"""What is kept of clients that may come back, half of it of one account at most. When it is full, the account
+with most of it loses what is the largest of it, and that client begins anew."""
+
+LOST_COST: Final = 1_500
+"""What a client costs beside the names of its methods."""
 
 RECOVERABLE: Final = frozenset(
     {TRANSPORT_ERROR, TRANSPORT_CLOSE, PING_TIMEOUT, FORCED_CLOSE, FORCED_SERVER_CLOSE}
@@ -35,14 +41,20 @@ RECOVERABLE: Final = frozenset(
 """Why clients are lost that may come back. When the server stops, so does what it remembers."""
 
 
-class Lost(Struct, gc=False):
-    """A client that may come back; ``id`` is its socket's, ``since`` the position at which it joined."""
+class Lost(Struct, eq=False):
+    """A client that may come back; ``id`` is its socket's, ``since`` the position at which it joined.
+
+    ``next_call`` is the number of the next call to it.
+    """
 
     id: str
     identity: Identity
     since: int
     methods: frozenset[str]
-    deadline: int
+    next_call: int | None
+    give_up: Callable[[], None]
+    deadline: int = 0
+    holding: Holding | None = None
 
 
 class Recovered(Struct):
@@ -61,6 +73,7 @@ class Recovery:
         """Whether any client of an account is connected; the hub's to tell."""
         self._live: dict[str, Client] = {}
         self._lost: dict[str, Lost] = {}
+        self._room = Budget(LOST_BYTES)
         self._expiry = Expiry(clock, KEPT_SECONDS)
 
     def enter(self, client: Client) -> None:
@@ -87,7 +100,6 @@ class Recovery:
             self._enter(client, pid, former.since)
         if isinstance(former, Lost):
             # The log must not go before the client is registered with the hub.
-            self._expiry.drop(former.deadline)
             self._forget(pid)
         return None if missed is None else Recovered(former, missed)
 
@@ -96,12 +108,23 @@ class Recovery:
         pid = client.pid
         if pid is None or self._live.pop(pid, None) is None:
             return
-        if reason in RECOVERABLE and len(self._lost) < MAX_LOST and self._expect(client.identity):
-            methods = frozenset(client.methods or ())
-            deadline = self._expiry.add(partial(self._expire, pid))
-            self._lost[pid] = Lost(client.socket.id, client.identity, client.since, methods, deadline)
-        else:
+        if reason not in RECOVERABLE or not self._remember(pid, client):
             self._tidy(client.account)
+
+    def _remember(self, pid: str, client: Client) -> bool:
+        """Whether a client may come back."""
+        if not self._expect(client.identity):
+            return False
+        socket, methods = client.socket, frozenset(client.methods or ())
+        expire = partial(self._expire, pid)
+        lost = Lost(socket.id, client.identity, client.since, methods, socket.next_call, expire)
+        lost.holding = self._room.open(client.account, lost)
+        lost.deadline = self._expiry.add(expire)
+        self._lost[pid] = lost
+        if lost.holding.take(LOST_COST + len(client.subject) + sum(map(len, methods))):
+            return True
+        self._forget(pid)
+        return False
 
     def stop(self) -> None:
         """Let go of the clock."""
@@ -118,7 +141,11 @@ class Recovery:
         return self.replay.expect(account, scope, subject)
 
     def _forget(self, pid: str) -> None:
-        account, scope, subject, _ = self._lost.pop(pid).identity
+        lost = self._lost.pop(pid)
+        self._expiry.drop(lost.deadline)
+        if lost.holding is not None:
+            lost.holding.close()
+        account, scope, subject, _ = lost.identity
         self.replay.give_up(account, scope, subject)
 
     def _expire(self, pid: str) -> None:

@@ -6,9 +6,10 @@ may upgrade to WebSocket), and dies with the transport connection. Formats: real
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Raw
 
@@ -20,6 +21,9 @@ from happy.wire.outgoing import (
     encode_disconnect,
     encode_event,
 )
+
+if TYPE_CHECKING:
+    from happy.bounds import Holding
 
 __all__ = (
     "MAIN",
@@ -36,6 +40,8 @@ __all__ = (
     "Undecided",
     "encode_event",
 )
+
+_CALL_BITS: Final = 31
 
 Acknowledge = Callable[..., None]
 """Answers one event of a client with any number of arguments (as :func:`encode_event` takes them). Works
@@ -74,6 +80,16 @@ class Handshake:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Characters of it."""
+        return sum(
+            len(name) + len(value)
+            for kept in (self.headers, self.query)
+            if kept
+            for name, value in kept.items()
+        )
+
 
 class Link(Protocol):
     """A socket's way to its client: the transport connection under it, shared by its namespaces."""
@@ -85,6 +101,13 @@ class Link(Protocol):
     @property
     def queued_bytes(self) -> int:
         """Bytes accepted for the client that the operating system has not taken yet."""
+
+    @property
+    def holding(self) -> Holding:
+        """What is kept for the client counts here."""
+
+    def pay_as(self, owner: str) -> bool:
+        """Let another owner pay for what is kept for the client; see :meth:`Socket.pay_as`."""
 
     def send(self, packet: EncodedPacket) -> None:
         """Pass a packet on, in order. Never blocks; does nothing once the connection is closing."""
@@ -101,8 +124,9 @@ class Socket:
 
     ``id`` is its public Socket.IO id, ``program`` a place for whatever the application wants to find here.
 
-    ``ack_ids`` number the calls of all sockets: a client that connects again may still acknowledge, on its
-    new socket, what was asked on the old one (realtime.md D-18).
+    Its calls are numbered from where nobody can guess: a client that connects again may still acknowledge,
+    on its new socket, what was asked on the old one (realtime.md D-18). ``next_call`` is the next number,
+    None before the first.
 
     While it decides about a connect, without waiting, an application that offers connection state recovery
     (realtime.md A.14) sets ``pid``, and where it continues a former socket also ``id``, and ``missed``: what
@@ -110,7 +134,6 @@ class Socket:
     """
 
     __slots__ = (
-        "_ack_ids",
         "_calls",
         "_link",
         "connected",
@@ -118,13 +141,12 @@ class Socket:
         "id",
         "missed",
         "namespace",
+        "next_call",
         "pid",
         "program",
     )
 
-    def __init__(
-        self, id: str, namespace: str, handshake: Handshake, link: Link, ack_ids: Iterator[int]
-    ) -> None:
+    def __init__(self, id: str, namespace: str, handshake: Handshake, link: Link) -> None:
         self.id = id
         self.namespace = namespace
         self.handshake = handshake
@@ -135,7 +157,7 @@ class Socket:
         """False from just before :meth:`Application.disconnected`; sending does nothing then."""
         self._link = link
         self._calls: dict[int, Answered] | None = None
-        self._ack_ids = ack_ids
+        self.next_call: int | None = None
 
     @property
     def transport(self) -> str:
@@ -146,6 +168,18 @@ class Socket:
     def queued_bytes(self) -> int:
         """Bytes accepted for this client's connection that the operating system has not taken yet."""
         return self._link.queued_bytes
+
+    @property
+    def holding(self) -> Holding:
+        """Where whatever the program keeps for this client counts; where there is no room, it closes it."""
+        return self._link.holding
+
+    def pay_as(self, owner: str) -> bool:
+        """Let ``owner`` pay from now on for what is kept for this client, in place of the address it has.
+
+        False if that would be more than the owner may have: then the client cannot join.
+        """
+        return self._link.pay_as(owner)
 
     def emit(self, name: str, *arguments: Any) -> None:
         """Send an event; arguments as :func:`encode_event` takes them."""
@@ -164,7 +198,8 @@ class Socket:
 
         :return: the ack id.
         """
-        ack_id = next(self._ack_ids)
+        ack_id = secrets.randbits(_CALL_BITS) if self.next_call is None else self.next_call
+        self.next_call = ack_id + 1
         if not self.connected:
             answered(None)
             return ack_id
@@ -186,6 +221,7 @@ class Socket:
     def take_calls(self, former: Socket) -> None:
         """Wait for the answers that another socket of the same client waits for; they bear its ids."""
         self._calls, former._calls = former._calls, None
+        self.next_call = former.next_call
 
     def disconnect(self) -> None:
         """Send DISCONNECT and leave the namespace. Stock clients do not reconnect after it.

@@ -26,6 +26,9 @@ from twisted.python import log
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+MOST_EVENTS: Final = 64
+"""Connections that are read from or written to in a turn. Of more, the system lets each have its turn."""
+
 MOST_WAITING: Final = 64
 """Connections that may wait for the end of a turn; a turn with more of them writes in between."""
 
@@ -75,17 +78,22 @@ class Turns:
 
 
 def poll_directly(
-    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None] = lambda seconds: None
+    reactor: Any,
+    turns: Turns,
+    kind: type[Any],
+    begin: Callable[[], None] = lambda: None,
+    took: Callable[[float], None] = lambda seconds: None,
 ) -> Callable[[], None]:
     """Let an epoll reactor end turns, and read at once from connections that are exactly of type ``kind``.
 
-    ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
-    Other reactors stay as they are, and so does one where this is in force already. Answers what undoes it.
+    ``begin`` is called when a turn begins; ``took`` is told of each turn of :data:`LONG` seconds or more,
+    timers included: so long nobody was heard. Other reactors stay as they are, and so does one where this is
+    in force already. Answers what undoes it.
     """
     known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
     if not known:
         return lambda: None
-    reactor.doIteration = _direct_poll(reactor, turns, kind, took)
+    reactor.doIteration = _direct_poll(reactor, turns, kind, begin, took)
     turns.ended_by_reactor = True
 
     def undo() -> None:
@@ -97,7 +105,7 @@ def poll_directly(
 
 
 def _direct_poll(
-    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None]
+    reactor: Any, turns: Turns, kind: type[Any], begin: Callable[[], None], took: Callable[[float], None]
 ) -> Callable[[float | None], None]:
     began = monotonic()
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
@@ -110,10 +118,11 @@ def _direct_poll(
         if spent >= LONG:
             took(spent)
         try:
-            events = reactor._poller.poll(-1 if timeout is None else timeout, len(selectables))
+            events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_EVENTS)
         except InterruptedError:
             events = ()
         began = monotonic()
+        begin()
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
             if event == readable and type(selectable) is kind:

@@ -1,35 +1,37 @@
 """WebSocket connections of Engine.IO clients, on Autobahn.
 
 Autobahn does the framing and the closing handshake; what is written goes past its message layer, because
-packets come framed. Outgoing bytes are bounded: while the transport is full they wait here, shared between
-connections, and a client that lets too many of them wait, or lets them wait too long, is dropped (D-21).
-When too many wait for all clients together, whoever has more than an equal share of them is.
+packets come framed. What a client sends is taken in by :mod:`happy.realtime.reading`; what it does not take
+waits in a :mod:`happy.realtime.backlog`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from autobahn.twisted import websocket as twisted_protocol
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.websocket import protocol
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
 from zope.interface import implementer
 
+from happy.realtime.backlog import Backlog
 from happy.realtime.opening import learn, opening
 from happy.realtime.polling import CORS
+from happy.realtime.reading import ReadingWebSocket
+from happy.realtime.shared import Shared
 
 if TYPE_CHECKING:
     from autobahn.websocket.types import ConnectionRequest
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from happy.realtime.engine import EngineConnection, RealtimeSettings
+    from happy.realtime.engine import EngineConnection
+    from happy.realtime.shared import RealtimeSettings
 
 _HANDSHAKE_ONLY: Final = frozenset(
     {
@@ -89,8 +91,15 @@ class _Silent:
     info = warn = error = debug
 
 
+class _Unheeded:
+    """Stands in for the Deferred that Autobahn fires at the end, with the protocol itself: a cycle."""
+
+    def callback(self, result: Any) -> None:
+        """Nobody waits for it."""
+
+
 @implementer(IPushProducer)
-class RealtimeWebSocket(WebSocketServerProtocol):
+class RealtimeWebSocket(ReadingWebSocket):
     """One WebSocket. ``owner`` hears its messages and its end."""
 
     log = _Silent()
@@ -100,15 +109,11 @@ class RealtimeWebSocket(WebSocketServerProtocol):
 
     send_queue = _NOTHING_QUEUED
     trafficStats = _STATISTICS
-    is_closed = cached_property(lambda self: Deferred())
+    is_closed = _Unheeded()
     utf8validator = cached_property(lambda self: Utf8Validator())
 
-    _paused = False
     _closing = False
-    _pending: deque[bytes] | None = None
-    _pending_bytes = 0
-    _stuck_bytes = 0
-    _stall: IDelayedCall | None = None
+    _backlog: Backlog | None = None
     _abortion: IDelayedCall | None = None
 
     def begin(self, transport: Any, key: bytes, subprotocol: bytes) -> None:
@@ -117,30 +122,33 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         self.dataReceived(opening(key, subprotocol))
         self.slim()
 
+    def attach(self, owner: EngineConnection) -> None:
+        """Let a connection hear of this WebSocket, and pay for what it keeps."""
+        self.owner = owner
+        self.holding = owner.holding
+
+    @property
+    def name(self) -> str:
+        """Who pays for it."""
+        return "" if self.owner is None else self.owner.name
+
     # Outgoing
 
     @property
     def queued_bytes(self) -> int:
-        """What waits here, and what was written when the transport became full."""
-        return self._pending_bytes + self._stuck_bytes
+        """What waits here, and what the full transport has."""
+        return 0 if self._backlog is None else self._backlog.size
 
     def send_frames(self, frames: bytes) -> None:
         """Write whole frames, or keep them until the transport has room."""
         if self._closing or self.state != self.STATE_OPEN:
             return
-        if not self._paused:
+        if self._backlog is None:
             self.transport.write(frames)
-            if self._paused:
-                self._stuck_bytes = len(frames)
-            return
-        if self._pending is None:
-            self._pending = deque()
-        self._pending.append(frames)
-        self._count(len(frames))
-        if self.queued_bytes > self.factory.settings.max_queued_bytes:
-            self._drop("size")
-        elif self.factory.too_much(self._pending_bytes):
+        elif not self._backlog.put(frames):
             self._drop("crowd")
+        elif self._backlog.size > self.factory.settings.max_queued_bytes:
+            self._drop("size")
 
     def close(self) -> None:
         """Send what waits, then a close frame without status code; cut the connection if that takes long."""
@@ -148,7 +156,7 @@ class RealtimeWebSocket(WebSocketServerProtocol):
             return
         self._closing = True
         self._abort_later()
-        if not self._pending:
+        if self._backlog is None:
             self.sendClose()
 
     def slim(self) -> None:
@@ -161,54 +169,57 @@ class RealtimeWebSocket(WebSocketServerProtocol):
         }
 
     def abort(self) -> None:
-        """Cut the connection now."""
+        """Cut the connection now, and keep nothing."""
         self._closing = True
-        self._discard_pending()
+        self.state = self.STATE_CLOSED
+        self._forget_backlog()
+        self.forget_input()
         self.transport.abortConnection()
 
     def pauseProducing(self) -> None:
         """The transport is full."""
-        self._paused = True
-        if self._stall is None:
+        if self.holding is None:
+            return
+        if self._backlog is None:
             seconds = self.factory.settings.slow_reader_seconds
-            self._stall = self.factory.clock.callLater(seconds, self._drop, "time")
+            stalled = partial(self._drop, "time")
+            self._backlog = Backlog(self.transport, self.holding, self.factory.clock, seconds, stalled)
+        if not self._backlog.stick():
+            self._drop("crowd")
 
     def resumeProducing(self) -> None:
-        """The transport has room again."""
-        self._paused = False
-        self._stuck_bytes = 0
-        while self._pending and not self._paused:
-            frames = self._pending.popleft()
-            self._count(-len(frames))
-            self.transport.write(frames)
-        if self._paused:
+        """The transport is empty."""
+        backlog = self._backlog
+        if backlog is None:
             return
-        self._stop_stall()
-        if self._closing:
-            self.sendClose()
+        backlog.unstick()
+        while not backlog.paused and (frames := backlog.take()) is not None:
+            self.transport.write(frames)
+        if self._backlog is backlog and not backlog.paused:
+            self._forget_backlog()
+            if self._closing:
+                self.sendClose()
 
     def stopProducing(self) -> None:
         """The transport is gone; :meth:`onClose` follows."""
 
     def _drop(self, reason: str) -> None:
-        self.factory.log.info("A slow client was dropped: {reason}", reason=reason)
         self.factory.settings.dropped(reason)
-        self._stop_stall()
         self.abort()
 
-    def _stop_stall(self) -> None:
-        if self._stall is not None and self._stall.active():
-            self._stall.cancel()
-        self._stall = None
+    def crowded(self) -> None:
+        """There is no room for what the client sends."""
+        self._drop("crowd")
 
-    def _discard_pending(self) -> None:
-        self._pending = None
-        self._count(-self._pending_bytes)
-        self._stuck_bytes = 0
+    def failed(self, error: Exception) -> None:
+        """What the client sent met a fault of ours: the end of this connection, and no more."""
+        self.factory.shared.failed(error)
+        self.abort()
 
-    def _count(self, size: int) -> None:
-        self._pending_bytes += size
-        self.factory.pending_bytes += size
+    def _forget_backlog(self) -> None:
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None:
+            backlog.close()
 
     def _abort_later(self) -> None:
         if self._abortion is None:
@@ -233,7 +244,7 @@ class RealtimeWebSocket(WebSocketServerProtocol):
 
     def onPing(self, payload: bytes) -> None:
         """Answer, unless the client is not reading: then a later ping will do (RFC 6455 section 5.5.3)."""
-        if not self._paused:
+        if self._backlog is None:
             super().onPing(payload)
 
     def sendCloseFrame(
@@ -253,8 +264,8 @@ class RealtimeWebSocket(WebSocketServerProtocol):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The transport is gone."""
         self._closing = True
-        self._discard_pending()
-        self._stop_stall()
+        self._forget_backlog()
+        self.forget_input()
         if self._abortion is not None and self._abortion.active():
             self._abortion.cancel()
         self._abortion = None
@@ -264,25 +275,27 @@ class RealtimeWebSocket(WebSocketServerProtocol):
     def _lose(self, *, clean: bool) -> None:
         owner, self.owner = self.owner, None
         if owner is not None:
+            self._forget_backlog()
+            self.give_back_input()
+            self.holding = None
             owner.websocket_lost(self, clean=clean)
 
 
 class RealtimeWebSocketFactory(WebSocketServerFactory):
     """Makes the WebSockets of one endpoint, and knows the open ones."""
 
-    log = Logger()
-
     def __init__(
         self,
         settings: RealtimeSettings,
         clock: IReactorTime,
         kind: type[RealtimeWebSocket] = RealtimeWebSocket,
+        shared: Shared | None = None,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.settings = settings
         self.clock = clock
+        self.shared = shared or Shared(settings, clock)
         self.open: set[RealtimeWebSocket] = set()
-        self.pending_bytes = 0
         self._closed: list[Deferred[None]] = []
         self.setProtocolOptions(
             maxMessagePayloadSize=settings.max_payload,
@@ -300,7 +313,7 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
         """The protocol with these options on the class, where they cost no connection any memory."""
         options = {name: getattr(self, name) for name in kind.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
-        return type(kind.__name__, (kind,), {**options, "factory": self})
+        return type(kind.__name__, (kind,), {**options, "factory": self, "pace": self.shared.pace})
 
     def _opened(self, kind: type[RealtimeWebSocket]) -> type[RealtimeWebSocket]:
         """The protocol in the state after its opening handshake."""
@@ -310,11 +323,6 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
     def build(self) -> RealtimeWebSocket:
         """A WebSocket that has no transport yet."""
         return self._kind()
-
-    def too_much(self, pending: int) -> bool:
-        """Whether too many bytes wait altogether, and a client for which ``pending`` wait is one to blame."""
-        bound = self.settings.max_queued_by_all
-        return self.pending_bytes > bound and pending * len(self.open) > bound
 
     def forget(self, websocket: RealtimeWebSocket) -> None:
         """One was opened that does not count."""

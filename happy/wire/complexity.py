@@ -19,6 +19,7 @@ MOST_VALUES: Final = 20_000
 """Values of one text, containers and the names of members included."""
 
 _PIECE: Final = 256 * 1024
+_LONG: Final = 1024
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
 _SIGNS: Final = bytes.maketrans(_OPENING + _CLOSING, b"\x01\x01\xff\xff")
@@ -38,13 +39,27 @@ def check_complexity(text: bytes) -> None:
     size = len(text)
     if size <= DEEPEST:
         return
-    opened = text.count(b"[") + text.count(b"{")
+    opened = _count(text, b"[", DEEPEST) + _count(text, b"{", DEEPEST)
     if opened > DEEPEST or (
-        size > MOST_VALUES and opened + text.count(b",") + text.count(b":") > MOST_VALUES
+        size > MOST_VALUES
+        and opened + _count(text, b",", MOST_VALUES) + _count(text, b":", MOST_VALUES) > MOST_VALUES
     ):
         meter = Meter()
         for start in range(0, len(text), _PIECE):
             meter.feed(text[start : start + _PIECE])
+
+
+def _count(text: bytes, sign: bytes, most: int) -> int:
+    """How often a character occurs in a text, or more than ``most``."""
+    if len(text) < _LONG:
+        return text.count(sign)
+    # Looking for the next one takes long strides, which counting does not.
+    found = 0
+    position = text.find(sign)
+    while position >= 0 and found <= most:
+        found += 1
+        position = text.find(sign, position + 1)
+    return found
 
 
 class Meter:

@@ -44,7 +44,7 @@ class Input(Enum):
     POLL_LOST = auto()
     POST = auto()
     EXTRA_POST = auto()
-    """A post while the body of another is arriving."""
+    """A post while another is arriving or being worked through."""
 
     POST_LOST = auto()
     OFFER = auto()
@@ -53,7 +53,7 @@ class Input(Enum):
     PROBE = auto()
     COMMIT = auto()
     STRAY = auto()
-    """Anything else on the WebSocket standing by."""
+    """Anything else on the WebSocket standing by, or a commit while a payload is being worked through."""
 
     CANDIDATE_LOST = auto()
     MESSAGE = auto()

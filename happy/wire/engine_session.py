@@ -4,12 +4,15 @@ The driver reports what happens (requests, frames, losses, time) and carries out
 report returns, in order. Requests and WebSocket connections are opaque to the machine: the driver passes
 them in and gets the same objects back inside effects.
 
+A polling payload may hold thousands of packets, each of which may cost the program on top some work. The
+machine takes one packet a step, and leaves it to the driver when to go on (:meth:`EngineSession.proceed`).
+
 What each input does in each state is listed in :mod:`happy.wire.engine_table`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from happy.wire.engine_events import (
@@ -29,7 +32,7 @@ from happy.wire.engine_events import (
     Upgraded,
     Write,
 )
-from happy.wire.engine_table import TABLE
+from happy.wire.engine_table import PACKETS, TABLE, on_standby
 from happy.wire.engineio import (
     CLOSE,
     NOOP,
@@ -61,6 +64,7 @@ class EngineSession:
         "_effects",
         "_held",
         "_now",
+        "_payload",
         "_posting",
         "_queue",
         "_queued_bytes",
@@ -78,6 +82,7 @@ class EngineSession:
         self._now = now
         self._held: Any = None
         self._posting: Any = None
+        self._payload: Iterator[bytes] | None = None
         self._candidate: Any = None
         self._websocket: Any = None
         self._queue: list[EncodedPacket] = []
@@ -106,6 +111,11 @@ class EngineSession:
     def queued_bytes(self) -> int:
         """Bytes that wait for a poll."""
         return self._queued_bytes
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more of a POST to work on: :meth:`proceed` is to be called."""
+        return self._payload is not None
 
     @property
     def next_deadline(self) -> float | None:
@@ -151,16 +161,30 @@ class EngineSession:
         """The connection of a POST broke before its body was complete."""
         self._now = now
         if request is self._posting:
-            self._posting = None
+            self._posting = self._payload = None
             self._step(Input.POST_LOST)
         return self._take()
 
     def post(self, request: Any, body: bytes, now: float) -> Sequence[Effect]:
-        """The body of a POST is complete; without effect if :meth:`post_begun` answered it already."""
+        """The body of a POST is complete; without effect if :meth:`post_begun` answered it already.
+
+        Where the session takes it, it is :attr:`unfinished` from then on.
+        """
         self._now = now
         if request is self._posting:
             self._posting = None
             self._step(Input.POST, request, body)
+        return self._take()
+
+    def proceed(self, now: float) -> Sequence[Effect]:
+        """Take the next packet of the POST, if the session still cares; answer it after the last."""
+        self._now = now
+        packet = next(self._payload, None) if self._payload and self.state in _POLLED else None
+        if packet is not None:
+            self._receive(packet)
+        elif self._payload is not None:
+            self._effects.append(Accept(self._posting))
+            self._payload = self._posting = None
         return self._take()
 
     def post_refused(self, request: Any) -> None:
@@ -180,7 +204,10 @@ class EngineSession:
         if websocket is self._websocket:
             self._receive(Packet(PacketType.MESSAGE, data, binary=True) if binary else data)
         elif websocket is self._candidate:
-            self._step(_classify(data, binary))
+            happened = on_standby(data, binary)
+            # What is to come on the WebSocket must not overtake what came before.
+            early = happened is Input.COMMIT and self._payload is not None
+            self._step(Input.STRAY if early else happened)
         return self._take()
 
     def websocket_lost(self, websocket: Any, now: float, *, clean: bool) -> Sequence[Effect]:
@@ -232,7 +259,7 @@ class EngineSession:
         except InvalidPacket:
             self._step(Input.GARBAGE)
             return
-        happened = _PACKET_INPUTS[packet.type]
+        happened = PACKETS[packet.type]
         if happened is Input.MESSAGE:
             self._step(happened, packet)
         elif happened is Input.CLOSE and self._held is not None:
@@ -278,9 +305,7 @@ class EngineSession:
         self._effects.append(Write(self._websocket, (packet,)))
 
     def _accept(self, request: Any, body: bytes) -> None:
-        for text in split_payload(body):
-            self._receive(text)
-        self._effects.append(Accept(request))
+        self._posting, self._payload = request, iter(split_payload(body))
 
     def _ignore_post(self, request: Any, body: bytes = b"") -> None:
         self._effects.append(Accept(request))
@@ -327,7 +352,7 @@ class EngineSession:
 
     def _overlap_post(self, request: Any) -> None:
         self._effects += (Refuse(request, None), Abort(self._posting))
-        self._posting = None
+        self._posting = self._payload = None
         self._end(TRANSPORT_ERROR)
 
     def _lose(self, reason: str) -> None:
@@ -379,21 +404,4 @@ class EngineSession:
 
 _A_LITTLE_LATE: Final = 0.05
 
-_PACKET_INPUTS: Final = {
-    PacketType.OPEN: Input.IDLE,
-    PacketType.CLOSE: Input.CLOSE,
-    PacketType.PING: Input.PING,
-    PacketType.PONG: Input.PONG,
-    PacketType.MESSAGE: Input.MESSAGE,
-    PacketType.UPGRADE: Input.IDLE,
-    PacketType.NOOP: Input.IDLE,
-}
-
-
-def _classify(data: bytes, binary: bool) -> Input:
-    """What a message on a WebSocket standing by means."""
-    if not binary and data == b"2probe":
-        return Input.PROBE
-    if not binary and data[:1] == b"5":
-        return Input.COMMIT
-    return Input.STRAY
+_POLLED: Final = frozenset({State.POLLING, State.PROBING, State.PROBED})

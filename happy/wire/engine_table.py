@@ -16,7 +16,7 @@ from happy.wire.engine_events import (
     Input,
     State,
 )
-from happy.wire.engineio import Problem
+from happy.wire.engineio import PacketType, Problem
 
 Row = tuple[Any, ...]
 """The following state (None: the same), the session's method that acts, and its first arguments."""
@@ -103,3 +103,23 @@ TABLE: Final[Mapping[State, Mapping[Input, Row]]] = {
         Input.OFFER: (_SAME, "_refuse_websocket"),
     },
 }
+
+PACKETS: Final = {
+    PacketType.OPEN: Input.IDLE,
+    PacketType.CLOSE: Input.CLOSE,
+    PacketType.PING: Input.PING,
+    PacketType.PONG: Input.PONG,
+    PacketType.MESSAGE: Input.MESSAGE,
+    PacketType.UPGRADE: Input.IDLE,
+    PacketType.NOOP: Input.IDLE,
+}
+"""What a packet on the transport in use means."""
+
+
+def on_standby(data: bytes, binary: bool) -> Input:
+    """What a message on a WebSocket standing by means."""
+    if not binary and data == b"2probe":
+        return Input.PROBE
+    if not binary and data[:1] == b"5":
+        return Input.COMMIT
+    return Input.STRAY

@@ -99,6 +99,10 @@ class EngineSettings:
     max_payload: int = 1_000_000
     """Largest message or polling body accepted from a client."""
 
+    max_packets: int = 10_000
+    """Packets of a polling body. Clients send at once whatever they have gathered while a request was under
+    way, each packet of which is an event of a program: some dozens."""
+
     noop_interval: float = 0.1
     """How often a poll is released during an upgrade (A.7)."""
 

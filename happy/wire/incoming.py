@@ -1,6 +1,7 @@
 r"""Socket.IO packets from a client: decoding, and reassembly of binary ones.
 
-Arguments stay raw JSON, split but not interpreted. Grammar and outcomes: realtime.md A.11 and A.13.
+Arguments stay raw JSON, split but not interpreted; what is too complex is no packet, and is found out before
+any of it is built. Grammar and outcomes: realtime.md A.11 and A.13.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from happy.wire.complexity import DEEPEST, TooComplex, check_complexity
 from happy.wire.engineio import InvalidPacket
 from happy.wire.jsontext import Attachment, decode_json, split_array, split_object
 from happy.wire.outgoing import MAIN
 
 MAX_ATTACHMENTS: Final = 10
+LONGEST_NAME: Final = 1024
+"""Characters of an event's name, bytes of a namespace's; real ones have a few."""
+
 RESERVED: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
@@ -28,6 +33,7 @@ _HEAD: Final = re.compile(rb"(?:([0-4])|([56])(\d{1,9})-)(?:(/[^,]*),?)?(\d*)", 
 _EVENT: Final = ord("2")
 _ACK: Final = ord("3")
 _LONGEST_HEAD: Final = 12
+_LARGE: Final = 4096
 _NAMED: Final = msgspec.json.Decoder(tuple[str, Raw])
 _LIST: Final = msgspec.json.Decoder(list[Raw])
 
@@ -74,12 +80,16 @@ ClientPacket = Connect | Disconnect | Event | Ack
 
 
 class Decoder:
-    """Turns the messages of one connection into packets."""
+    """Turns the messages of one connection into packets.
 
-    __slots__ = ("_attachments", "_expected", "_pending")
+    ``pending`` is the packet whose attachments are still to come, ``held`` the bytes that are there of it.
+    """
+
+    __slots__ = ("_attachments", "_expected", "held", "pending")
 
     def __init__(self) -> None:
-        self._pending: Event | Ack | None = None
+        self.pending: Event | Ack | None = None
+        self.held = 0
         self._expected = 0
         self._attachments: list[bytes] = []
 
@@ -88,15 +98,17 @@ class Decoder:
 
         :raises InvalidPacket: it is none, or comes in place of an attachment.
         """
-        if self._pending is not None:
+        if self.pending is not None:
             raise InvalidPacket("text in place of an attachment")
+        if len(data) > DEEPEST:
+            _check_complexity(data)
         usual = _usual(data)
         if usual is not None:
             return usual
         packet, expected = _decode(data)
         if not expected or not isinstance(packet, (Event, Ack)):
             return packet
-        self._pending, self._expected = packet, expected
+        self.pending, self.held, self._expected = packet, len(data), expected
         return None
 
     def binary(self, data: bytes) -> ClientPacket | None:
@@ -104,14 +116,22 @@ class Decoder:
 
         :raises InvalidPacket: no attachment is due, or the packet refers to one that it did not announce.
         """
-        if self._pending is None:
+        if self.pending is None:
             raise InvalidPacket("unexpected attachment")
         self._attachments.append(data)
+        self.held += len(data)
         if len(self._attachments) < self._expected:
             return None
-        packet, attachments = self._pending, self._attachments
-        self._pending, self._attachments = None, []
+        packet, attachments = self.pending, self._attachments
+        self.pending, self.held, self._attachments = None, 0, []
         return _attach(packet, tuple(attachments))
+
+
+def _check_complexity(data: bytes) -> None:
+    try:
+        check_complexity(data)
+    except TooComplex as excess:
+        raise InvalidPacket(str(excess)) from None
 
 
 def _usual(data: bytes) -> Event | Ack | None:
@@ -127,10 +147,19 @@ def _usual(data: bytes) -> Event | Ack | None:
     try:
         if data[0] == _EVENT:
             name, argument = _NAMED.decode(data[start:])
-            return None if name in RESERVED else Event(MAIN, name, Arguments((argument,)), number)
-        return Ack(MAIN, number, Arguments(_LIST.decode(data[start:]))) if data[0] == _ACK else None
+            if name in RESERVED or len(name) > LONGEST_NAME:
+                return None
+            return Event(MAIN, name, _arguments((argument,), data), number)
+        return Ack(MAIN, number, _arguments(_LIST.decode(data[start:]), data)) if data[0] == _ACK else None
     except (ValueError, RecursionError):
         return None
+
+
+def _arguments(items: Sequence[Raw], text: bytes) -> Arguments:
+    """The arguments that a packet holds: slices of its text, unless that has little else to keep it for."""
+    if len(text) > _LARGE and 2 * sum(map(len, items)) < len(text):
+        items = [item.copy() for item in items]
+    return Arguments(items)
 
 
 def _decode(data: bytes) -> tuple[ClientPacket, int]:
@@ -141,6 +170,8 @@ def _decode(data: bytes) -> tuple[ClientPacket, int]:
     expected = int(count) if binary else 0
     if expected > MAX_ATTACHMENTS:
         raise InvalidPacket("too many attachments")
+    if named and len(named) > LONGEST_NAME:
+        raise InvalidPacket("namespace too long")
     kind = plain or binary
     namespace = named.decode("utf-8", "replace") if named else MAIN
     return _build(kind, namespace, _number(number), data[head.end() :]), expected
@@ -157,7 +188,7 @@ def _build(kind: bytes, namespace: str, ack_id: int | None, payload: bytes) -> C
     if kind in (b"2", b"5"):
         return _event(namespace, ack_id, payload)
     if kind in (b"3", b"6"):
-        return Ack(namespace, ack_id, Arguments(split_array(payload)) if payload else None)
+        return Ack(namespace, ack_id, _arguments(split_array(payload), payload) if payload else None)
     if kind == b"0":
         return Connect(namespace, split_object(payload) if payload else None)
     if kind == b"1" and not payload:
@@ -175,7 +206,9 @@ def _event(namespace: str, ack_id: int | None, payload: bytes) -> Event:
     if isinstance(name, str):
         if name in RESERVED:
             raise InvalidPacket("reserved event name")
-        return Event(namespace, name, Arguments(items[1:]), ack_id)
+        if len(name) > LONGEST_NAME:
+            raise InvalidPacket("event name too long")
+        return Event(namespace, name, _arguments(items[1:], payload), ack_id)
     if isinstance(name, (int, float)) and not isinstance(name, bool):
         return Event(namespace, None, Arguments(), ack_id)
     raise InvalidPacket("event name of a wrong type")

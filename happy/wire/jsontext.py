@@ -17,11 +17,14 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Raw
 
+from happy.wire.complexity import DEEPEST
 from happy.wire.engineio import InvalidPacket
 from happy.wire.surrogates import mend_surrogates
 
 _EXPONENT: Final = 1e21
 """From here on ECMAScript writes a whole number in exponent form."""
+
+_TOO_DEEP: Final = "a value nests too deeply to be sent"
 
 
 class Attachment:
@@ -57,12 +60,16 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
     depth-first order.
 
     :raises TypeError: something inside is nothing that JSON can carry.
+    :raises ValueError: it nests too deeply.
     """
     if isinstance(value, bytes):
         return value
     if isinstance(value, Raw):
         return bytes(value)
-    return _encode_with_care(value, attachments)
+    try:
+        return _encode_with_care(value, attachments)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def encode_plainly(values: Sequence[Any]) -> bytes | None:
@@ -75,7 +82,7 @@ def encode_plainly(values: Sequence[Any]) -> bytes | None:
         numbers = numbers or not _without_fractions(kind)  # type: ignore[arg-type]  # types are hashable
     try:
         text = _ENCODER.encode(values)
-    except (TypeError, UnicodeEncodeError):
+    except (TypeError, UnicodeEncodeError, RecursionError):
         return None
     # Looking for one byte is much faster than looking for two.
     return None if numbers and b"." in text and b".0" in text else text
@@ -114,19 +121,27 @@ def _encode_with_care(value: Any, attachments: list[bytes]) -> bytes:
     except UnicodeEncodeError:
         pass
     del attachments[before:]
-    return _write(msgspec.to_builtins(value, builtin_types=(Raw,), str_keys=True, enc_hook=replace))
+    return _write(msgspec.to_builtins(value, builtin_types=(Raw,), str_keys=True, enc_hook=replace), DEEPEST)
 
 
-def _write(tree: Any) -> bytes:
-    if isinstance(tree, dict):
-        return b"{" + b",".join([_write(key) + b":" + _write(value) for key, value in tree.items()]) + b"}"
-    if isinstance(tree, (list, tuple)):
-        return b"[" + b",".join([_write(item) for item in tree]) + b"]"
+def _write(tree: Any, levels: int) -> bytes:
+    """JSON of plain values that nest in so many levels at most. Raises ValueError if there are more."""
+    if isinstance(tree, (dict, list, tuple)):
+        if not levels:
+            raise ValueError(_TOO_DEEP)
+        return _write_container(tree, levels - 1)
     if isinstance(tree, str):
         return json.dumps(tree, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if isinstance(tree, float) and tree.is_integer() and abs(tree) < _EXPONENT:
         return b"%d" % tree
     return msgspec.json.encode(tree)
+
+
+def _write_container(tree: Any, levels: int) -> bytes:
+    if isinstance(tree, dict):
+        members = [_write(key, levels) + b":" + _write(value, levels) for key, value in tree.items()]
+        return b"{" + b",".join(members) + b"}"
+    return b"[" + b",".join([_write(item, levels) for item in tree]) + b"]"
 
 
 def split_array(text: bytes) -> list[Raw]:

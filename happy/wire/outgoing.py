@@ -36,6 +36,7 @@ def encode_event(
     An argument is JSON already encoded (``bytes`` or ``msgspec.Raw``), or any value that msgspec encodes.
 
     :raises TypeError: an argument is nothing that JSON can carry.
+    :raises ValueError: an argument nests too deeply.
     """
     return _encode_array(b"2", b"5", (name, *arguments), namespace, ack_id)
 

@@ -80,6 +80,15 @@ class Namespaces:
         self._decoder = Decoder()
         self._members: dict[str, Membership] = {}
 
+    @property
+    def held(self) -> int:
+        """Bytes that are there of a packet whose attachments are still to come."""
+        return self._decoder.held
+
+    def forget(self) -> None:
+        """Nothing more is to come of it."""
+        self._decoder = Decoder()
+
     def receive(self, data: bytes, binary: bool) -> ClientPacket | UnknownNamespace | None:
         """What a message amounts to; None if to nothing (yet).
 
@@ -89,6 +98,7 @@ class Namespaces:
         """
         packet = self._decoder.binary(data) if binary else self._decoder.text(data)
         if packet is None:
+            self._check_right_to_attach()
             return None
         membership = self._members.get(packet.namespace, Membership.OUT)
         if membership is Membership.IN and isinstance(packet, (Event, Ack)):
@@ -107,6 +117,12 @@ class Namespaces:
     def dismiss(self, namespace: str) -> None:
         """The client is out of a namespace: refused, or disconnected by the server."""
         self._members.pop(namespace, None)
+
+    def _check_right_to_attach(self) -> None:
+        """Nothing is kept for those who have not joined. Raises InvalidPacket."""
+        pending = self._decoder.pending
+        if pending is not None and self._members.get(pending.namespace) is not Membership.IN:
+            raise InvalidPacket("attachments outside of a namespace")
 
     def _pass(self, packet: ClientPacket) -> ClientPacket | UnknownNamespace:
         if isinstance(packet, Connect):

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from happy.client import Disconnected, RemoteServer, Scope, Socket, SocketRefused, open_socket
 from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.engine import RealtimeSettings
+from happy.realtime.shared import RealtimeSettings
 from happy.realtime.socket import Acknowledge, ConnectRefused
 from happy.realtime.socket import Socket as ServerSocket
 from tests.echo_server import echo_site

@@ -20,7 +20,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.engine import RealtimeSettings
+from happy.realtime.shared import RealtimeSettings
 from happy.realtime.socket import Acknowledge, Arguments, ConnectRefused, Socket
 from tests.echo_server import echo_site
 from tests.nodejs import SOCKET_IO_CLIENT, node, node_folder

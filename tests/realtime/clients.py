@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import Any
 
+from happy.bounds import Budget
 from happy.realtime.hub import Client, Scope
 from happy.realtime.socket import EncodedPacket, Handshake, Socket
 
@@ -18,9 +19,16 @@ class MemoryLink:
     transport = "websocket"
     queued_bytes = 0
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Budget) -> None:
         self.packets: list[EncodedPacket] = []
         self.closed = False
+        self.holding = memory.open("somebody", self)
+
+    def give_up(self) -> None:
+        self.close()
+
+    def pay_as(self, owner: str) -> bool:
+        return self.holding.move(owner)
 
     def send(self, packet: EncodedPacket) -> None:
         self.packets.append(packet)
@@ -32,9 +40,14 @@ class MemoryLink:
         self.closed = True
 
 
-def connect(account: str, scope: Scope = Scope.USER, subject: str = "", **facts: Any) -> Client:
-    """An admitted client; its link is ``client.socket._link``."""
-    socket = Socket(f"socket-{next(_numbers)}", "/", Handshake(), MemoryLink(), itertools.count())
+def connect(
+    account: str, scope: Scope = Scope.USER, subject: str = "", *, memory: Budget | None = None, **facts: Any
+) -> Client:
+    """An admitted client; its link is ``client.socket._link``. Its calls are numbered from 0."""
+    link = MemoryLink(memory or Budget(2**30))
+    socket = Socket(f"socket-{next(_numbers)}", "/", Handshake(), link)
+    socket.next_call = 0
+    socket.pay_as(f"account:{account}")
     client = Client(socket, account, scope, subject=subject, **facts)
     socket.program = client
     return client

@@ -39,8 +39,8 @@ class Broken:
 class HappyWorld(World):
     """The real application behind the real endpoint, with a database that fails, on a clock."""
 
-    def __init__(self, *, recovery: bool = False) -> None:
-        super().__init__()
+    def __init__(self, *, recovery: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
         self.metrics = Metrics(CollectorRegistry())
         self.server = toy_server(
             clock=self.clock,

@@ -40,15 +40,18 @@ class MemoryTransport(StringTransport):
         super().__init__(peerAddress=IPv4Address("TCP", "127.0.0.1", 50000), lenient=True)
         self._clock = clock
         self.full = False
+        self.unsent = 0
 
     def write(self, data: bytes) -> None:
         super().write(data)
         if self.full and self.producer is not None:
+            self.unsent += len(data)
             self.producer.pauseProducing()
 
     def drain(self) -> None:
         """The peer reads again."""
         self.full = False
+        self.unsent = 0
         if self.producer is not None:
             self.producer.resumeProducing()
 
@@ -68,7 +71,10 @@ class MemoryTransport(StringTransport):
         """The connection is gone now."""
         if self.connected:
             self.connected = False
-            self.protocol.connectionLost(Failure(reason))
+            self.producer = None
+            protocol = self.protocol
+            del self.protocol
+            protocol.connectionLost(Failure(reason))
 
     def _end(self, reason: BaseException) -> None:
         self._clock.callLater(0, self.lost, reason)
@@ -188,6 +194,13 @@ class PollingPeer:
     def websocket(self) -> WebSocketPeer:
         """A WebSocket that names this session."""
         return WebSocketPeer(self._site, self._clock, self.target.replace("=polling", "=websocket"))
+
+
+def call_id(packet: str, name: str) -> int:
+    """The number of a call, which is an event called ``name`` that asks for an answer."""
+    number, found, _ = packet.removeprefix("42").partition(f'["{name}"')
+    assert found, packet
+    return int(number)
 
 
 class WebSocketPeer(Peer):

@@ -9,7 +9,7 @@ from msgspec import Raw
 from twisted.internet.task import Clock
 
 from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.engine import RealtimeSettings
+from happy.realtime.shared import RealtimeSettings
 from happy.realtime.socket import Acknowledge, Socket
 from tests.echo_server import echo_site
 from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from happy.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.realtime import application
 from tests.realtime.happy_world import TOKEN, Broken, HappyWorld, said
+from tests.realtime.peers import call_id
 
 
 @pytest.fixture
@@ -61,14 +63,17 @@ def test_late_answer(world: HappyWorld) -> None:
     caller, gone = world.client(), world.client()
     gone.text('42["rpc-register",{"method":"m"}]')
     caller.text('421["rpc-call",{"method":"m"}]')
+    late = call_id(gone.texts()[-1], "rpc-request")
     world.lose(gone)
     caller.texts()
     back = world.client()
     back.text('42["rpc-register",{"method":"m"}]')
     caller.text('422["rpc-call",{"method":"m"}]')
-    back.text('430["late"]')
+    back.text(f'43{late}["late"]')
     assert caller.texts() == []
-    back.text('431["answer"]')
+    number = call_id(back.texts()[-1], "rpc-request")
+    assert number not in (late, late + 1)
+    back.text(f'43{number}["answer"]')
     assert caller.texts() == ['432[{"ok":true,"result":"answer"}]']
 
 
@@ -78,7 +83,9 @@ def test_registered_before_called(world: HappyWorld) -> None:
     caller.text('421["rpc-call",{"method":"m"}]')
     target.text('42["rpc-register",{"method":"m"}]')
     world.clock.advance(0)
-    assert target.texts() == ['42["rpc-registered",{"method":"m"}]', '420["rpc-request",{"method":"m"}]']
+    registered, call = target.texts()
+    assert registered == '42["rpc-registered",{"method":"m"}]'
+    assert call_id(call, "rpc-request")
 
 
 def test_numbers_beyond_floats(world: HappyWorld) -> None:
@@ -174,11 +181,10 @@ def test_too_many_events_at_once(world: HappyWorld, monkeypatch: pytest.MonkeyPa
     assert not other.closed
 
 
-@pytest.mark.parametrize("bound", ["MAX_HANDLED_BYTES", "MAX_HANDLED_BY_ALL"])
-def test_too_many_bytes_at_once(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
-    """A client whose events under way are too large together is dropped; what ended counts no more (D-21)."""
-    monkeypatch.setattr(application, bound, 1000)
-    world = HappyWorld()
+def test_too_many_bytes_at_once() -> None:
+    """An account whose events under way are too large together loses a client; what ended counts no more."""
+    memory = Budget(5 * application.HANDLER_BYTES)
+    world = HappyWorld(memory=memory)
     waiting: list[Deferred[None]] = []
 
     def wait(*_: object, **__: object) -> Deferred[None]:
@@ -194,9 +200,12 @@ def test_too_many_bytes_at_once(monkeypatch: pytest.MonkeyPatch, bound: str) -> 
     waiting.pop().errback(RuntimeError("away"))
     client.text(event)
     assert not client.closed
+    assert memory.used_by("account:ann") > 2 * application.HANDLER_BYTES
     client.text(event)
     world.clock.advance(0)
     assert client.closing() == 1005
+    world.lose(client)
+    assert memory.used == 0
 
 
 def test_counted(world: HappyWorld) -> None:

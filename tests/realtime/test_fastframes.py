@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from happy.realtime.engine import RealtimeSettings
 from happy.realtime.fastframes import FastWebSocket
+from happy.realtime.shared import RealtimeSettings
 from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
 from happy.wire.frames import TEXT, encode_frame
 from tests.realtime.peers import MemoryTransport

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from wsproto.events import BytesMessage, TextMessage
 
 from happy.realtime.socket import Arguments, ConnectRefused, Socket, Undecided, encode_event
+from tests.realtime.peers import call_id
 from tests.realtime.programs import World
 
 SOCKET_ID = 20
@@ -270,15 +271,18 @@ class TestEvents:
         assert acks == [None]
 
     def test_calling(self) -> None:
-        """Calls are numbered from zero; each answer reaches its caller; stray and late ones nobody."""
+        """Calls are numbered one after the other; each answer reaches its caller; stray ones nobody."""
         world = World()
         client = world.websocket()
         answers: list[Any] = []
         for name in "abc":
             world.program.socket.call(name, {"q": 1}, answers.append)
-        assert client.texts() == ['420["a",{"q":1}]', '421["b",{"q":1}]', '422["c",{"q":1}]']
-        world.program.socket.forget_call(2)
-        client.text('431["one"]', "430[]", '432["forgotten"]', '431["again"]', '4377["stray"]', "43[1]")
+        texts = client.texts()
+        first = call_id(texts[0], "a")
+        assert texts == [f'42{first + n}["{name}",{{"q":1}}]' for n, name in enumerate("abc")]
+        world.program.socket.forget_call(first + 2)
+        client.text(f'43{first + 1}["one"]', f"43{first}[]", f'43{first + 2}["forgotten"]')
+        client.text(f'43{first + 1}["again"]', f'43{first + 77}["stray"]', "43[1]")
         assert [[bytes(part) for part in answer] for answer in answers] == [[b'"one"'], []]
 
     def test_calls_end_with_the_socket(self) -> None:
@@ -317,8 +321,8 @@ class TestEvents:
         world.program.react = fail
         world.program.greet = fail
         client = world.websocket()
-        world.program.socket.call("x", None, fail)
-        client.text('42["a"]', '42["b"]', "430[]")
+        number = world.program.socket.call("x", None, fail)
+        client.text('42["a"]', '42["b"]', f"43{number}[]")
         assert world.last == ("event", "b", [])
         world.program.socket.call("x", None, fail)
         client.drop()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from happy.realtime.socket import Attachment, EncodedPacket
-from tests.realtime.peers import Peer, PollingPeer
+from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
 from tests.realtime.programs import PATH, World
 from tests.strategies import texts
 from tests.toys import toy_server
@@ -36,18 +36,39 @@ class TestRequests:
             "maxPayload": 1000000,
         }
 
-    def test_too_many(self) -> None:
-        """Further clients are refused while many are on polling; those on WebSocket do not count."""
-        world = World(max_polling=2)
+    def test_too_many_strangers(self) -> None:
+        """One address has a bounded number of clients that did not join; those who joined do not count."""
+        world = World(max_strangers=4)
         target = f"{PATH}?EIO=4&transport=polling"
-        world.websocket()
-        first = world.polling()
-        world.polling()
+        first = world.polling(joined=False)
+        world.websocket(joined=False)
         assert world.peer().ask("GET", target).status == 503
-        world.websocket()
-        first.post(b"1")
-        world.clock.advance(world.settings.linger)
+        refused = WebSocketPeer(world.site, world.clock, target.replace("=polling", "=websocket"))
+        assert refused.rejection() == (503, b"Service Unavailable")
+        first.post(b"40")
         assert world.peer().ask("GET", target).status == 200
+        assert world.peer().ask("GET", target).status == 503
+        world.clock.advance(world.settings.connect_timeout)
+        world.clock.advance(world.settings.drain)
+        assert world.endpoint.count == 1
+
+    def test_too_many_of_one(self) -> None:
+        """One owner has a bounded number of clients on polling; who joins beyond it is closed."""
+        world = World(max_polling=2)
+        world.polling()
+        one_more = world.polling(joined=False)
+        one_more.post(b"40")
+        assert one_more.poll().packets == [b"6", b"1"]
+        assert world.polling(joined=False).websocket
+
+    def test_too_many_packets(self) -> None:
+        """A body with more packets than anybody has to send is not read; its session goes on."""
+        world = World(max_packets=3)
+        client = world.polling()
+        assert client.post(b'42["x"]\x1e42["y"]\x1e42["z"]').status == 200
+        assert client.post(b'42["a"]\x1e42["b"]\x1e42["c"]\x1e42["d"]').status == 413
+        assert [name for what, name, *_ in world.program.heard if what == "event"] == ["x", "y", "z"]
+        assert client.post(b'42["e"]').status == 200
 
     def test_headers(self) -> None:
         """Answers are not to be stored, may be read by any origin, and say what they are."""

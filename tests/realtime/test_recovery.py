@@ -14,7 +14,7 @@ from happy.realtime.application import OFFLINE_AFTER_SECONDS
 from happy.realtime.replay import KEPT_SECONDS
 from happy.realtime.updates import Audience, DeleteSession, Update, devices_of, watchers_of_session
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
-from tests.realtime.peers import PollingPeer, WebSocketPeer
+from tests.realtime.peers import PollingPeer, WebSocketPeer, call_id
 
 PHONE = {"clientType": "user-scoped"}
 DEVICES = devices_of("ann")
@@ -158,18 +158,19 @@ def test_half_open_machine(world: RecoveringWorld) -> None:
     machine.text('42["rpc-register",{"method":"m:x"}]')
     machine.texts()
     phone.text('4217["rpc-call",{"method":"m:x","params":1}]')
-    assert machine.texts() == ['420["rpc-request",{"method":"m:x","params":1}]']
+    (call,) = machine.texts()
+    number = call_id(call, "rpc-request")
     back, visit = world.enter(**MACHINE, **before.returning)
     assert visit.sid == before.sid
     world.clock.advance(0)
     machine.drop()
     world.clock.advance(OFFLINE_AFTER_SECONDS)
-    back.text('430["done"]')
+    back.text(f'43{number}["done"]')
     heard = phone.texts()
     assert '4317[{"ok":true,"result":"done"}]' in heard
     assert [text for text in heard if '"active":false' in text] == []
     phone.text('4218["rpc-call",{"method":"m:x","params":2}]')
-    assert back.texts() == ['421["rpc-request",{"method":"m:x","params":2}]']
+    assert back.texts() == [f'42{number + 1}["rpc-request",{{"method":"m:x","params":2}}]']
 
 
 def test_methods_are_offered_again(world: RecoveringWorld) -> None:
@@ -179,12 +180,14 @@ def test_methods_are_offered_again(world: RecoveringWorld) -> None:
     world.tell(Audience("ann", machine="m"))
     before.offset = Visit(machine).offset
     machine.text('42["rpc-register",{"method":"m:x"}]')
+    phone.text('421["rpc-call",{"method":"m:x"}]')
+    number = call_id(machine.texts()[-1], "rpc-request")
     world.lose(machine)
     back, visit = world.enter(**MACHINE, **before.returning)
     assert visit.sid == before.sid
     phone.texts()
-    phone.text('421["rpc-call",{"method":"m:x"}]')
-    assert back.texts() == ['420["rpc-request",{"method":"m:x"}]']
+    phone.text('422["rpc-call",{"method":"m:x"}]')
+    assert back.texts() == [f'42{number + 1}["rpc-request",{{"method":"m:x"}}]']
 
 
 def test_machine_comes_back_online(world: RecoveringWorld) -> None:

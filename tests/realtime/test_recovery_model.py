@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import count
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from msgspec import Raw
 from prometheus_client import CollectorRegistry
 from twisted.internet.task import Clock
 
+from happy.bounds import Budget
 from happy.metrics import Metrics
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
@@ -142,7 +142,7 @@ class Recovering(RuleBasedStateMachine):
 
     def connect(self, peer: Peer) -> None:
         """As :class:`happy.realtime.connection.SocketConnection` does."""
-        socket = Socket(new_id(), "/", Handshake(), MemoryLink(), count())
+        socket = Socket(new_id(), "/", Handshake(), MemoryLink(Budget(2**30)))
         self.happy.connect(socket, Raw(peer.connect(socket)))
         for packet in socket.missed:
             socket.send(packet)

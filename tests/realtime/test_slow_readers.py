@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone
 from wsproto.events import CloseConnection, Message, Ping
 
+from happy.bounds import Budget
 from happy.realtime.socket import EncodedPacket, encode_event
 from tests.realtime.programs import World
 
@@ -63,29 +64,60 @@ class TestSlowReaders:
         assert socket.queued_bytes == 0
 
     def test_too_much_for_all(self) -> None:
-        """While too much waits for all clients, those with more than their share are cut off, no others."""
+        """When there is no room for what waits for all, the owner of most of it loses its largest client."""
         dropped: list[str] = []
-        world = World(max_queued_by_all=1000, dropped=dropped.append)
+        memory = Budget(1000, share=900)
+        world = World(memory=memory, dropped=dropped.append)
         clients = [world.websocket() for _ in range(3)]
+        for socket, owner in zip(world.program.sockets, ("ann", "ann", "bob"), strict=True):
+            assert socket.pay_as(owner)
 
         def send(number: int, size: int) -> None:
             clients[number].transport.full = True
             world.program.sockets[number].send(EncodedPacket(b"4" + b"x" * (size - 5)))
 
-        for number, waiting in enumerate((600, 300, 200)):
-            send(number, 100)  # fills the transport, and does not count
+        for number, waiting in enumerate((400, 300, 200)):
             send(number, waiting)
-        assert dropped == []
-        send(1, 30)
-        assert dropped == []
-        send(0, 100)
-        assert dropped == ["crowd"]
-        assert [client.transport.aborted for client in clients] == [True, False, False]
+        assert (memory.used_by("ann"), memory.used_by("bob"), dropped) == (700, 200, [])
         send(2, 200)
         assert dropped == ["crowd"]
+        assert [client.transport.aborted for client in clients] == [True, False, False]
+        assert world.last == ("disconnected", "/", "transport error")
         clients[1].transport.drain()
         clients[2].transport.lost(ConnectionDone())
-        assert world.endpoint._factory.pending_bytes == 0
+        assert memory.used == 0
+
+    def test_more_than_a_share(self) -> None:
+        """What waits for one owner's clients is never more than its share: who goes beyond it is cut off."""
+        dropped: list[str] = []
+        memory = Budget(1000)
+        world = World(memory=memory, dropped=dropped.append)
+        client = world.websocket()
+        client.transport.full = True
+        world.program.socket.send(EncodedPacket(b"4" + b"x" * 400))
+        assert not client.transport.aborted
+        world.program.socket.send(EncodedPacket(b"4" + b"x" * 100))
+        assert client.transport.aborted
+        assert dropped == ["crowd"]
+        assert memory.used == 0
+
+    def test_slow_and_steady(self) -> None:
+        """A client that takes a little now and then is never too slow, however much waits for it."""
+        world = World(slow_reader_seconds=60.0)
+        client = world.websocket()
+        client.transport.full = True
+        for _ in range(100):
+            world.program.socket.emit("x")
+        for _ in range(20):
+            world.clock.advance(40)
+            client.transport.unsent -= 1
+            client.text("3")
+        assert not client.transport.aborted
+        world.clock.pump([15] * 4)
+        assert not client.transport.aborted
+        client.text("3")
+        world.clock.pump([15] * 1)
+        assert client.transport.aborted
 
     def test_too_long(self) -> None:
         """A client that leaves our buffers full for too long is cut off, heartbeat or not."""

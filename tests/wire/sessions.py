@@ -68,8 +68,11 @@ def closed() -> EngineSession:
 
 
 def post(session: EngineSession, body: bytes, now: float = 0.0, request: Any = "post") -> list[Any]:
-    """A whole POST."""
-    return [*session.post_begun(request, now), *session.post(request, body, now)]
+    """A whole POST, worked through to its end."""
+    effects = [*session.post_begun(request, now), *session.post(request, body, now)]
+    while session.unfinished:
+        effects += session.proceed(now)
+    return effects
 
 
 def ending(effects: Sequence[Any]) -> list[str]:

@@ -200,6 +200,9 @@ class Client:
     def post_done(self, detail: bytes) -> Sequence[Any]:
         return self.session.post(self.posts.pop(), detail, self.now) if self.posts else ()
 
+    def proceed(self, detail: bytes) -> Sequence[Any]:
+        return self.session.proceed(self.now)
+
     def post_lost(self, detail: bytes) -> Sequence[Any]:
         return self.session.post_lost(self.posts.pop(), self.now) if self.posts else ()
 
@@ -230,8 +233,8 @@ class Client:
 
 
 STEPS = (
-    *("poll", "poll_lost", "post", "post_begun", "post_done", "post_lost", "offer", "frame", "frame"),
-    *("binary", "lose", "tick", "tick", "send", "send", "shut"),
+    *("poll", "poll_lost", "post", "post_begun", "post_done", "proceed", "post_lost", "offer", "frame"),
+    *("frame", "binary", "lose", "tick", "tick", "send", "send", "shut"),
 )
 steps = st.tuples(
     st.sampled_from(STEPS),

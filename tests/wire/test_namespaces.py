@@ -43,12 +43,18 @@ class TestNamespaces:
             assert isinstance(packet, kind if outcome is Outcome.PASS else type(None))
 
     def test_answers_may_come_early(self) -> None:
-        """An acknowledgement before joining is dropped, a binary one too, and joining works after it."""
+        """An acknowledgement before joining is dropped, and joining works after it."""
         namespaces = standing(Membership.OUT)
         assert namespaces.receive(b'31["late"]', False) is None
-        assert namespaces.receive(b'61-1[{"_placeholder":true,"num":0}]', False) is None
-        assert namespaces.receive(b"x", True) is None
         assert namespaces.receive(b"0", False) == Connect("/", None)
+
+    @pytest.mark.parametrize("membership", [Membership.OUT, Membership.ASKED])
+    @pytest.mark.parametrize("packet", [b'51-["x"]', b'61-1[{"_placeholder":true,"num":0}]'])
+    def test_no_attachments_before_joining(self, membership: Membership, packet: bytes) -> None:
+        """Whoever has not joined cannot make us keep anything."""
+        namespaces = standing(membership)
+        with pytest.raises(InvalidPacket):
+            namespaces.receive(packet, False)
 
     def test_second_connect_while_the_first_is_pending(self) -> None:
         """One question at a time."""

@@ -1,0 +1,109 @@
+"""For how long the reactor stays with what clients send, and who comes next when that is more than fits.
+
+Whatever arrives is worked on at once while the reactor's turn is young. What is left then waits here, in a
+line for each owner, and is taken a portion at a time, one owner after the other: whoever sends thousands of
+packets at once, over however many connections, keeps the others waiting for one portion of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+TURN_SECONDS: Final = 0.02
+"""How old a turn may be when what arrives in it is still worked on at once."""
+
+QUEUE_SECONDS: Final = 0.01
+"""What all who wait get of a turn."""
+
+PORTION_SECONDS: Final = 0.002
+"""What an owner gets of it before it is the next one's turn."""
+
+
+T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """What has more to do than there was time for."""
+
+    def go_on(self) -> None:
+        """Do at least something, and stop soon after :meth:`Pace.over`. Must not raise anything."""
+
+
+class Pace:
+    """The reactor's turns, and the lines of those who wait."""
+
+    __slots__ = ("_clock", "_lines", "_now", "_timer", "_until", "told")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.told = False
+        """Whether the reactor itself calls :meth:`begin`; if not, whoever receives something does."""
+        self._clock = clock
+        self._now = clock.seconds
+        self._until = self._now() + TURN_SECONDS
+        self._lines: dict[str, deque[Waiter]] = {}
+        self._timer: IDelayedCall | None = None
+
+    def begin(self) -> None:
+        """A turn begins."""
+        self._until = self._now() + TURN_SECONDS
+
+    def over(self) -> bool:
+        """Whether what is left has to :meth:`wait`."""
+        return self._now() >= self._until
+
+    def wait(self, owner: str, waiter: Waiter) -> None:
+        """Let ``waiter`` go on when it is its turn; it stands in the line of its owner, and in it once."""
+        line = self._lines.get(owner)
+        if line is None:
+            line = self._lines[owner] = deque()
+        line.append(waiter)
+        if self._timer is None:
+            self._timer = self._clock.callLater(0, self._go_on)
+
+    def each(self, owner: str, things: Iterable[T], act: Callable[[T], None]) -> None:
+        """Act on one thing after the other, as far as there is time; the rest waits in the owner's line."""
+        _Chore(self, owner, things, act).go_on()
+
+    def _go_on(self) -> None:
+        self._timer = None
+        end = self._now() + QUEUE_SECONDS
+        while self._lines and self._now() < end:
+            waiter = self._next()
+            self._until = min(end, self._now() + PORTION_SECONDS)
+            waiter.go_on()
+        if self._lines and self._timer is None:
+            self._timer = self._clock.callLater(0, self._go_on)
+
+    def _next(self) -> Waiter:
+        """The first in the first line, which becomes the last line."""
+        owner = next(iter(self._lines))
+        line = self._lines.pop(owner)
+        waiter = line.popleft()
+        if line:
+            self._lines[owner] = line
+        return waiter
+
+
+class _Chore:
+    """Something to do to each of many."""
+
+    __slots__ = ("_act", "_owner", "_pace", "_things")
+
+    def __init__(self, pace: Pace, owner: str, things: Iterable[T], act: Callable[[T], None]) -> None:
+        self._pace = pace
+        self._owner = owner
+        self._things = iter(things)
+        self._act = act
+
+    def go_on(self) -> None:
+        """Do at least one."""
+        for thing in self._things:
+            self._act(thing)
+            if self._pace.over():
+                self._pace.wait(self._owner, self)
+                return
