@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from twisted.internet.task import Clock
 
+from happy.bounds import Budget
 from happy.config import Config
 from happy.metrics import Metrics
 from happy.server import Server
@@ -56,6 +57,7 @@ def toy_server(config: Config | None = None, **changes: Any) -> Server:
         "config": config or Config(),
         "clock": clock,
         "now": clock.seconds,
+        "memory": Budget(256 * 1024 * 1024),
         "metrics": Metrics(),
         "database": ToyDatabase(),
         "tokens": ToyTokens(),

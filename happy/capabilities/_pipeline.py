@@ -6,7 +6,7 @@ declared, everything unexpected as the declared failure and one line in the log,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -56,18 +56,25 @@ NO_ANSWER: Final = _NoAnswer()
 """What :func:`call_event` returns for an event that is not acknowledged."""
 
 
+_Body = tuple[dict[str, Any], Invalid | None]
+"""The parameter that takes a request's body, or what is wrong with the body."""
+_Steps = Generator[None, None, _Body]
+
+
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it was received, before any of it is checked.
 
     ``variables`` are those of the path by parameter name, percent-decoded; ``query`` is the raw query
-    string; ``payload`` finds out what the body is, raising :class:`UnsupportedMedia`; ``facts`` are
-    made for handlers that ask for them, given the payload.
+    string; ``payload`` finds out what the body is, raising :class:`UnsupportedMedia`; ``in_turns`` does the
+    work on a large body in steps, between others' work; ``facts`` are made for handlers that ask for them,
+    given the payload.
     """
 
     variables: Mapping[str, str]
     query: bytes
     header: Callable[[str], str | None]
     payload: Callable[[], Payload]
+    in_turns: Callable[[_Steps], Awaitable[_Body]]
     facts: Callable[[Payload], RequestFacts]
 
 
@@ -78,7 +85,12 @@ class Unauthenticated(Exception):
 async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
     """Answer a request to ``route``. Never fails."""
     try:
-        values = _route_values(route, inputs)
+        payload = inputs.payload()
+        if payload.large:
+            body = await inputs.in_turns(_body_in_slices(route, payload))
+        else:
+            body = _body_value(route, payload)
+        values = _route_values(route, inputs, payload, body)
         caller = authenticate(server, route, inputs.variables, inputs.query, inputs.header)
         reply = await _run(server, route, values, caller, read_only=route.method == "GET")
         return answer_of(reply)
@@ -118,18 +130,17 @@ def request_fault(error: Exception) -> Fault | None:
             return None
 
 
-def _route_values(route: Route, inputs: Inputs) -> dict[str, Any]:
+def _route_values(route: Route, inputs: Inputs, payload: Payload, body: _Body) -> dict[str, Any]:
     """What the handler asks for and the request holds.
 
     A body that cannot be parsed comes before everything else; one that does not fit comes after the
     path variables and before query and headers (http.md 3.1).
     """
-    payload = inputs.payload()
-    body, misfit = _body_value(route, payload)
+    value, misfit = body
     values = decode_variables({name: route.parameters[name] for name in route.variables}, inputs.variables)
     if misfit is not None:
         raise misfit
-    values |= body
+    values |= value
     if "query" in route.parameters:
         values["query"] = decode_query(route.parameters["query"], split_query(inputs.query))
     if "headers" in route.parameters:
@@ -139,17 +150,31 @@ def _route_values(route: Route, inputs: Inputs) -> dict[str, Any]:
     return values
 
 
-def _body_value(route: Route, payload: Payload) -> tuple[dict[str, Any], Invalid | None]:
-    """The parameter that takes the body, or what is wrong with it. Raises MalformedJson."""
+def _body_value(route: Route, payload: Payload) -> _Body:
+    """What becomes of a body. Raises MalformedJson."""
     try:
-        if "content" in route.parameters:
-            return {"content": payload.file()}, None
         if "body" in route.parameters:
             return {"body": payload.decode(route.parameters["body"])}, None
+        payload.parse()
+        return _content(route, payload), None
     except Invalid as misfit:
         return {}, misfit
-    payload.parse()
-    return {}, None
+
+
+def _body_in_slices(route: Route, payload: Payload) -> _Steps:
+    """As :func:`_body_value`, for a large body."""
+    try:
+        if "body" in route.parameters:
+            value = yield from payload.decode_in_slices(route.parameters["body"])
+            return {"body": value}, None
+        yield from payload.parse_in_slices()
+        return _content(route, payload), None
+    except Invalid as misfit:
+        return {}, misfit
+
+
+def _content(route: Route, payload: Payload) -> dict[str, Any]:
+    return {"content": payload.file()} if "content" in route.parameters else {}
 
 
 def authenticate(

@@ -82,6 +82,9 @@ def take_over(channel: Any, websocket: RealtimeWebSocket, key: bytes, subprotoco
     transport: Any = channel.transport
     channel.setTimeout(None)
     transport.unregisterProducer()
+    hand_over = getattr(channel, "hand_over", None)
+    if hand_over is not None:
+        websocket.place = hand_over()
     _replace(transport, channel, websocket)
     websocket.begin(transport, key, subprotocol)
     transport.resumeProducing()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from autobahn.twisted import websocket as twisted_protocol
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -82,6 +82,13 @@ for _module in (protocol, twisted_protocol):
 _HEADERS: Final = {name.decode(): value.decode() for name, value in CORS}
 
 
+class Place(Protocol):
+    """What counts a connection among all those of the web server."""
+
+    def leave(self) -> None:
+        """The connection is gone."""
+
+
 class _Silent:
     """Stands in for Autobahn's logger, which would log addresses and handshake keys."""
 
@@ -104,6 +111,7 @@ class RealtimeWebSocket(ReadingWebSocket):
 
     log = _Silent()
     owner: EngineConnection | None = None
+    place: Place | None = None
     factory: RealtimeWebSocketFactory
     transport: Any
 
@@ -270,6 +278,8 @@ class RealtimeWebSocket(ReadingWebSocket):
             self._abortion.cancel()
         self._abortion = None
         self._lose(clean=wasClean and not self.failedByMe)
+        if self.place is not None:
+            self.place.leave()
         self.factory.lost(self)
 
     def _lose(self, *, clean: bool) -> None:

@@ -1,15 +1,125 @@
-"""Where a request comes from, and where its sender reaches us."""
+"""Where a request comes from, and where its sender reaches us.
+
+Two questions with different answers about what a client may claim. Who somebody is decides about shares and
+limits, so ``X-Forwarded-For`` counts only from a proxy that the operator trusts. Where we are reached goes
+into addresses of the answer to that very client, so it may say whatever it likes (http.md T1).
+"""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.address import UNIXAddress
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
+    from twisted.web.http import Request
+
     from happy.config import Config
     from happy.web.asked import Asked
 
-UNKNOWN = "unknown"
+UNKNOWN: Final = "unknown"
+
+_MOST_PROXIES: Final = 16
+"""Proxies behind each other that are looked through."""
+
+_IPV6_PREFIX: Final = 64
+"""Bits of an IPv6 address that tell one customer of a provider from another."""
+
+_Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Origins:
+    """Finds out whose a request is; ``trusted`` are the networks of reverse proxies.
+
+    A peer on a unix socket, which has no address, is trusted too: only who may open its file gets there.
+    """
+
+    _log = Logger()
+
+    def __init__(self, trusted: Sequence[Network] = ()) -> None:
+        self._trusted = tuple(trusted)
+        self._hinted = False
+
+    def is_proxy(self, peer: object) -> bool:
+        """Whether a connection's other side speaks for others."""
+        if isinstance(peer, UNIXAddress):
+            return True
+        address = _parsed(str(getattr(peer, "host", "")))
+        return address is not None and self._trusts(address)
+
+    def address(self, peer: object, forwarded: str | None) -> str:
+        """The client's address, of IPv6 the network; only to be counted, never stored or logged.
+
+        ``peer`` is the connection's other side as Twisted has it, ``forwarded`` as :func:`forwarded_for`.
+        """
+        address = _parsed(str(getattr(peer, "host", "")))
+        if forwarded:
+            if isinstance(peer, UNIXAddress) or (address is not None and self._trusts(address)):
+                address = self._client(forwarded) or address
+            elif address is not None and not address.is_global:
+                self._hint()
+        return _named(address)
+
+    def owner(self, peer: object, forwarded: str | None) -> str:
+        """Who pays for what a request takes before its account is known; arguments as for :meth:`address`."""
+        return f"address:{self.address(peer, forwarded)}"
+
+    def _client(self, forwarded: str) -> _Address | None:
+        """Each proxy adds whom it heard at the end: the last one that is no proxy of ours is the client."""
+        found = None
+        for text in reversed(forwarded.split(",")[-_MOST_PROXIES:]):
+            address = _parsed(text)
+            if address is None:
+                break
+            found = address
+            if not self._trusts(address):
+                break
+        return found
+
+    def _trusts(self, address: _Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+    def _hint(self) -> None:
+        """Tell the operator, once, what a proxy that nobody is told of costs."""
+        if not self._hinted:
+            self._hinted = True
+            self._log.warn(
+                "A proxy sends X-Forwarded-For, but is not in trusted-proxies: all behind it count as one"
+            )
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> _Address | None:
+    """An address as proxies write it: perhaps with a port, in brackets, or with a zone."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _named(address: _Address | None) -> str:
+    if address is None:
+        return UNKNOWN
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, _IPV6_PREFIX), strict=False))
+    return str(address)
+
+
+def forwarded_for(request: Request) -> str | None:
+    """What all headers ``X-Forwarded-For`` of a request say, joined by commas."""
+    values = request.requestHeaders.getRawHeaders(b"x-forwarded-for")
+    return b",".join(values).decode("latin-1") if values else None
 
 
 def base_url(request: Asked, config: Config) -> str:
@@ -24,26 +134,6 @@ def base_url(request: Asked, config: Config) -> str:
         return f"http://localhost:{config.port}"
     scheme = _first(request, "x-forwarded-proto") or ("https" if request.secure() else "http")
     return f"{scheme}://{host}"
-
-
-def peer_address(request: Asked) -> str:
-    """The client's address; only to be counted, never stored or logged.
-
-    What a proxy says is believed only from a peer that is not on the public network, and only the last
-    address it added: everything before that is the client's own claim.
-    """
-    peer = getattr(request.peer(), "host", None)
-    if peer is not None and _is_public(peer):
-        return str(peer)
-    forwarded = (request.last_header("x-forwarded-for") or "").rpartition(",")[2].strip()
-    return forwarded or str(peer or UNKNOWN)
-
-
-def _is_public(address: str) -> bool:
-    try:
-        return ip_address(address).is_global
-    except ValueError:
-        return False
 
 
 def _first(request: Asked, name: str) -> str:

@@ -1,66 +1,194 @@
-"""Bodies of requests while they are in the house: counted, and large ones in a file."""
+"""Bodies of requests while they are in the house: counted by owner, and large ones in a file."""
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from happy.budget import Budget
+from twisted.internet.defer import Deferred
+
+from happy.errors import Overloaded
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from happy.bounds import Budget, Holding, Payer
 
 SPOOL_SIZE: Final = 100 * 1024
 """Bodies above it wait in a temporary file."""
 
+REQUEST_BYTES: Final = 4096
+"""What a request takes beside its body."""
 
-class _Share:
-    """A part of a budget, given back at once."""
+PATIENCE: Final = 30.0
+"""Seconds that a large body may wait to be worked on."""
 
-    __slots__ = ("_budget", "_held")
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._held = 0
+class Keep:
+    """What the requests of one connection take: memory and disk that ``owner`` pays for.
 
-    def hold(self, size: int) -> bool:
-        if not self._budget.take(size):
-            return False
-        self._held += size
+    ``payer`` gives everything up when somebody else needs it.
+    """
+
+    __slots__ = ("_ended", "_memory", "disk", "owner", "payer")
+
+    def __init__(self, memory: Budget, disk: Budget, owner: str, payer: Payer) -> None:
+        self.owner = owner
+        self.disk = disk
+        self.payer = payer
+        self._memory = memory.open(owner, payer)
+        self._ended = False
+
+    def take(self, size: int) -> bool:
+        """Take some memory; False, and nothing taken, when there is none for this owner."""
+        return self._memory.take(size)
+
+    def give_back(self, size: int) -> None:
+        """Give memory back."""
+        self._memory.give_back(size)
+        if self._ended and not self._memory.size:
+            self._memory.close()
+
+    def charge(self, owner: str) -> bool:
+        """Let another owner pay from now on; False when that is beyond its share."""
+        if owner != self.owner:
+            if not self._memory.move(owner):
+                return False
+            self.owner = owner
         return True
 
-    def release(self) -> None:
-        held, self._held = self._held, 0
-        self._budget.give_back(held)
+    def end(self) -> None:
+        """The connection is gone. What work on its last request needs is taken until it is given back."""
+        self._ended = True
+        self.give_back(0)
 
 
 class SmallBody(BytesIO):
     """A body in memory."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, keep: Keep) -> None:
         super().__init__()
-        self._share = _Share(budget)
+        self._keep = keep
+        self._held = 0
 
     def hold(self, size: int) -> bool:
         """Whether there is room for ``size`` more bytes, which then count until the body is closed."""
-        return self._share.hold(size)
+        if not self._keep.take(size):
+            return False
+        self._held += size
+        return True
+
+    def charge(self, owner: str) -> bool:
+        """Let another owner pay; False when that is beyond its share."""
+        return self._keep.charge(owner)
 
     def close(self) -> None:
-        """Forget the body."""
-        self._share.release()
+        """Forget the body. May be called again."""
+        held, self._held = self._held, 0
+        self._keep.give_back(held)
         super().close()
 
 
 class LargeBody(SpooledTemporaryFile[bytes]):
     """A body of unknown or large size, in a file as soon as it is large."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, keep: Keep) -> None:
         super().__init__(SPOOL_SIZE)
-        self._share = _Share(budget)
+        self._keep = keep
+        self._held = 0
+        self._on_disk: Holding | None = None
 
     def hold(self, size: int) -> bool:
-        """As :meth:`SmallBody.hold`."""
-        return self._share.hold(size)
+        """As :meth:`SmallBody.hold`; what goes into a file counts as disk."""
+        if self._on_disk is not None:
+            return self._on_disk.take(size)
+        if self._held + size <= SPOOL_SIZE:
+            if not self._keep.take(size):
+                return False
+            self._held += size
+            return True
+        self._on_disk = self._keep.disk.open(self._keep.owner, self._keep.payer)
+        return self._on_disk.take(self._held + size) and self._leave_memory()
+
+    def _leave_memory(self) -> bool:
+        held, self._held = self._held, 0
+        self._keep.give_back(held)
+        return True
+
+    def charge(self, owner: str) -> bool:
+        """As :meth:`SmallBody.charge`."""
+        return self._keep.charge(owner) and (self._on_disk is None or self._on_disk.move(owner))
 
     def close(self) -> None:
-        """Forget the body."""
-        self._share.release()
+        """Forget the body. May be called again."""
+        self._leave_memory()
+        if self._on_disk is not None:
+            self._on_disk.close()
         super().close()
+
+
+class LargeWork:
+    """Room in memory for what large bodies are decoded to: so many bytes at a time.
+
+    What waits lies on disk. Owners come in turn, so that who sends many waits for itself.
+    """
+
+    def __init__(self, size: int, clock: IReactorTime) -> None:
+        self._size = size
+        self._left = size
+        self._clock = clock
+        self._waiting: OrderedDict[str, deque[_Turn]] = OrderedDict()
+
+    async def enter(self, owner: str, size: int) -> None:
+        """Wait for room, to be given back by :meth:`leave`. Raises Overloaded when that takes too long.
+
+        What is larger than all the room gets that for itself.
+        """
+        if not self._waiting and self._fits(size):
+            self._left -= size
+            return
+        turn = _Turn(size, Deferred())
+        self._waiting.setdefault(owner, deque()).append(turn)
+        timer = self._clock.callLater(PATIENCE, self._refuse, owner, turn)
+        try:
+            await turn.come
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def leave(self, size: int) -> None:
+        """Give room back."""
+        self._left += size
+        while self._waiting:
+            owner, turns = next(iter(self._waiting.items()))
+            turn = turns[0]
+            if not self._fits(turn.size):
+                return
+            self._left -= turn.size
+            self._remove(owner, turn)
+            if owner in self._waiting:
+                self._waiting.move_to_end(owner)
+            turn.come.callback(None)
+
+    def _fits(self, size: int) -> bool:
+        return size <= self._left or self._left == self._size
+
+    def _refuse(self, owner: str, turn: _Turn) -> None:
+        self._remove(owner, turn)
+        turn.come.errback(Overloaded())
+        self.leave(0)
+
+    def _remove(self, owner: str, turn: _Turn) -> None:
+        turns = self._waiting[owner]
+        turns.remove(turn)
+        if not turns:
+            del self._waiting[owner]
+
+
+class _Turn(NamedTuple):
+    """Somebody who waits for room."""
+
+    size: int
+    come: Deferred[None]

@@ -1,8 +1,15 @@
 """One HTTP connection: what is read, for how long, and how it ends (http.md 3.6, 3.8).
 
-A client is given a bounded time for the head of a request and for each further part of its body. A request
+Heads are read by :mod:`happy.wire.heads`, bodies by Twisted. What arrives is worked on in pieces, a request
+or a part of a body each, as long as its owner has time (:mod:`happy.web.shares`).
+
+A client is given a bounded time for the head of a request, and for each further part of its body. A request
 that is refused before it was read to its end is answered at once; what the client still sends is then
 discarded for a moment, since closing a connection with unread data makes the answer vanish.
+
+Of what ``HTTPChannel`` keeps for itself, ``_command``, ``_path``, ``_version``, ``_transferDecoder``,
+``_handlingRequest``, ``_networkProducer``, ``_waitingForTransport`` and ``_finishRequestBody`` are used here,
+with the decoders of bodies.
 """
 
 from __future__ import annotations
@@ -11,28 +18,47 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.basic import LineReceiver
-from twisted.web.http import HTTPChannel
+from twisted.web.http import (
+    HTTPChannel,
+    _ChunkedTransferDecoder,
+    _IdentityTransferDecoder,
+    _MalformedChunkedDataError,
+)
 
 from happy.wire import answers
+from happy.wire.heads import BadHead, Beginning, Head, TooLarge
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
+    from happy.web.bodies import Keep
+    from happy.web.places import Place
+    from happy.web.shares import Share
     from happy.web.site import HappyRequest, HappySite
     from happy.wire.answers import Fault
-
-BODY_STEP: Final = 64 * 1024
-"""Bytes of a body that buy another time-out."""
 
 KEEP_ALIVE_SECONDS: Final = 72
 """How long a connection may be idle."""
 
+BODY_RATE: Final = 256
+"""Bytes of a body that must come in a second, over any :data:`KEEP_ALIVE_SECONDS`."""
+
 LINGER_SECONDS: Final = 5.0
 """How long data is discarded after a last answer."""
 
-_REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+_BODY_STEP: Final = BODY_RATE * KEEP_ALIVE_SECONDS
+_CHUNKED_STEP: Final = 2048
+"""Bytes of a chunked body in a piece: hundreds of chunks, if they are small."""
+
+_MOST_AHEAD: Final = 16 * 1024
+"""Bytes that are read while earlier ones are worked on."""
+
+_REASONS: Final = {
+    400: b"Bad Request",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
 
 
 def closes(connection: bytes) -> bool:
@@ -45,65 +71,177 @@ class HappyChannel(HTTPChannel):
 
     site: HappySite
     transport: Any
-    requests: list[HappyRequest]
-    totalHeadersSize = 16 * 1024
-    maxHeaders = totalHeadersSize  # only the size counts
+    requests: list[Any]
+    keep: Keep
+    place: Place
+    share: Share
+    proxied = False
 
     def __init__(self) -> None:
         super().__init__()
-        self._in_head = False
+        self._head = Beginning()
         self._refused = False
-        self._body_left_until_reset = BODY_STEP
+        self._gone = False
+        self._busy = False
+        self._ahead = b""
+        self._surplus = b""
+        self._body_left_until_reset = _BODY_STEP
         self._abort: IDelayedCall | None = None
+
+    def admit(self, place: Place, share: Share, keep: Keep, *, proxied: bool) -> None:
+        """Be counted. Called once, before anything else; ``proxied`` if a proxy that we trust connects."""
+        self.place, self.share, self.keep, self.proxied = place, share, keep, proxied
+        self._owner = keep.owner
+
+    def charge(self, forwarded: str | None) -> None:
+        """Find out who pays for the request that begins; ``forwarded`` is its ``X-Forwarded-For``."""
+        if self.proxied:
+            self.keep.charge(self.site.origins.owner(self.transport.getPeer(), forwarded))
+        else:
+            self.keep.charge(self._owner)
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing more is read."""
+        return self._refused
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.place.transport = self.transport
 
     @property
     def idle(self) -> bool:
         """Whether no request is being received or answered."""
-        return not self.requests and not self._in_head
+        return not (self.requests or self._head or self._ahead)
 
-    # What arrives, and until when.
+    # What arrives, and when it is worked on.
 
     def dataReceived(self, data: bytes) -> None:
+        if self._ahead:
+            self._wait_with(data)
+        elif not self._refused:
+            self._work_on(data)
+
+    def _work_on(self, data: bytes, *, turn: bool = False) -> None:
+        """Take ``data`` piece by piece; what cannot be taken now waits. With ``turn``, one piece can."""
+        self._busy = True
+        try:
+            while data and not self._ends():
+                if self._handlingRequest:
+                    return self._wait_with(data)
+                if not (turn or self.share.free()):
+                    self.share.later(self._go_on)
+                    return self._wait_with(data)
+                turn = False
+                began = self.share.now()
+                data = self._take(data)
+                self.share.charge(began)
+        finally:
+            self._busy = False
+        taker = vars(self).get("dataReceived")
+        if data and taker is not None:
+            taker(data)  # a WebSocket has taken over
+        return None
+
+    def _ends(self) -> bool:
+        return self._refused or "dataReceived" in vars(self) or not (self.persistent or self.requests)
+
+    def _wait_with(self, data: bytes) -> None:
+        self._ahead += data
+        if len(self._ahead) > _MOST_AHEAD:
+            self._networkProducer.pauseProducing()
+
+    def _go_on(self) -> None:
+        """It is this connection's turn."""
+        ahead, self._ahead = self._ahead, b""
+        if not self._refused:
+            if not self._waitingForTransport:
+                self._networkProducer.resumeProducing()
+            self._work_on(ahead, turn=True)
+
+    def requestDone(self, request: Any) -> None:
+        """Go on with what came while the request was answered."""
+        super().requestDone(request)
+        if self._ahead and not self._busy and not self._ends():
+            ahead, self._ahead = self._ahead, b""
+            self._work_on(ahead)
+
+    # Pieces.
+
+    def _take(self, data: bytes) -> bytes:
+        """Work on a piece of ``data``; what is left of it."""
+        return self._take_head(data) if self._transferDecoder is None else self._take_body(data)
+
+    def _take_head(self, data: bytes) -> bytes:
+        if not self._head:
+            self.resetTimeout()
+        try:
+            found = self._head.feed(data)
+            if found is not None:
+                head, data = found
+                self._begin_request(head)
+                return data
+        except BadHead:
+            self._refuse(answers.unparsable())
+        except TooLarge:
+            self._refuse(answers.headers_too_large())
+        return b""
+
+    def _begin_request(self, head: Head) -> None:
+        request = self.requestFactory(self, False)
+        self.requests.append(request)
+        for name, value in head.fields:
+            request.requestHeaders.addRawHeader(name, value)
+        self._command, self._path, self._version = head.method, head.target, head.version
+        self.length = head.length
+        self.allHeadersReceived()
         if self._refused:
             return
-        self._take_time(len(data))
-        # HTTPChannel would restart the time-out with every byte.
-        LineReceiver.dataReceived(self, data)
-
-    def _take_time(self, size: int) -> None:
-        """Restart the time-out at the first byte of a head and at every so many bytes of a body."""
-        if not self._in_head and not self.requests:
-            self._in_head = True
-            self.resetTimeout()
-        elif self.requests:
-            self._body_left_until_reset -= size
-            if self._body_left_until_reset <= 0:
-                self._body_left_until_reset = BODY_STEP
-                self.resetTimeout()
-
-    def lineReceived(self, line: bytes) -> None:
-        if not self._refused:
-            self._in_head = self._in_head or not self.requests
-            super().lineReceived(line)
-
-    def rawDataReceived(self, data: bytes) -> None:
-        if not self._refused:
-            super().rawDataReceived(data)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self._refuse(answers.headers_too_large())
+        if head.length is None:
+            self._transferDecoder = _ChunkedTransferDecoder(
+                request.handleContentChunk, self._finishRequestBody
+            )
+        elif head.length:
+            self._transferDecoder = _IdentityTransferDecoder(
+                head.length, request.handleContentChunk, self._finishRequestBody
+            )
+        else:
+            self.allContentReceived()
 
     def allHeadersReceived(self) -> None:
         request = self.requests[-1]
-        self._in_head = False
-        self._body_left_until_reset = BODY_STEP
+        self._body_left_until_reset = _BODY_STEP
         hosts = request.requestHeaders.getRawHeaders(b"host") or ()
         if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
             self._last_words(400, b"")
             return
+        self.place.use()
         request.headed(self._command, self._path, self._version, self.length)
         if not self._refused:
             super().allHeadersReceived()
+
+    def _take_body(self, data: bytes) -> bytes:
+        decoder: Any = self._transferDecoder
+        size = getattr(decoder, "contentLength", _CHUNKED_STEP)
+        piece, rest = data[:size], data[size:]
+        try:
+            decoder.dataReceived(piece)
+        except _MalformedChunkedDataError:
+            self._refuse(answers.unparsable())
+        surplus, self._surplus = self._surplus, b""
+        return surplus + rest
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        """The body is complete; ``data`` is what follows it in the same piece."""
+        self._surplus = data
+        self.allContentReceived()
+
+    def body_moved(self, size: int) -> None:
+        """So many bytes of a body came; a good part of it buys another time-out."""
+        self._body_left_until_reset -= size
+        if self._body_left_until_reset <= 0:
+            self._body_left_until_reset = _BODY_STEP
+            self.resetTimeout()
 
     def allContentReceived(self) -> None:
         if not self._refused:
@@ -119,12 +257,8 @@ class HappyChannel(HTTPChannel):
         """Read nothing more: the answer that follows is the connection's last."""
         self._refused = True
         self.persistent = False
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        large = (
-            self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
-        )
-        self._refuse(answers.headers_too_large() if large else answers.unparsable())
+        self._ahead = b""
+        self._head.forget()
 
     def _refuse(self, fault: Fault) -> None:
         answer = fault.answer()
@@ -177,9 +311,39 @@ class HappyChannel(HTTPChannel):
         if self.idle:
             self.timeoutConnection()
 
+    def give_up(self) -> None:
+        """Let go of the body that is being received, and end: somebody else needs the room."""
+        for request in self.requests:
+            request.lose_body()
+        self.callLater(0, self._give_way)
+
+    def _give_way(self) -> None:
+        for request in self.requests:
+            if request.refuse_lost():
+                return
+        if not self._gone:
+            self.transport.abortConnection()
+
+    def hand_over(self) -> Place:
+        """Let another protocol have the connection; the place is to be left when that is gone."""
+        if self.proxied:
+            self.place.charge(self.keep.owner)
+        self._end()
+        return self.place
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._end()
+        self.place.leave()
+
+    def _end(self) -> None:
+        """Leave nothing behind, and nothing that holds each other."""
+        self._gone = True
+        self.refuse_rest()
         self.site.forget(self)
         abort, self._abort = self._abort, None
         if abort is not None:
             abort.cancel()
-        super().connectionLost(reason)
+        self._transferDecoder = None
+        self.share.close()
+        self.keep.end()

@@ -6,20 +6,22 @@ is wrong, too large or one of several, is Twisted's and :mod:`happy.web.channel`
 the same (``tests/web/test_fastrequests.py`` compares the two on random input). An answer that is not simply
 bytes is sent by a :class:`~happy.web.site.HappyRequest`, which takes the place of the fast one.
 
-This module alone uses what ``HTTPChannel`` and ``LineReceiver`` keep for themselves: ``_busyReceiving``,
-``_buffer``, ``_handlingRequest``, ``_savedTimeOut``. While a fast request is under way they are as they would
-be for any other request that is complete, so what arrives meanwhile waits where Twisted lets it wait.
+Of what ``HTTPChannel`` keeps for itself, ``_handlingRequest`` and ``_savedTimeOut`` are used here. While a
+fast request is under way they are as they would be for any other request that is complete.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Generator
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from twisted.web.http import NO_BODY_CODES
 
 from happy.capabilities._declare import MIB
+from happy.web.bodies import REQUEST_BYTES
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes
+from happy.web.resource import local_target
 from happy.web.sending import AT_ONCE, head_of, send
 from happy.wire.heads import Usual, parse_usual
 from happy.wire.payload import Payload, payload_of
@@ -33,25 +35,35 @@ if TYPE_CHECKING:
     from happy.web.site import HappyRequest
     from happy.wire.answers import Answer
 
+T = TypeVar("T")
+
 _GET: Final = b"GET"
 
 
 class FastRequest:
     """A request that was complete as soon as it was seen."""
 
-    __slots__ = ("_connection", "_usual", "channel", "target")
+    __slots__ = ("_connection", "_usual", "channel", "large", "target")
 
     def __init__(self, channel: FastChannel, usual: Usual, target: Target) -> None:
         self.channel: FastChannel | None = channel
         self.target = target
+        self.large = 0
         self._usual = usual
         self._connection = channel
+
+    @property
+    def owner(self) -> str:
+        """Who pays for what it takes."""
+        return self._connection.keep.owner
 
     def header(self, name: str) -> str | None:
         """The value of a header; ``name`` is in lower case."""
         return self._usual.headers.get(name)
 
-    last_header = header
+    def forwarded_for(self) -> str | None:
+        """What the header ``X-Forwarded-For`` says."""
+        return self._usual.headers.get("x-forwarded-for")
 
     def secure(self) -> bool:
         """Whether it came through TLS."""
@@ -64,12 +76,27 @@ class FastRequest:
 
     def payload(self) -> Payload:
         """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
-        body = self._usual.body
-        return payload_of(self.target.method, self.header("content-type"), len(body), BytesIO(body))
+        body = BytesIO(self._usual.body)
+        return payload_of(self.target.method, self.header("content-type"), self.size(), body)
+
+    def size(self) -> int:
+        """The bytes of the body."""
+        return len(self._usual.body)
+
+    def in_turns(self, steps: Generator[None, None, T]) -> Awaitable[T]:
+        """Go through steps of some milliseconds, between others' work; answers and raises what they do."""
+        return self._connection.share.in_turns(steps)
 
     def release(self) -> None:
-        """Let others have the room that the body took."""
-        self._connection.site.bodies.give_back(len(self._usual.body))
+        """Let others have the room that the request took."""
+        self._connection.keep.give_back(REQUEST_BYTES + self.size())
+
+    def lose_body(self) -> None:
+        """There is none that is being received."""
+
+    def refuse_lost(self) -> bool:
+        """Nor need one be refused."""
+        return False
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has left; the work goes on."""
@@ -106,28 +133,20 @@ def _more_than_bytes(answer: Answer) -> bool:
 class FastChannel(HappyChannel):
     """An HTTP/1.1 connection that behaves as its base, with less work for each usual request."""
 
-    requests: list[Any]
-
     def connectionMade(self) -> None:
         """The idle time begins."""
         super().connectionMade()
         self._savedTimeOut = self.timeOut  # what requestDone restarts the idle time with
 
-    def dataReceived(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> bytes:
         """Take a usual request when none is under way; all else is the base's."""
-        if not (self._between() and self._begin(data)):
-            super().dataReceived(data)
+        if self._between() and self._begin(data):
+            return b""
+        return super()._take(data)
 
     def _between(self) -> bool:
         """Whether the next byte is the first of a request that will be answered."""
-        return not (
-            self.requests
-            or self._in_head
-            or self._refused
-            or self._buffer
-            or self._busyReceiving
-            or self.transport.disconnecting
-        )
+        return not (self.requests or self._head or self.transport.disconnecting)
 
     def _begin(self, data: bytes) -> bool:
         """Serve the usual request that ``data`` is; False, and nothing done, if it is another one."""
@@ -135,7 +154,8 @@ class FastChannel(HappyChannel):
         usual = parse_usual(data)
         if usual is None:
             return False
-        if site.realtime is not None and site.realtime.handles(usual.uri):
+        if site.realtime is not None and site.realtime.handles(local_target(usual.uri)):
+            self.charge(usual.headers.get("x-forwarded-for"))
             return site.realtime.take(self, usual)
         if "upgrade" in usual.headers:
             return False
@@ -143,7 +163,8 @@ class FastChannel(HappyChannel):
         target = site.router.target(usual.method, usual.uri)
         if size > min(target.limit, MIB) or (size and usual.method == _GET):
             return False
-        if not site.bodies.take(size):
+        self.charge(usual.headers.get("x-forwarded-for"))
+        if not self.keep.take(REQUEST_BYTES + size):
             return False
         self._handle(FastRequest(self, usual, target))
         return True
@@ -154,7 +175,7 @@ class FastChannel(HappyChannel):
         self.persistent = not self.site.draining and (wish is None or not closes(wish.encode("latin-1")))
         self.requests.append(request)
         self._handlingRequest = True
-        self.setRawMode()
+        self.place.use()
         self.site.router.answer(request, None)
 
     def answer(self, request: FastRequest, answer: Answer, content: bytes, *, cors: bool) -> None:

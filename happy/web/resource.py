@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from happy.capabilities._declare import MIB, Capability, RequestFacts
+from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
 from happy.capabilities._pipeline import (
     BEARER,
     Inputs,
@@ -22,8 +22,9 @@ from happy.capabilities._pipeline import (
 )
 from happy.driving import drive
 from happy.faults import describe_fault
-from happy.web.addressing import base_url, peer_address
+from happy.web.addressing import Origins, base_url
 from happy.web.asked import Parsed
+from happy.web.bodies import LargeWork
 from happy.web.inflight import InFlight
 from happy.web.routes import BadPath, Match, RouteTable
 from happy.web.webapp import WebApp
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from happy.config import Config
     from happy.server import Server
     from happy.web.asked import Asked
+
+T = TypeVar("T")
 
 PREFLIGHT_SECONDS: Final = 86_400
 UNMATCHED: Final = "unmatched"
@@ -70,10 +73,22 @@ class Target(NamedTuple):
         return {} if self.match is None else self.match.route.strips
 
 
+def local_target(uri: bytes) -> bytes:
+    """The path and query of a request's target.
+
+    An address that was given with a slash at its end makes two slashes at the beginning of each path.
+    """
+    if not uri.startswith(b"/"):
+        local, absolute = _ABSOLUTE.subn(b"", uri, count=1)
+        uri = local if local.startswith(b"/") or not absolute else b"/" + local
+    return b"/" + uri.lstrip(b"/") if uri.startswith(b"//") else uri
+
+
 class Router(Resource):
     """Answers every request but those of the realtime endpoint.
 
-    ``work`` counts what is under way, including the work for clients that have left.
+    ``work`` counts what is under way, including the work for clients that have left; ``memory`` is for what
+    clients make the server keep, ``origins`` knows who they are.
     """
 
     isLeaf = True
@@ -82,6 +97,9 @@ class Router(Resource):
     def __init__(self, capabilities: Iterable[Capability], server: Server) -> None:
         super().__init__()
         self.work = InFlight()
+        self.memory = server.memory
+        self.origins = Origins(server.config.trusted_proxies)
+        self._large = LargeWork(server.memory.size // 2, server.clock)
         self._server = server
         self._webapp = _webapp(server.config)
         enabled = [capability for capability in capabilities if capability.enabled(server.config)]
@@ -90,8 +108,7 @@ class Router(Resource):
 
     def target(self, method: bytes, uri: bytes) -> Target:
         """Find out what a request is for. A preflight is for any path, even one that cannot be read."""
-        local = uri if uri.startswith(b"/") else _ABSOLUTE.sub(b"", uri, count=1)
-        path, _, query = local.partition(b"?")
+        path, _, query = local_target(uri).partition(b"?")
         name = method.decode("latin-1")
         if method == b"OPTIONS":
             return Target(name, uri, path, query, None)
@@ -101,14 +118,12 @@ class Router(Resource):
         except BadPath:
             return Target(name, uri, path, query, None, bad=True)
 
-    def refusal(self, request: Asked, size: int) -> Answer | None:
-        """Why a body of ``size`` bytes is not read, if it is not (D24).
+    def admit(self, request: Asked, size: int) -> Caller | Answer:
+        """Who sends a body of ``size`` bytes, more than a mebibyte; or why it is not read (D24).
 
-        Only a caller who proves to be one may send more than a mebibyte.
+        Only a caller who proves to be one may send so much.
         """
         target, match = request.target, request.target.match
-        if size <= min(target.limit, MIB):
-            return None
         if match is None or size > target.limit:
             return answers.too_large().answer(target.strips)
         try:
@@ -117,7 +132,7 @@ class Router(Resource):
             token = (request.header("authorization") or "").removeprefix(BEARER)
             refused = answers.unauthorized(str(fault)) if _TOKEN.fullmatch(token) else answers.too_large()
             return refused.answer(target.strips)
-        return answers.too_large().answer(target.strips) if caller is None else None
+        return answers.too_large().answer(target.strips) if caller is None else caller
 
     def render(self, request: Request) -> int:
         """Answer a request; its body is complete."""
@@ -145,6 +160,8 @@ class Router(Resource):
             status = await request.send(answer, clock, cors=not target.bad)
         finally:
             request.release()
+            if request.large:
+                self._large.leave(request.large)
             self.work.leave()
         metrics = self._server.metrics
         template = UNMATCHED if target.match is None else target.match.route.path
@@ -178,13 +195,21 @@ class Router(Resource):
             query=target.query,
             header=request.header,
             payload=request.payload,
+            in_turns=partial(self._in_turns, request),
             facts=partial(self._facts, request),
         )
+
+    async def _in_turns(self, request: Asked, steps: Generator[None, None, T]) -> T:
+        """Work on a large body as soon as there is room for what becomes of it."""
+        size = request.size()
+        await self._large.enter(request.owner, size)
+        request.large = size
+        return await request.in_turns(steps)
 
     def _facts(self, request: Asked, payload: Payload) -> RequestFacts:
         return RequestFacts(
             base_url=base_url(request, self._server.config),
-            address=peer_address(request),
+            address=self.origins.address(request.peer(), request.forwarded_for()),
             raw=payload.raw,
             header=request.header,
         )

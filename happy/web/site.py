@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 import weakref
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IAddress
@@ -13,15 +14,22 @@ from twisted.logger import Logger
 from twisted.web.http import Request as PlainRequest
 from twisted.web.server import Request, Site
 
-from happy.budget import Budget
+from happy.bounds import Budget
 from happy.capabilities._declare import MIB
 from happy.faults import describe_fault
+from happy.web.addressing import forwarded_for
 from happy.web.asked import Parsed
-from happy.web.bodies import SPOOL_SIZE, LargeBody, SmallBody
+from happy.web.bodies import REQUEST_BYTES, SPOOL_SIZE, Keep, LargeBody, SmallBody
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel
 from happy.web.fastrequests import FastChannel
-from happy.web.sending import http_now
+from happy.web.places import Places
+from happy.web.resource import local_target
+from happy.web.sending import header_of, http_now
+from happy.web.shares import Processor
 from happy.wire import answers
+from happy.wire.answers import Answer
+from happy.wire.complexity import Meter, TooComplex
+from happy.wire.payload import is_json
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -29,14 +37,15 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from happy.web.resource import Router, Target
-    from happy.wire.answers import Answer
+    from happy.web.shares import Share
     from happy.wire.heads import Usual
 
 SILENCE_SECONDS: Final = 60.0
 MANY_CONNECTIONS: Final = 2**20
-BODIES: Final = 512 * MIB
-"""Bytes of bodies that may be in the house: being received, or of requests without an answer."""
-
+BODIES_ON_DISK: Final = 512 * MIB
+"""Bytes of large bodies that may be in the house: being received, or of requests without an answer."""
+_METERED: Final = 16 * 1024
+"""Bytes of JSON from which on it is measured as it arrives."""
 
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
@@ -77,31 +86,53 @@ class HappyRequest(Request):
     defaultContentType = None
     channel: HappyChannel
     content: SmallBody | LargeBody | None
+    keep: Keep
+    share: Share
     target: Target
     site: HappySite
     _received = 0
     _unquestioned = MIB
     _counted = False
+    _held = False
+    _meter: Meter | None = None
     _realtime: Realtime | None = None
     _complete = False
 
     def headed(self, method: bytes, uri: bytes, version: bytes, length: int | None) -> None:
         """The head is complete; ``length`` is None for a chunked body. Answers at once what is refused."""
-        self.site = self.channel.site
+        self._enter()
         self.method, self.uri, self.clientproto = method, uri, version
         self.path = uri.partition(b"?")[0]
+        self.channel.charge(forwarded_for(self))
         realtime = self.site.realtime
-        if realtime is not None and realtime.handles(uri):
+        if realtime is not None and realtime.handles(local_target(uri)):
             self._realtime = realtime
             self._unquestioned = realtime.largest_body
             realtime.begin(self)
         else:
-            self.site.router.work.enter()
-            self._counted = True
             self.target = self.site.router.target(method, uri)
             self._unquestioned = min(self.target.limit, MIB)
-        if not self.finished:
+            self._count()
+        if not self.finished and not self.channel.refused:
             self._admit(length or 0)
+
+    def _enter(self) -> None:
+        """Know what outlives the connection."""
+        self.site, self.keep, self.share = self.channel.site, self.channel.keep, self.channel.share
+
+    def _count(self) -> None:
+        """Be one of the requests under way, if there is room for one more."""
+        self._counted = self._held = self.keep.take(REQUEST_BYTES)
+        if self._counted:
+            self.site.router.work.enter()
+        else:
+            self._refuse_for_room()
+
+    def release(self) -> None:
+        """Let others have the room that the request took beside its body. May be called again."""
+        if self._held:
+            self._held = False
+            self.keep.give_back(REQUEST_BYTES)
 
     def _admit(self, size: int) -> bool:
         """Whether a body of ``size`` bytes is read; if not, the refusal was sent."""
@@ -110,10 +141,16 @@ class HappyRequest(Request):
         if self._realtime is not None:
             self._refuse(413, None)
             return False
-        refusal = self.site.router.refusal(Parsed(self, self.target), size)
-        if refusal is not None:
-            self._refuse(refusal.status, refusal)
-        return refusal is None
+        sender = self.site.router.admit(Parsed(self, self.target), size)
+        if isinstance(sender, Answer):
+            self._refuse(sender.status, sender)
+            return False
+        self._unquestioned = self.target.limit
+        body = self.keep if self.content is None else self.content
+        if body.charge(f"account:{sender.account}"):
+            return True
+        self._refuse_for_room()
+        return False
 
     def _refuse(self, status: int, answer: Answer | None) -> None:
         """Answer before the body is read to its end; the realtime endpoint has answers of its own."""
@@ -123,26 +160,57 @@ class HappyRequest(Request):
         else:
             self.site.router.answer(Parsed(self, self.target), answer)
 
+    def _refuse_for_room(self) -> None:
+        ours = self._realtime is None
+        self._refuse(503, answers.overloaded().answer(self.target.strips) if ours else None)
+
     def gotLength(self, length: int | None) -> None:
         kind = SmallBody if length is not None and length <= SPOOL_SIZE else LargeBody
-        self.content = kind(self.channel.site.bodies)
+        self.content = kind(self.keep)
+        if self._realtime is None and (length is None or length > _METERED) and self._carries_json():
+            self._meter = Meter()
+
+    def _carries_json(self) -> bool:
+        return self.method not in _BODILESS and is_json(header_of(self, "content-type"))
+
+    def parseCookies(self) -> None:
+        """Nothing reads cookies."""
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.finished:
             return
+        self.channel.body_moved(len(data))
         self._received += len(data)
-        if not self._admit(self._received):
+        if not self._admit(self._received) or self.method in _BODILESS or self.content is None:
             return
-        if self.method in _BODILESS or self.content is None:
+        try:
+            if self._meter is not None:
+                self._meter.feed(data)
+            if self.content.hold(len(data)):
+                self.content.write(data)
+                return
+        except TooComplex as reason:
+            self._refuse(400, answers.malformed(str(reason)).answer(self.target.strips))
             return
-        if self.content.hold(len(data)):
-            self.content.write(data)
-        else:
-            self._refuse(503, answers.overloaded().answer(self.target.strips) if self._counted else None)
+        except OSError as error:
+            self.site.note_full_disk(error)
+        self._refuse_for_room()
+
+    def lose_body(self) -> None:
+        """Forget a body that is being received; :meth:`refuse_lost` follows."""
+        if not self._complete and self.content is not None:
+            self.content.close()
+
+    def refuse_lost(self) -> bool:
+        """Answer a request whose body is forgotten; False for all others."""
+        if self._complete or self.finished:
+            return False
+        self._refuse_for_room()
+        return True
 
     def adopt(self, method: bytes, target: Target) -> None:
         """Be a request of HTTP/1.1 that was received otherwise, whose body is not needed any more."""
-        self.site = self.channel.site
+        self._enter()
         self.method, self.uri, self.path, self.clientproto = method, target.uri, target.path, b"HTTP/1.1"
         self.target = target
         self._complete = True
@@ -198,8 +266,10 @@ class HappyRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         if self._complete:
             self.content = None  # the work goes on, and closes it at its end
-        elif self._realtime is not None:
-            self._realtime.lose(self)
+        else:
+            self.release()
+            if self._realtime is not None:
+                self._realtime.lose(self)
         super().connectionLost(reason)
         self._left()
 
@@ -248,35 +318,47 @@ class HappySite(Site):
         self.protocol = FastChannel if fast_requests else HappyChannel  # type: ignore[assignment]
         self.router = router
         self.realtime = realtime
-        self.bodies = Budget(BODIES)
+        self.disk = Budget(BODIES_ON_DISK)
+        self.origins = router.origins
+        self.places = Places(room, self._note_refusal)
+        self.processor = Processor(clock)
         self._clock = clock
         self._room = room
         self._silent_until = 0.0
         self._refused = refused
         self._channels: weakref.WeakSet[HappyChannel] = weakref.WeakSet()
+        self._proxied = count()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if self._connections >= self._room:
-            self._note_refusal()
+        proxied = self.origins.is_proxy(addr)
+        # Connections of a proxy are everybody's: each one pays for itself until it says for whom it speaks.
+        owner = f"proxied:{next(self._proxied)}" if proxied else self.origins.owner(addr, None)
+        place = self.places.open(owner)
+        if place is None:
             return _Refusal()
-        channel = super().buildProtocol(addr)
+        channel: HappyChannel = super().buildProtocol(addr)
+        keep = Keep(self.router.memory, self.disk, owner, channel)
+        channel.admit(place, self.processor.open(owner), keep, proxied=proxied)
         self._channels.add(channel)
         return channel
 
-    def _note_refusal(self) -> None:
-        """Count it, and say so once a minute."""
+    def _note_refusal(self, why: str) -> None:
+        """Count a connection that found no place, or lost it."""
         self._refused()
+        self._note("{room} connections are open, which is all there is room for", room=self._room)
+
+    def note_full_disk(self, error: OSError) -> None:
+        """A body cannot be kept."""
+        self._note("A request's body cannot be written to a file: {fault}", fault=describe_fault(error))
+
+    def _note(self, text: str, **facts: object) -> None:
+        """Say so, once a minute."""
         if self._clock.seconds() >= self._silent_until:
             self._silent_until = self._clock.seconds() + SILENCE_SECONDS
-            self._log.warn("{room} connections are open, which is all there is room for", room=self._room)
-
-    @property
-    def _connections(self) -> int:
-        websockets = 0 if self.realtime is None else self.realtime.websockets
-        return len(self._channels) + websockets
+            self._log.warn(text, **facts)
 
     def forget(self, channel: HappyChannel) -> None:
-        """A connection is gone. One that became a WebSocket is not reported, and forgotten by itself."""
+        """A connection is gone, or a WebSocket."""
         self._channels.discard(channel)
 
     def drain(self) -> Deferred[None]:

@@ -99,7 +99,7 @@ def _wants_page(accept: str | None) -> bool:
 def _may_be_page(target: Target) -> bool:
     """Whether a path may be one of the app's own pages, rather than a missing file or endpoint (D40)."""
     last = target.path.rpartition(b"/")[2]
-    return b"." not in last and not target.uri.startswith(_NOT_PAGES)
+    return b"." not in last and not target.path.startswith(_NOT_PAGES)
 
 
 def _inject(page: bytes, settings: bytes) -> bytes:

@@ -1,9 +1,10 @@
-"""Usual HTTP requests: recognised as a whole, or not at all.
+"""Heads of HTTP requests (RFC 9112), in one step.
 
 What nearly every client sends is a GET, POST, PUT or DELETE with plain header lines (one space after the
 colon, none at the end), no header twice, and a body of known length, in one piece. :func:`parse_usual` takes
-such a request apart in one step. It judges nothing: whatever is different, wrong or incomplete is left to the
-general parser.
+such a request apart. It judges nothing: whatever is different, wrong or incomplete is for :func:`parse_head`,
+which takes every head that there is, and refuses what two readers could understand in two ways: folded
+lines, bare line ends, a length that is not simply digits, two lengths, any coding but ``chunked``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,36 @@ _HEAD: Final = re.compile(
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]*+\r\n)++)\r\n"
 )
 _UNUSUAL: Final = frozenset({"expect", "transfer-encoding"})
+
+_END: Final = b"\r\n\r\n"
+_EMPTY_LINE: Final = b"\r\n"  # one is forgiven before a request (RFC 9112, 2.2)
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_REQUEST_LINE: Final = re.compile(rb"(%b{1,32}+) ([!-\xb0]++) (HTTP/1\.[01])\r\n" % _TOKEN)
+_UNFINISHED_LINE: Final = re.compile(
+    rb"\r|(?:%b{1,32}+(?: (?:[!-\xb0]++(?: (?:H(?:T(?:T(?:P(?:/(?:1(?:\.(?:[01]\r?)?)?)?)?)?)?)?)?)?)?)?)?"
+    % _TOKEN
+)
+_FIELDS: Final = re.compile(rb"(?:%b++:[^\0\r\n]*+\r\n)*+" % _TOKEN)
+_UNFINISHED_FIELD: Final = re.compile(rb"(?:%b++(?::[^\0\r\n]*+)?)?\r?" % _TOKEN)
+_MOST_DIGITS_OF_ALL: Final = 18  # no body is so large, whatever follows
+
+
+class BadHead(ValueError):
+    """What is not HTTP, or could be read in two ways."""
+
+
+class TooLarge(ValueError):
+    """A head beyond :data:`LARGEST_HEAD`."""
+
+
+class Head(NamedTuple):
+    """The head of a request; ``length`` is that of its body, None for a chunked one."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    fields: list[tuple[bytes, bytes]]
+    length: int | None
 
 
 class Usual(NamedTuple):
@@ -62,3 +93,85 @@ def _length(headers: dict[str, str]) -> int | None:
     if digits is None:
         return 0
     return int(digits) if len(digits) <= _MOST_DIGITS and digits.isdecimal() else None
+
+
+def parse_head(data: bytes) -> Head:
+    """A whole head, the empty line at its end included. Raises :class:`BadHead`."""
+    line = _REQUEST_LINE.match(data, _start(data))
+    if line is None or _FIELDS.fullmatch(data, line.end(), len(data) - len(_EMPTY_LINE)) is None:
+        raise BadHead
+    method, target, version = line.groups()
+    fields = []
+    for text in data[line.end() : -len(_END)].split(_EMPTY_LINE):
+        name, colon, value = text.partition(b":")
+        if colon:
+            fields.append((name, value.strip(b" \t")))
+    return Head(method, target, version, fields, _body_length(version, fields))
+
+
+def _start(data: bytes) -> int:
+    return len(_EMPTY_LINE) if data.startswith(_EMPTY_LINE) else 0
+
+
+def _body_length(version: bytes, fields: list[tuple[bytes, bytes]]) -> int | None:
+    """The length that everybody reads in the same way (RFC 9112, 6); None for a chunked body."""
+    lengths = [value for name, value in fields if name.lower() == b"content-length"]
+    codings = [value for name, value in fields if name.lower() == b"transfer-encoding"]
+    if codings:
+        if lengths or len(codings) > 1 or codings[0].lower() != b"chunked" or version == b"HTTP/1.0":
+            raise BadHead
+        return None
+    if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        raise BadHead
+    return int(lengths[0].lstrip(b"0")[:_MOST_DIGITS_OF_ALL] or b"0") if lengths else 0
+
+
+class Beginning:
+    """The head of a request, as it arrives; no byte of it is judged twice."""
+
+    __slots__ = ("_judged", "_text")
+
+    def __init__(self) -> None:
+        self._text = b""
+        self._judged = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def feed(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The head and what follows it, once it is complete; then the next one may begin.
+
+        Raises :class:`BadHead` as soon as it cannot become one, and :class:`TooLarge`.
+        """
+        text = self._text + data
+        end = text.find(_END, max(len(self._text) - len(_END) + 1, 0), LARGEST_HEAD)
+        if end < 0:
+            self._text = text[:LARGEST_HEAD]
+            self._judge()
+            return None
+        end += len(_END)
+        self.forget()
+        return parse_head(text[:end]), text[end:]
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._text = b""
+        self._judged = 0
+
+    def _judge(self) -> None:
+        """Look at the lines that are new, the last of which is not complete."""
+        text = self._text
+        if not self._judged:
+            start = _start(text)
+            line = _REQUEST_LINE.match(text, start)
+            if line is not None:
+                self._judged = line.end()
+            elif _UNFINISHED_LINE.fullmatch(text, start) is None:
+                raise BadHead
+        if self._judged:
+            end = max(text.rfind(_EMPTY_LINE, self._judged) + len(_EMPTY_LINE), self._judged)
+            if not (_FIELDS.fullmatch(text, self._judged, end) and _UNFINISHED_FIELD.fullmatch(text, end)):
+                raise BadHead
+            self._judged = end
+        if len(text) >= LARGEST_HEAD:
+            raise TooLarge

@@ -10,7 +10,8 @@ from urllib.parse import unquote_to_bytes
 
 from happy.wire.validation import numeric_members
 
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+# Possessive, since a long row of digits could be divided in as many ways as it has digits.
+_DECIMAL = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
 _PREFIXED = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
 _ESCAPE_FAULT = re.compile(rb"%(?![0-9a-fA-F]{2})")
 

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Meta, Struct, StructMeta
 
 from happy.wire import validation
+from happy.wire.complexity import TooComplex, check_complexity
 from happy.wire.query import coerce_texts, gather
 from happy.wire.surrogates import mend_surrogates
 from happy.wire.validation import Invalid, Problem
@@ -202,16 +203,18 @@ def decode_value(shape: type[T], value: Any, group: str = "body") -> T:
 
 
 def parse_json(raw: bytes | msgspec.Raw) -> Any:
-    """The JSON text ``raw`` as plain values. Raises :class:`MalformedJson`."""
+    """The JSON text ``raw`` as plain values. Raises :class:`MalformedJson`, also for what is too complex."""
+    text = bytes(raw)
     try:
-        return msgspec.json.decode(raw)
-    except RecursionError:
-        raise MalformedJson("JSON nests too deeply") from None
+        check_complexity(text)
+        return msgspec.json.decode(text)
+    except TooComplex as reason:
+        raise MalformedJson(str(reason)) from None
     except UnicodeDecodeError:
         raise MalformedJson("JSON is not valid UTF-8") from None
     except msgspec.DecodeError as fault:
-        mended = mend_surrogates(bytes(raw))
-        if mended == bytes(raw):
+        mended = mend_surrogates(text)
+        if mended == text:
             if "out of range" not in str(fault):
                 raise MalformedJson(str(fault)) from None
             return _parse_wide(mended)
@@ -226,8 +229,6 @@ def _parse_wide(raw: bytes) -> Any:
 
     try:
         return json.loads(raw.decode(), parse_int=_whole_number, parse_constant=refuse)
-    except RecursionError:
-        raise MalformedJson("JSON nests too deeply") from None
     except ValueError as fault:
         raise MalformedJson(str(fault)) from None
 

@@ -24,8 +24,12 @@ UUID_PATTERN: Final = (
     r"|0{8}-0{4}-0{4}-0{4}-0{12}|[fF]{8}-[fF]{4}-[fF]{4}-[fF]{4}-[fF]{12})\Z"
 )
 
-MOST_PROBLEMS: Final = 1000
-"""More are not listed, so that an answer stays smaller than the largest requests that cause one."""
+MOST_PROBLEMS: Final = 100
+MOST_TEXT: Final = 4096
+"""Problems, and characters of their texts, that are listed; what follows is not looked for."""
+
+_LONGEST_NAME: Final = 100
+"""Characters of a client's own names that are repeated to it."""
 
 T = TypeVar("T")
 
@@ -207,6 +211,11 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
+def _utf16_length(text: str, enough: int) -> int:
+    """The code units of a text; of one with more than ``enough`` characters, some number above that."""
+    return len(text) if len(text) > enough else len(text.encode("utf-16-le")) // 2
+
+
 def _encodable(value: float) -> int | float:
     """``value``, as a float if it is beyond 64 bits: what is not exact in a client anyway."""
     if isinstance(value, float) or -(2**63) <= value < 2**64:
@@ -233,6 +242,7 @@ class _Walk:
 
     def __init__(self, options: _Options) -> None:
         self.problems: list[Problem] = []
+        self._text_left = MOST_TEXT
         self._declared = options
         self._mistyped = 0
 
@@ -296,13 +306,18 @@ class _Walk:
     def _record(self, info: shapes.DictType, value: Any, path: _Path) -> Any:
         if not isinstance(value, dict):
             return self._mismatch("record", value, path)
-        return {name: self.fit(info.value_type, item, (*path, name)) for name, item in value.items()}
+        return {
+            name: self.fit(info.value_type, item, (*path, name[:_LONGEST_NAME]))
+            for name, item in value.items()
+        }
 
     def _array(self, info: _Array, value: Any, path: _Path) -> Any:
         if not isinstance(value, list):
             self._mismatch("array", value, path)
             return self._length(info, value, path)
-        fitted = [self.fit(info.item_type, item, (*path, index)) for index, item in enumerate(value)]
+        # Of a list that is too long no more items are looked at than it may have.
+        looked_at = value[: info.max_length]
+        fitted = [self.fit(info.item_type, item, (*path, index)) for index, item in enumerate(looked_at)]
         self._length(info, value, path)
         return fitted
 
@@ -320,8 +335,11 @@ class _Walk:
 
     def _length(self, info: shapes.StrType | _Array, value: Any, path: _Path) -> None:
         """Whether a text or an array, even in the place of the other one, has the right length."""
+        bound = info.min_length if info.max_length is None else info.max_length
+        if bound is None:
+            return
         if isinstance(value, str):
-            length, what, of = len(value.encode("utf-16-le")) // 2, "string", "characters"
+            length, what, of = _utf16_length(value, bound), "string", "characters"
         elif isinstance(value, list):
             length, what, of = len(value), "array", "items"
         else:
@@ -372,6 +390,8 @@ class _Walk:
         self._fault(f"Invalid input: expected {expected}, received {_kind(value)}", path)
 
     def _fault(self, text: str, path: _Path) -> None:
-        self.problems.append(Problem(path, text))
-        if len(self.problems) == MOST_PROBLEMS:
+        problem = Problem(path, text)
+        self.problems.append(problem)
+        self._text_left -= len(str(problem))
+        if len(self.problems) == MOST_PROBLEMS or self._text_left <= 0:
             raise _Enough

@@ -33,6 +33,7 @@ from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from happy.tokens import Keys, Tokens
 from happy.web.routes import RouteTable
+from happy.web.shares import Processor
 from happy.wire.answers import Answer
 from happy.wire.payload import Payload, payload_of
 from happy.wire.structs import Blob
@@ -149,6 +150,7 @@ class CapabilityCase(DatabaseCase):
             query=parts.query.encode(),
             header=given.get,
             payload=lambda: payload_of(method, content_type, len(body), io.BytesIO(body)),
+            in_turns=Processor(self.server.clock).open("asker").in_turns,
             facts=lambda payload: _facts(payload, address),
         )
         return _taken_apart(await call_route(self.server, match.route, inputs))

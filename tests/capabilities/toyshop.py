@@ -15,6 +15,7 @@ from happy.capabilities._declare import Caller, Capability, RequestFacts
 from happy.capabilities._pipeline import Inputs, call_route
 from happy.errors import Refusal
 from happy.server import Server
+from happy.web.shares import Processor
 from happy.wire.answers import Answer
 from happy.wire.payload import payload_of
 from happy.wire.structs import Blob, Body, Headers, Integer, PlainText, Query, Redirect, Reply
@@ -171,6 +172,7 @@ class PipelineCase(SynchronousTestCase):
             query=query,
             header=sent.get,
             payload=lambda: payload(method, sent.get("content-type"), len(body), BytesIO(body)),
+            in_turns=Processor(self.server.clock).open("asker").in_turns,
             facts=lambda found: RequestFacts(
                 base_url="http://h", address="1.2.3.4", raw=found.raw, header=sent.get
             ),

@@ -110,7 +110,7 @@ class Connection:
 
     def __init__(self, site: HappySite, peer: str = "203.0.113.7") -> None:
         self.wire = Wire(peerAddress=IPv4Address("TCP", peer, 40_000))
-        self.channel = site.buildProtocol(None)
+        self.channel = site.buildProtocol(self.wire.getPeer())
         self.channel.makeConnection(self.wire)
 
     def send(self, data: bytes) -> None:

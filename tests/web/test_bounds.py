@@ -1,20 +1,28 @@
-"""What a site has room for: connections, and bytes of bodies."""
+"""What a site has room for, and who gets it: connections, and bytes of requests and bodies."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.budget import Budget
-from happy.capabilities._declare import Capability
+from happy.bounds import Budget
+from happy.capabilities._declare import MIB, Caller, Capability
+from happy.errors import Overloaded
 from happy.server import Server
+from happy.web.bodies import PATIENCE, REQUEST_BYTES, LargeWork
 from happy.web.site import HappySite
 from happy.wire.structs import Body
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
 BUSY = {"error": "Service Unavailable", "message": "The server is busy, try again", "statusCode": 503}
+ANN, BOB = ({"Authorization": f"Bearer a.token.of-{name}"} for name in ("ann", "bob"))
+CHUNKED = {"content-length": "", "transfer-encoding": "chunked"}
 
 toys = Capability("toys")
 
@@ -30,31 +38,62 @@ async def wait(server: Server, body: Toy) -> int:
     return len(body.name)
 
 
+@toys.post("/keep", limit=10 * MIB)
+async def keep(server: Server, caller: Caller, body: Toy) -> int:
+    """The same for much, once it is known whose it is."""
+    await server.hub  # type: ignore[misc]
+    return len(body.name)
+
+
 def toy(size: int) -> bytes:
     """A body of so many bytes."""
     return b'{"name":"%s"}' % (b"x" * (size - 11))
 
 
 class ConnectionTests(SynchronousTestCase):
-    """As many connections as there are descriptors for."""
+    """As many connections as there are descriptors for, half of them for one address."""
 
     def setUp(self) -> None:
         served = Served(toy_server(), [toys])
         self.clock = served.clock
         self.refused = 0
-        self.site = HappySite(served.router, None, served.clock, room=2, refused=self.count)
+        self.site = HappySite(served.router, None, served.clock, room=4, refused=self.count)
 
     def count(self) -> None:
         self.refused += 1
 
-    def connect(self) -> Connection:
-        return Connection(self.site)
+    def connect(self, peer: str = "203.0.113.7") -> Connection:
+        return Connection(self.site, peer)
 
-    def test_no_room(self) -> None:
-        """A connection for which there is no room is cut at once, and counted."""
-        connections = [self.connect() for _ in range(3)]
-        self.assertEqual([one.wire.aborted for one in connections], [False, False, True])
+    def aborted(self, connections: list[Connection]) -> list[bool]:
+        return [one.wire.aborted for one in connections]
+
+    def test_share(self) -> None:
+        """A connection beyond its address's half is cut at once, and counted; others have theirs."""
+        self.assertEqual(self.aborted([self.connect() for _ in range(3)]), [False, False, True])
         self.assertEqual(self.refused, 1)
+        self.assertFalse(self.connect("198.51.100.1").wire.aborted)
+
+    def test_crowd(self) -> None:
+        """When all places are taken, whoever has most loses the one that was not used for longest."""
+        first, second = self.connect(), self.connect()
+        others = [self.connect("198.51.100.1"), self.connect("198.51.100.2")]
+        first.send(message("GET", "/nowhere"))
+        last = self.connect("198.51.100.3")
+        self.assertEqual(self.aborted([first, second, *others, last]), [False, True, False, False, False])
+        second.lose()
+        self.assertEqual(len(self.site.places), 4)
+
+    def test_networks(self) -> None:
+        """All addresses of an IPv6 network are one."""
+        hosts = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"]
+        self.assertEqual(self.aborted([self.connect(host) for host in hosts]), [False, False, True, False])
+
+    def test_proxies(self) -> None:
+        """Who speaks for others may have all the places."""
+        for _ in range(4):
+            channel = self.site.buildProtocol(UNIXAddress(b"/run/happy.sock"))
+            self.assertIsInstance(channel, self.site.protocol)
 
     def test_said_once_a_minute(self) -> None:
         """However many are refused, the log says so once a minute."""
@@ -76,50 +115,183 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(self.connect().wire.aborted)
 
 
-class BodyTests(SynchronousTestCase):
-    """As many bytes of bodies as there is memory and disk for."""
+class BodyCase(SynchronousTestCase):
+    """Requests whose bodies come, or wait for an answer."""
+
+    room = 2 * (REQUEST_BYTES + 1000)
 
     def setUp(self) -> None:
         self.gate: Deferred[None] = Deferred()
-        self.served = Served(toy_server(hub=self.gate), [toys])
-        self.bodies = self.served.site.bodies = Budget(1000)
+        self.memory = Budget(self.room)
+        self.served = Served(toy_server(hub=self.gate, memory=self.memory), [toys])
 
-    def begin(self, size: int) -> Connection:
-        """A request of whose body so many bytes have come; there are to be 900."""
-        connection = self.served.connect()
-        request = message("POST", "/wait", toy(900))
-        connection.send(request[: len(request) - 900 + size])
+    def begin(self, size: int, peer: str = "203.0.113.7", path: str = "/wait", **options: Any) -> Connection:
+        """A request of whose body so many bytes have come; there are to be 900, or ``whole``."""
+        whole = options.get("whole", 900)
+        connection = self.served.connect(peer=peer)
+        request = message("POST", path, toy(whole), options.get("headers"))
+        connection.send(request[: len(request) - whole + size])
         return connection
 
-    def test_full(self) -> None:
-        """A body that finds no room is refused as soon as it does not fit; the others go on."""
-        first, second = self.begin(600), self.begin(300)
-        self.assertEqual(second.wire.value(), b"")
-        second.send(b"x" * 200)
+
+class MemoryTests(BodyCase):
+    """Small bodies."""
+
+    def test_share(self) -> None:
+        """A body beyond its address's half is refused as soon as it does not fit; the others go on."""
+        first = self.begin(600)
+        second = self.begin(300)
         [reply] = second.read("POST")
         self.assertEqual((reply.status, reply.json), (503, BUSY))
         self.assertTrue(second.closing)
         self.assertFalse(first.closing)
 
+    def test_crowd(self) -> None:
+        """Whoever has most loses it to others, and hears so."""
+        first = self.begin(900 - 1)
+        second = self.begin(600, "198.51.100.1")
+        self.assertEqual((first.wire.value(), second.wire.value()), (b"", b""))
+        third = self.begin(0, "198.51.100.2")
+        self.served.clock.advance(0)
+        [reply] = first.read("POST")
+        self.assertEqual((reply.status, reply.json), (503, BUSY))
+        self.assertEqual((second.closing, third.closing), (False, False))
+        first.lose()
+        self.assertEqual(self.memory.used, 2 * REQUEST_BYTES + 600)
+
+    def test_crowd_of_complete_requests(self) -> None:
+        """A request that is worked on is not answered then; its work goes on."""
+        first = self.begin(900)
+        self.begin(0, "198.51.100.1")
+        self.begin(0, "198.51.100.2")
+        self.served.clock.advance(0)
+        self.assertTrue(first.wire.aborted)
+        first.lose()
+        self.assertEqual(self.memory.used, 2 * REQUEST_BYTES)
+        self.gate.callback(None)
+        self.assertEqual(self.memory.used, 2 * REQUEST_BYTES)
+
     def test_held_until_answered(self) -> None:
         """A body counts until its request is answered, though its client may have left."""
-        connection = self.served.connect()
-        connection.send(message("POST", "/wait", toy(900)))
+        connection = self.begin(900)
         connection.lose()
-        self.assertEqual(self.bodies.used, 900)
+        self.assertEqual(self.memory.used, REQUEST_BYTES + 900)
         self.gate.callback(None)
-        self.assertEqual(self.bodies.used, 0)
+        self.assertEqual(self.memory.used, 0)
+        self.assertEqual(self.memory._owners, {})
 
     def test_given_back(self) -> None:
         """What answered, refused and lost requests had is free again."""
         self.gate.callback(None)
-        for length in ({}, {"content-length": "", "transfer-encoding": "chunked"}):
+        for headers in ({}, CHUNKED):
             half, late = self.begin(600), self.begin(600)
             late.read("POST")
             half.lose()
             late.lose()
             connection = self.served.connect()
-            body = b"14\r\n" + toy(20) + b"\r\n0\r\n\r\n" if length else toy(20)
-            connection.send(message("POST", "/wait", body, length))
+            body = b"14\r\n" + toy(20) + b"\r\n0\r\n\r\n" if headers else toy(20)
+            connection.send(message("POST", "/wait", body, headers))
             self.assertEqual(connection.read("POST")[0].json, 9)
-            self.assertEqual(self.bodies.used, 0)
+            self.assertEqual(self.memory.used, 0)
+
+
+class DiskTests(BodyCase):
+    """Large bodies."""
+
+    room = 256 * MIB
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.disk = self.served.site.disk = Budget(4 * MIB)
+
+    def test_on_disk(self) -> None:
+        """A body above 100 KiB counts as disk, and in memory no more."""
+        self.begin(500_000, whole=600_000)
+        self.assertEqual((self.disk.used, self.memory.used), (500_000, REQUEST_BYTES))
+
+    def test_chunked(self) -> None:
+        """One of unknown length moves there when it has become large."""
+        connection = self.served.connect()
+        connection.send(message("POST", "/wait", b"", CHUNKED))
+        for size in (90_000, 90_000):
+            self.assertEqual(self.disk.used, 0)
+            connection.send(b"%x\r\n" % size + b" " * size + b"\r\n")
+        self.assertEqual((self.disk.used, self.memory.used), (180_000, REQUEST_BYTES))
+        connection.lose()
+        self.assertEqual((self.disk.used, self.memory.used), (0, 0))
+
+    def test_accounts(self) -> None:
+        """What only a caller may send, its account pays for, from whatever address."""
+        for peer, headers in (("203.0.113.7", ANN), ("203.0.113.7", BOB), ("198.51.100.1", ANN)):
+            self.begin(MIB, peer, "/keep", headers=headers, whole=3 * MIB)
+        self.assertEqual([self.disk.used_by(f"account:{name}") for name in ("ann", "bob")], [2 * MIB, MIB])
+
+    def test_crowd(self) -> None:
+        """The largest owner's largest body is forgotten when others need the room."""
+        ann = self.begin(2 * MIB, path="/keep", headers=ANN, whole=3 * MIB)
+        bob = self.begin(MIB, path="/keep", headers=BOB, whole=3 * MIB)
+        for number in range(2):
+            self.begin(700_000, f"198.51.100.{number}", whole=800_000)
+        self.served.clock.advance(0)
+        [reply] = ann.read("POST")
+        self.assertEqual((reply.status, bob.closing), (503, False))
+        self.assertEqual(self.disk.used_by("account:ann"), 0)
+        ann.lose()
+
+    def test_no_disk(self) -> None:
+        """A disk that is full refuses one body, and the log says so once."""
+        logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        for _ in range(3):
+            connection = self.begin(1, whole=600_000)
+            connection.channel.requests[0].content.write = self.fail_to_write
+            connection.send(b"x" * 1000)
+            self.assertEqual(connection.read("POST")[0].status, 503)
+        self.assertEqual(len(logged), 1)
+        self.assertIn("OSError", str(logged))
+
+    def fail_to_write(self, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class LargeWorkTests(SynchronousTestCase):
+    """Room for what large bodies are decoded to."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.work = LargeWork(100, self.clock)
+
+    def enter(self, owner: str, size: int) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.work.enter(owner, size))
+
+    def test_owners_take_turns(self) -> None:
+        """Who sends many waits for itself."""
+        self.successResultOf(self.enter("a", 100))
+        first, second = self.enter("a", 100), self.enter("a", 100)
+        other = self.enter("b", 100)
+        self.assertNoResult(first)
+        for due in (first, other, second):
+            self.work.leave(100)
+            self.successResultOf(due)
+
+    def test_larger_than_all(self) -> None:
+        """What would never fit has everything for itself."""
+        self.successResultOf(self.enter("a", 60))
+        large, small = self.enter("b", 1000), self.enter("a", 10)
+        self.work.leave(60)
+        self.successResultOf(large)
+        self.assertNoResult(small)
+        self.work.leave(1000)
+        self.successResultOf(small)
+
+    def test_patience(self) -> None:
+        """Nobody waits for ever, and nobody behind who gave up either."""
+        self.successResultOf(self.enter("a", 60))
+        large = self.enter("b", 50)
+        self.clock.advance(PATIENCE / 2)
+        small = self.enter("c", 30)
+        self.clock.advance(PATIENCE / 2)
+        self.failureResultOf(large, Overloaded)
+        self.successResultOf(small)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.budget import Budget
+from happy.bounds import Budget
 from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
+from happy.web.bodies import REQUEST_BYTES
 from happy.web.fastrequests import FastRequest
 from happy.wire.structs import Blob, Body, PlainText, Redirect
 from tests.toys import toy_server
@@ -121,9 +122,9 @@ class Story:
     def __init__(self, *, fast: bool, room: int | None) -> None:
         self.gates = Gates()
         self.polling = Polling()
-        self.server: Any = toy_server(hub=self.gates)
+        memory = Budget(2 * (REQUEST_BYTES + 2000))
+        self.server: Any = toy_server(hub=self.gates, memory=memory)
         self.served = Served(self.server, [toys], self.polling, fast=fast)
-        self.served.site.bodies = Budget(2000)
         self.connection = Connection(self.served.site)
         self.connection.wire.room = room
         self.lost = False
@@ -155,7 +156,7 @@ class Story:
             DATE.sub(b"", taken),
             DATE.sub(b"", wire.value()),
             (wire.disconnecting, wire.half_closed, wire.aborted, wire.producerState),
-            (len(self.served.router.work) > 0, self.served.site.bodies.used),
+            (len(self.served.router.work) > 0, self.server.memory.used),
             self.polling.seen,
             list(self._counted()),
         )

@@ -1,0 +1,154 @@
+"""The processor's time, divided among those whose bytes arrive.
+
+All clients share one reactor. What arrives is worked on at once, as long as its owner has not used more than
+half of the time lately; from then on its pieces of work wait in a queue, from which every owner gets one in
+turn, some milliseconds in each turn of the reactor. So a flood delays itself, and others by a moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from happy.faults import describe_fault
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
+
+SLICE: Final = 0.01
+"""Seconds for the queue in each turn of the reactor."""
+
+_LONGEST_DEBT: Final = 1.0
+"""Seconds that what was used counts for, however much that was."""
+
+
+class _Allowance:
+    """Time that may be used: ``burst`` seconds at once, and a ``part`` of it for long."""
+
+    __slots__ = ("_burst", "_price", "free_at")
+
+    def __init__(self, part: float, burst: float) -> None:
+        self._price = 1 / part
+        self._burst = burst / part
+        self.free_at = 0.0
+
+    def charge(self, began: float, now: float) -> None:
+        """Count the time from ``began`` until ``now``; from :attr:`free_at` on there is some again."""
+        used = max(self.free_at + self._burst, began) + (now - began) * self._price
+        self.free_at = min(used, now + _LONGEST_DEBT) - self._burst
+
+
+class Processor:
+    """Divides the time of one reactor. ``clock`` tells it, and calls back."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self.now: Callable[[], float] = clock.seconds
+        # Many owners may share a purse, and something has to be left for other work.
+        self.allowance = _Allowance(part=0.8, burst=0.04)
+        self._shares: dict[str, Share] = {}
+        self._queue: deque[Share] = deque()
+        self._called = False
+
+    def open(self, owner: str) -> Share:
+        """The share of an owner, to be closed as often as it is opened."""
+        share = self._shares.get(owner)
+        if share is None:
+            share = self._shares[owner] = Share(self, owner)
+        share.users += 1
+        return share
+
+    def forget(self, share: Share) -> None:
+        """Nobody uses a share any more."""
+        del self._shares[share.owner]
+
+    def enqueue(self, share: Share) -> None:
+        """Give a share that has work to do its turn."""
+        self._queue.append(share)
+        self._call()
+
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
+            self._clock.callLater(0, self._run)
+
+    def _run(self) -> None:
+        self._called = False
+        end = self.now() + SLICE
+        while self._queue:
+            self._queue.popleft().run_one()
+            if self.now() >= end:
+                break
+        if self._queue:
+            self._call()
+
+
+class Share:
+    """An owner's part of the time."""
+
+    _log = Logger()
+
+    def __init__(self, processor: Processor, owner: str) -> None:
+        self.owner = owner
+        self.users = 0
+        self.now = processor.now
+        self._processor = processor
+        self._all = processor.allowance
+        self._own = _Allowance(part=0.5, burst=0.01)
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def free(self) -> bool:
+        """Whether work may be done now instead of :meth:`later`."""
+        now = self.now()
+        return now >= self._own.free_at and now >= self._all.free_at and not self._waiting
+
+    def charge(self, began: float) -> None:
+        """Work was done from ``began``, a time of :attr:`now`."""
+        now = self.now()
+        self._own.charge(began, now)
+        self._all.charge(began, now)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do a piece of work, of some milliseconds, when it is this owner's turn. It charges for itself."""
+        self._waiting.append(work)
+        if len(self._waiting) == 1:
+            self._processor.enqueue(self)
+
+    def run_one(self) -> None:
+        """Do the piece that waits for longest."""
+        work = self._waiting.popleft()
+        if self._waiting:
+            self._processor.enqueue(self)
+        try:
+            work()
+        except Exception as error:
+            self._log.error("A piece of work failed: {fault}", fault=describe_fault(error))
+
+    async def in_turns(self, steps: Generator[None, None, T]) -> T:
+        """Go through steps of some milliseconds each; answers and raises what they do."""
+        while True:
+            if not self.free():
+                turn: Deferred[None] = Deferred()
+                self.later(lambda turn=turn: turn.callback(None))  # type: ignore[misc]
+                await turn
+            began = self.now()
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            finally:
+                self.charge(began)
+
+    def close(self) -> None:
+        """One user less."""
+        self.users -= 1
+        if not self.users:
+            self._processor.forget(self)

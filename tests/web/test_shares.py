@@ -1,0 +1,220 @@
+"""Dividing the processor's time: floods wait for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from happy.capabilities._declare import Capability
+from happy.web.shares import Processor, Share
+from tests.toys import toy_server
+from tests.web.talking import Connection, Served, message
+
+toys = Capability("toys")
+
+
+class Time(Clock):
+    """A clock that work moves: :meth:`spend` is called by what takes time."""
+
+    def spend(self, seconds: float) -> None:
+        self.rightNow += seconds
+
+    def turn(self) -> None:
+        """One turn of the reactor: what it is asked to call meanwhile is for the next one."""
+        for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
+            func, args = call.func, call.args
+            call.cancel()
+            func(*args)
+
+
+@toys.get("/heavy", public=True)
+async def heavy(server: object) -> str:
+    """Take 20 ms."""
+    server.clock.spend(0.02)  # type: ignore[attr-defined]
+    return "done"
+
+
+class ShareCase(SynchronousTestCase):
+    """Owners who work."""
+
+    def setUp(self) -> None:
+        self.clock = Time()
+        self.processor = Processor(self.clock)
+        self.done: list[str] = []
+
+    def work(self, share: Share, seconds: float = 0.005) -> Callable[[], None]:
+        """A piece of work that is noted."""
+
+        def piece() -> None:
+            began = share.now()
+            self.clock.spend(seconds)
+            self.done.append(share.owner)
+            share.charge(began)
+
+        return piece
+
+
+class ShareTests(ShareCase):
+    """Who may work when."""
+
+    def test_burst(self) -> None:
+        """Who comes now and then never waits; who works all the time does, until as much time has passed."""
+        share = self.processor.open("a")
+        for _ in range(100):
+            self.assertTrue(share.free())
+            self.work(share, 0.009)()
+            self.clock.spend(0.02)
+        for _ in range(5):
+            self.work(share, 0.009)()
+        self.assertFalse(share.free())
+        self.assertTrue(self.processor.open("b").free())
+        self.clock.spend(0.1)
+        self.assertTrue(share.free())
+
+    def test_all(self) -> None:
+        """Many who work a little each wait too when there are too many."""
+        for number in range(100):
+            share = self.processor.open(f"{number}")
+            if not share.free():
+                break
+            self.work(share)()
+        self.assertLess(number, 60)
+
+    def test_turns(self) -> None:
+        """Owners come in turn, one piece each, and each turn of the reactor takes only so long."""
+        one, two = self.processor.open("a"), self.processor.open("b")
+        for _ in range(6):
+            one.later(self.work(one))
+        two.later(self.work(two))
+        self.assertEqual(self.done, [])
+        self.clock.turn()
+        self.assertEqual(self.done, ["a", "b"])
+        self.clock.turn()
+        self.assertEqual(self.done, ["a", "b", "a", "a"])
+
+    def test_no_overtaking(self) -> None:
+        """Who has something waiting is not free, whatever the time."""
+        share = self.processor.open("a")
+        share.later(self.work(share))
+        self.clock.spend(10)
+        self.assertFalse(share.free())
+        self.clock.turn()
+        self.assertTrue(share.free())
+
+    def test_failing(self) -> None:
+        """A piece that fails is logged, without what it says, and the next one has its turn."""
+        logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        share = self.processor.open("a")
+
+        def fail() -> None:
+            raise RuntimeError("secret words")
+
+        share.later(fail)
+        share.later(self.work(share))
+        self.clock.turn()
+        self.assertEqual(self.done, ["a"])
+        self.assertEqual(len(logged), 1)
+        self.assertNotIn("secret", str(logged))
+
+    def test_forgotten(self) -> None:
+        """An owner without users leaves nothing behind."""
+        first, again = self.processor.open("a"), self.processor.open("a")
+        self.assertIs(first, again)
+        first.close()
+        again.close()
+        self.assertEqual(self.processor._shares, {})
+
+    def test_steps(self) -> None:
+        """Long work is done in steps, others having turns in between; it answers and raises as usual."""
+
+        def steps(result: object) -> Generator[None, None, object]:
+            for _ in range(20):
+                self.clock.spend(0.005)
+                self.done.append("long")
+                yield
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        long = Deferred.fromCoroutine(self.processor.open("a").in_turns(steps("result")))
+        other = self.processor.open("b")
+        other.later(self.work(other))
+        while not long.called:
+            self.clock.turn()
+        self.assertEqual(self.successResultOf(long), "result")
+        self.assertLess(self.done.index("b"), 12)
+        failing = Deferred.fromCoroutine(self.processor.open("a").in_turns(steps(ValueError())))
+        while not failing.called:
+            self.clock.turn()
+        self.failureResultOf(failing, ValueError)
+
+
+class ConnectionTests(SynchronousTestCase):
+    """Connections under a flood."""
+
+    def setUp(self) -> None:
+        self.clock = Time()
+        self.served = Served(toy_server(clock=self.clock), [toys])
+
+    def answers(self, connection: Connection) -> int:
+        return connection.wire.value().count(b'"done"')
+
+    def test_pipeline(self) -> None:
+        """However many requests come at once, each turn of the reactor answers a few, in order."""
+        connection = self.served.connect()
+        connection.send(message("GET", "/heavy") * 50)
+        first = self.answers(connection)
+        self.assertLess(first, 3)
+        self.clock.turn()
+        self.assertLessEqual(self.answers(connection), first + 1)
+        for _ in range(60):
+            self.clock.turn()
+        self.assertEqual(self.answers(connection), 50)
+
+    def test_others(self) -> None:
+        """Another address is answered in the next turn, while the flood waits."""
+        flood = [self.served.connect() for _ in range(10)]
+        for connection in flood:
+            connection.send(message("GET", "/heavy"))
+        innocent = self.served.connect(peer="198.51.100.1")
+        innocent.send(message("GET", "/nowhere"))
+        self.clock.turn()
+        self.clock.turn()
+        self.assertEqual(innocent.read()[0].status, 404)
+        self.assertLess(sum(map(self.answers, flood)), 5)
+
+    def test_reading_stops(self) -> None:
+        """What waits is not read on for ever."""
+        connection = self.served.connect()
+        connection.send(message("GET", "/heavy") * 1000)
+        self.assertEqual(connection.wire.producerState, "paused")
+        while self.answers(connection) < 1000:
+            self.clock.turn()
+        self.assertEqual(connection.wire.producerState, "producing")
+
+    def test_tiny_chunks(self) -> None:
+        """A body in chunks of one byte is worked on in pieces too, and arrives whole."""
+        connection = self.served.connect()
+        head = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+        body = b"1\r\n{\r\n" + b"1\r\n \r\n" * 20_000 + b"1\r\n}\r\n0\r\n\r\n"
+        pieces: list[float] = []
+        self.patch(connection.channel.share, "charge", pieces.append)
+        connection.send(message("POST", "/nowhere", None, head) + body)
+        self.assertEqual(connection.read("POST")[0].status, 404)
+        self.assertGreater(len(pieces), 50)
+
+    def test_lost(self) -> None:
+        """The work of a connection that is gone is left undone."""
+        connection = self.served.connect()
+        connection.send(message("GET", "/heavy") * 50)
+        connection.lose()
+        before = self.answers(connection)
+        for _ in range(60):
+            self.clock.turn()
+        self.assertEqual(self.answers(connection), before)
