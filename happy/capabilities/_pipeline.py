@@ -6,7 +6,7 @@ declared, everything unexpected as the declared failure and one line in the log,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from happy.wire.query import gather, split_query
 from happy.wire.structs import (
     Invalid,
     MalformedJson,
+    Problem,
     decode_body,
     decode_headers,
     decode_query,
@@ -56,8 +57,9 @@ NO_ANSWER: Final = _NoAnswer()
 """What :func:`call_event` returns for an event that is not acknowledged."""
 
 
-_Body = tuple[dict[str, Any], Invalid | None]
-"""The parameter that takes a request's body, or what is wrong with the body."""
+_Body = tuple[dict[str, Any], Sequence[Problem]]
+"""The parameter that takes a request's body, or what is wrong with the body. An exception that is kept would
+hold the frames it passed through, and they the body."""
 _Steps = Generator[None, None, _Body]
 
 
@@ -136,10 +138,10 @@ def _route_values(route: Route, inputs: Inputs, payload: Payload, body: _Body) -
     A body that cannot be parsed comes before everything else; one that does not fit comes after the
     path variables and before query and headers (http.md 3.1).
     """
-    value, misfit = body
+    value, problems = body
     values = decode_variables({name: route.parameters[name] for name in route.variables}, inputs.variables)
-    if misfit is not None:
-        raise misfit
+    if problems:
+        raise Invalid(problems)
     values |= value
     if "query" in route.parameters:
         values["query"] = decode_query(route.parameters["query"], split_query(inputs.query))
@@ -154,11 +156,11 @@ def _body_value(route: Route, payload: Payload) -> _Body:
     """What becomes of a body. Raises MalformedJson."""
     try:
         if "body" in route.parameters:
-            return {"body": payload.decode(route.parameters["body"])}, None
+            return {"body": payload.decode(route.parameters["body"])}, ()
         payload.parse()
-        return _content(route, payload), None
+        return _content(route, payload), ()
     except Invalid as misfit:
-        return {}, misfit
+        return {}, misfit.problems
 
 
 def _body_in_slices(route: Route, payload: Payload) -> _Steps:
@@ -166,11 +168,11 @@ def _body_in_slices(route: Route, payload: Payload) -> _Steps:
     try:
         if "body" in route.parameters:
             value = yield from payload.decode_in_slices(route.parameters["body"])
-            return {"body": value}, None
+            return {"body": value}, ()
         yield from payload.parse_in_slices()
-        return _content(route, payload), None
+        return _content(route, payload), ()
     except Invalid as misfit:
-        return {}, misfit
+        return {}, misfit.problems
 
 
 def _content(route: Route, payload: Payload) -> dict[str, Any]:

@@ -45,6 +45,13 @@ class Origins:
         self._trusted = tuple(trusted)
         self._hinted = False
 
+    def connection_owner(self, peer: object) -> str | None:
+        """Who pays for a connection; None for one of a proxy, which speaks for many."""
+        host = getattr(peer, "host", None)
+        if host is not None and not self._trusted and ":" not in host:
+            return f"address:{host}"  # the usual case, as the general one has it
+        return None if self.is_proxy(peer) else self.owner(peer, None)
+
     def is_proxy(self, peer: object) -> bool:
         """Whether a connection's other side speaks for others."""
         if isinstance(peer, UNIXAddress):

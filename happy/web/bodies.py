@@ -19,26 +19,29 @@ if TYPE_CHECKING:
 SPOOL_SIZE: Final = 100 * 1024
 """Bodies above it wait in a temporary file."""
 
-REQUEST_BYTES: Final = 4096
-"""What a request takes beside its body."""
+CONNECTION_BYTES: Final = 8192
+"""What a connection takes with a request, whose body counts only if it is larger than :data:`SMALL`."""
+
+SMALL: Final = 4096
 
 PATIENCE: Final = 30.0
 """Seconds that a large body may wait to be worked on."""
 
 
 class Keep:
-    """What the requests of one connection take: memory and disk that ``owner`` pays for.
+    """What one connection takes: memory and disk that ``owner`` pays for, itself included.
 
     ``payer`` gives everything up when somebody else needs it.
     """
 
-    __slots__ = ("_ended", "_memory", "disk", "owner", "payer")
+    __slots__ = ("_ended", "_memory", "_working", "disk", "owner", "payer")
 
     def __init__(self, memory: Budget, disk: Budget, owner: str, payer: Payer) -> None:
         self.owner = owner
         self.disk = disk
-        self.payer = payer
+        self.payer: Payer | None = payer
         self._memory = memory.open(owner, payer)
+        self._working = False
         self._ended = False
 
     def take(self, size: int) -> bool:
@@ -48,8 +51,6 @@ class Keep:
     def give_back(self, size: int) -> None:
         """Give memory back."""
         self._memory.give_back(size)
-        if self._ended and not self._memory.size:
-            self._memory.close()
 
     def charge(self, owner: str) -> bool:
         """Let another owner pay from now on; False when that is beyond its share."""
@@ -59,10 +60,22 @@ class Keep:
             self.owner = owner
         return True
 
+    def begin(self) -> None:
+        """A request is under way; until :meth:`done` what it takes is not given back."""
+        self._working = True
+
+    def done(self) -> None:
+        """It is answered, or nobody needs to. May be called again."""
+        self._working = False
+        if self._ended:
+            self._memory.close()
+
     def end(self) -> None:
-        """The connection is gone. What work on its last request needs is taken until it is given back."""
+        """The connection is gone."""
         self._ended = True
-        self.give_back(0)
+        self.payer = None
+        if not self._working:
+            self._memory.close()
 
 
 class SmallBody(BytesIO):
@@ -71,13 +84,18 @@ class SmallBody(BytesIO):
     def __init__(self, keep: Keep) -> None:
         super().__init__()
         self._keep = keep
+        self._size = 0
         self._held = 0
 
     def hold(self, size: int) -> bool:
         """Whether there is room for ``size`` more bytes, which then count until the body is closed."""
-        if not self._keep.take(size):
+        self._size += size
+        more = self._size - self._held
+        if self._size <= SMALL:
+            return True
+        if not self._keep.take(more):
             return False
-        self._held += size
+        self._held += more
         return True
 
     def charge(self, owner: str) -> bool:
@@ -109,6 +127,8 @@ class LargeBody(SpooledTemporaryFile[bytes]):
                 return False
             self._held += size
             return True
+        if self._keep.payer is None:
+            return False
         self._on_disk = self._keep.disk.open(self._keep.owner, self._keep.payer)
         return self._on_disk.take(self._held + size) and self._leave_memory()
 

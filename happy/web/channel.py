@@ -51,6 +51,11 @@ _BODY_STEP: Final = BODY_RATE * KEEP_ALIVE_SECONDS
 _CHUNKED_STEP: Final = 2048
 """Bytes of a chunked body in a piece: hundreds of chunks, if they are small."""
 
+_MOST_FRAMING: Final = 16 * 1024
+_CONTENT_TO_FRAMING: Final = 8
+"""Bytes that chunks may take beside their content, and bytes of content that pay for a further one. A chunk
+takes the same time however little it holds."""
+
 _MOST_AHEAD: Final = 16 * 1024
 """Bytes that are read while earlier ones are worked on."""
 
@@ -79,12 +84,13 @@ class HappyChannel(HTTPChannel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._head = Beginning()
+        self._head: Beginning | None = None
         self._refused = False
         self._gone = False
         self._busy = False
         self._ahead = b""
         self._surplus = b""
+        self._framing = 0
         self._body_left_until_reset = _BODY_STEP
         self._abort: IDelayedCall | None = None
 
@@ -97,7 +103,7 @@ class HappyChannel(HTTPChannel):
         """Find out who pays for the request that begins; ``forwarded`` is its ``X-Forwarded-For``."""
         if self.proxied:
             self.keep.charge(self.site.origins.owner(self.transport.getPeer(), forwarded))
-        else:
+        elif self.keep.owner is not self._owner:
             self.keep.charge(self._owner)
 
     @property
@@ -112,7 +118,7 @@ class HappyChannel(HTTPChannel):
     @property
     def idle(self) -> bool:
         """Whether no request is being received or answered."""
-        return not (self.requests or self._head or self._ahead)
+        return not (self.requests or self._ahead) and self._head is None
 
     # What arrives, and when it is worked on.
 
@@ -129,11 +135,11 @@ class HappyChannel(HTTPChannel):
             while data and not self._ends():
                 if self._handlingRequest:
                     return self._wait_with(data)
-                if not (turn or self.share.free()):
+                began = self.share.now() if turn else self.share.begin()
+                if began is None:
                     self.share.later(self._go_on)
                     return self._wait_with(data)
                 turn = False
-                began = self.share.now()
                 data = self._take(data)
                 self.share.charge(began)
         finally:
@@ -147,13 +153,25 @@ class HappyChannel(HTTPChannel):
         return self._refused or "dataReceived" in vars(self) or not (self.persistent or self.requests)
 
     def _wait_with(self, data: bytes) -> None:
+        """Keep what cannot be worked on now; whoever lets too much wait is cut off."""
+        if not self.keep.take(len(data)):
+            self._cut()
+            return
         self._ahead += data
-        if len(self._ahead) > _MOST_AHEAD:
+        if not self.share.hold(len(data)):
+            self._cut()
+        elif len(self._ahead) > _MOST_AHEAD:
             self._networkProducer.pauseProducing()
+
+    def _take_ahead(self) -> bytes:
+        ahead, self._ahead = self._ahead, b""
+        self.share.hold(-len(ahead))
+        self.keep.give_back(len(ahead))
+        return ahead
 
     def _go_on(self) -> None:
         """It is this connection's turn."""
-        ahead, self._ahead = self._ahead, b""
+        ahead = self._take_ahead()
         if not self._refused:
             if not self._waitingForTransport:
                 self._networkProducer.resumeProducing()
@@ -163,8 +181,7 @@ class HappyChannel(HTTPChannel):
         """Go on with what came while the request was answered."""
         super().requestDone(request)
         if self._ahead and not self._busy and not self._ends():
-            ahead, self._ahead = self._ahead, b""
-            self._work_on(ahead)
+            self._work_on(self._take_ahead())
 
     # Pieces.
 
@@ -173,11 +190,13 @@ class HappyChannel(HTTPChannel):
         return self._take_head(data) if self._transferDecoder is None else self._take_body(data)
 
     def _take_head(self, data: bytes) -> bytes:
-        if not self._head:
+        if self._head is None:
+            self._head = Beginning()
             self.resetTimeout()
         try:
             found = self._head.feed(data)
             if found is not None:
+                self._head = None
                 head, data = found
                 self._begin_request(head)
                 return data
@@ -210,22 +229,29 @@ class HappyChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         request = self.requests[-1]
+        self._framing = 0
         self._body_left_until_reset = _BODY_STEP
         hosts = request.requestHeaders.getRawHeaders(b"host") or ()
         if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
             self._last_words(400, b"")
             return
-        self.place.use()
+        if self.site.places.crowded:
+            self.place.use()
         request.headed(self._command, self._path, self._version, self.length)
         if not self._refused:
             super().allHeadersReceived()
 
     def _take_body(self, data: bytes) -> bytes:
         decoder: Any = self._transferDecoder
-        size = getattr(decoder, "contentLength", _CHUNKED_STEP)
+        chunked = self.length is None
+        size = _CHUNKED_STEP if chunked else decoder.contentLength
         piece, rest = data[:size], data[size:]
         try:
+            if chunked:
+                self._framing += len(piece)
             decoder.dataReceived(piece)
+            if self._framing > _MOST_FRAMING:
+                self._refuse(answers.unparsable())
         except _MalformedChunkedDataError:
             self._refuse(answers.unparsable())
         surplus, self._surplus = self._surplus, b""
@@ -238,6 +264,7 @@ class HappyChannel(HTTPChannel):
 
     def body_moved(self, size: int) -> None:
         """So many bytes of a body came; a good part of it buys another time-out."""
+        self._framing -= size + size // _CONTENT_TO_FRAMING
         self._body_left_until_reset -= size
         if self._body_left_until_reset <= 0:
             self._body_left_until_reset = _BODY_STEP
@@ -257,8 +284,13 @@ class HappyChannel(HTTPChannel):
         """Read nothing more: the answer that follows is the connection's last."""
         self._refused = True
         self.persistent = False
-        self._ahead = b""
-        self._head.forget()
+        self._take_ahead()
+        self._head = None
+
+    def _cut(self) -> None:
+        """End without a word."""
+        self.refuse_rest()
+        self.transport.abortConnection()
 
     def _refuse(self, fault: Fault) -> None:
         answer = fault.answer()
@@ -345,5 +377,6 @@ class HappyChannel(HTTPChannel):
         if abort is not None:
             abort.cancel()
         self._transferDecoder = None
+        self.requests = []
         self.share.close()
         self.keep.end()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from twisted.web.http import NO_BODY_CODES
 
 from happy.capabilities._declare import MIB
-from happy.web.bodies import REQUEST_BYTES
+from happy.web.bodies import SMALL
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes
 from happy.web.resource import local_target
 from happy.web.sending import AT_ONCE, head_of, send
@@ -89,7 +89,10 @@ class FastRequest:
 
     def release(self) -> None:
         """Let others have the room that the request took."""
-        self._connection.keep.give_back(REQUEST_BYTES + self.size())
+        keep = self._connection.keep
+        if len(self._usual.body) > SMALL:
+            keep.give_back(len(self._usual.body))
+        keep.done()
 
     def lose_body(self) -> None:
         """There is none that is being received."""
@@ -138,22 +141,31 @@ class FastChannel(HappyChannel):
         super().connectionMade()
         self._savedTimeOut = self.timeOut  # what requestDone restarts the idle time with
 
+    def dataReceived(self, data: bytes) -> None:
+        """Take a usual request that comes by itself; all else is the base's."""
+        if self._ahead or self._handlingRequest or self._refused:
+            super().dataReceived(data)
+            return
+        began = self.share.begin()
+        if began is None or not self._take_usual(data):
+            super().dataReceived(data)
+        else:
+            self.share.charge(began)
+
     def _take(self, data: bytes) -> bytes:
-        """Take a usual request when none is under way; all else is the base's."""
-        if self._between() and self._begin(data):
-            return b""
-        return super()._take(data)
+        """As the base, for what had to wait too."""
+        return b"" if self._take_usual(data) else super()._take(data)
 
-    def _between(self) -> bool:
-        """Whether the next byte is the first of a request that will be answered."""
-        return not (self.requests or self._head or self.transport.disconnecting)
-
-    def _begin(self, data: bytes) -> bool:
-        """Serve the usual request that ``data`` is; False, and nothing done, if it is another one."""
-        site = self.site
-        usual = parse_usual(data)
-        if usual is None:
+    def _take_usual(self, data: bytes) -> bool:
+        """Serve the usual request that ``data`` is; False, and nothing done, if it is something else."""
+        if self.requests or self._head is not None or self.transport.disconnecting:
             return False
+        usual = parse_usual(data)
+        return usual is not None and self._begin(usual)
+
+    def _begin(self, usual: Usual) -> bool:
+        """Serve a usual request, unless there is more to know about it."""
+        site = self.site
         if site.realtime is not None and site.realtime.handles(local_target(usual.uri)):
             self.charge(usual.headers.get("x-forwarded-for"))
             return site.realtime.take(self, usual)
@@ -164,8 +176,9 @@ class FastChannel(HappyChannel):
         if size > min(target.limit, MIB) or (size and usual.method == _GET):
             return False
         self.charge(usual.headers.get("x-forwarded-for"))
-        if not self.keep.take(REQUEST_BYTES + size):
+        if size > SMALL and not self.keep.take(size):
             return False
+        self.keep.begin()
         self._handle(FastRequest(self, usual, target))
         return True
 
@@ -175,7 +188,8 @@ class FastChannel(HappyChannel):
         self.persistent = not self.site.draining and (wish is None or not closes(wish.encode("latin-1")))
         self.requests.append(request)
         self._handlingRequest = True
-        self.place.use()
+        if self.site.places.crowded:
+            self.place.use()
         self.site.router.answer(request, None)
 
     def answer(self, request: FastRequest, answer: Answer, content: bytes, *, cors: bool) -> None:

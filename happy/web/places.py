@@ -24,6 +24,11 @@ class Places:
     def __len__(self) -> int:
         return self._budget.used
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many places are taken that it matters which were used last."""
+        return self._budget.used * 2 > self._budget.size
+
     def open(self, owner: str) -> Place | None:
         """A place for a connection of ``owner``, who may have half of all; None if there is none."""
         place = Place(self._budget, owner)
@@ -48,11 +53,10 @@ class Place:
         return False
 
     def use(self) -> None:
-        """Something happens on the connection. While there is much room nobody needs to know."""
-        if self._budget.used * 2 > self._budget.size:
-            # What is taken last is lost last.
-            self._holding.give_back(1)
-            self._holding.take(1)
+        """Be lost after those that are not used; told where it is :attr:`Places.crowded`."""
+        # What is taken last is lost last.
+        self._holding.give_back(1)
+        self._holding.take(1)
 
     def charge(self, owner: str) -> None:
         """Let the place be another owner's, if that one may have more."""

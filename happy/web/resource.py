@@ -78,10 +78,10 @@ def local_target(uri: bytes) -> bytes:
 
     An address that was given with a slash at its end makes two slashes at the beginning of each path.
     """
-    if not uri.startswith(b"/"):
-        local, absolute = _ABSOLUTE.subn(b"", uri, count=1)
-        uri = local if local.startswith(b"/") or not absolute else b"/" + local
-    return b"/" + uri.lstrip(b"/") if uri.startswith(b"//") else uri
+    if uri.startswith(b"/") and not uri.startswith(b"//"):
+        return uri
+    local, absolute = _ABSOLUTE.subn(b"", uri, count=1)
+    return b"/" + local.lstrip(b"/") if absolute or uri.startswith(b"/") else uri
 
 
 class Router(Resource):

@@ -24,24 +24,33 @@ T = TypeVar("T")
 SLICE: Final = 0.01
 """Seconds for the queue in each turn of the reactor."""
 
+MOST_WAITING: Final = 4 * 1024 * 1024
+"""Bytes of one owner that may wait to be worked on."""
+
 _LONGEST_DEBT: Final = 1.0
 """Seconds that what was used counts for, however much that was."""
 
 
 class _Allowance:
-    """Time that may be used: ``burst`` seconds at once, and a ``part`` of it for long."""
+    """Time that may be used: ``burst`` seconds at once, and one of ``price`` seconds for long.
 
-    __slots__ = ("_burst", "_price", "free_at")
+    From ``free_at`` on there is some.
+    """
 
-    def __init__(self, part: float, burst: float) -> None:
-        self._price = 1 / part
-        self._burst = burst / part
+    __slots__ = ("burst", "free_at", "price")
+
+    def __init__(self, price: float, burst: float) -> None:
+        self.price = price
+        self.burst = burst
         self.free_at = 0.0
 
     def charge(self, began: float, now: float) -> None:
-        """Count the time from ``began`` until ``now``; from :attr:`free_at` on there is some again."""
-        used = max(self.free_at + self._burst, began) + (now - began) * self._price
-        self.free_at = min(used, now + _LONGEST_DEBT) - self._burst
+        """Count the time from ``began`` until ``now``."""
+        debt = self.free_at - began
+        if debt < -self.burst:
+            debt = -self.burst
+        debt += (now - began) * self.price
+        self.free_at = began + (debt if debt < _LONGEST_DEBT else _LONGEST_DEBT)
 
 
 class Processor:
@@ -53,7 +62,7 @@ class Processor:
         self._clock = clock
         self.now: Callable[[], float] = clock.seconds
         # Many owners may share a purse, and something has to be left for other work.
-        self.allowance = _Allowance(part=0.8, burst=0.04)
+        self.allowance = _Allowance(price=1.25, burst=0.05)
         self._shares: dict[str, Share] = {}
         self._queue: deque[Share] = deque()
         self._called = False
@@ -94,6 +103,7 @@ class Processor:
 class Share:
     """An owner's part of the time."""
 
+    __slots__ = ("_all", "_own", "_processor", "_waiting", "_waiting_bytes", "now", "owner", "users")
     _log = Logger()
 
     def __init__(self, processor: Processor, owner: str) -> None:
@@ -102,31 +112,41 @@ class Share:
         self.now = processor.now
         self._processor = processor
         self._all = processor.allowance
-        self._own = _Allowance(part=0.5, burst=0.01)
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._own = _Allowance(price=2.0, burst=0.02)
+        self._waiting: deque[Callable[[], None]] | None = None
+        self._waiting_bytes = 0
 
-    def free(self) -> bool:
-        """Whether work may be done now instead of :meth:`later`."""
+    def begin(self) -> float | None:
+        """The time, for :meth:`charge`, if work may be done now; None if it has to be done :meth:`later`."""
         now = self.now()
-        return now >= self._own.free_at and now >= self._all.free_at and not self._waiting
+        return None if now < self._own.free_at or now < self._all.free_at or self._waiting else now
 
     def charge(self, began: float) -> None:
-        """Work was done from ``began``, a time of :attr:`now`."""
+        """Work was done since ``began``, a time that :meth:`begin` or :attr:`now` answered."""
         now = self.now()
         self._own.charge(began, now)
         self._all.charge(began, now)
 
     def later(self, work: Callable[[], None]) -> None:
         """Do a piece of work, of some milliseconds, when it is this owner's turn. It charges for itself."""
-        self._waiting.append(work)
-        if len(self._waiting) == 1:
+        if self._waiting is None:
+            self._waiting = deque()
             self._processor.enqueue(self)
+        self._waiting.append(work)
+
+    def hold(self, size: int) -> bool:
+        """Let so many bytes wait, or fewer if it is negative; False if those are more than may."""
+        self._waiting_bytes += size
+        return self._waiting_bytes <= MOST_WAITING
 
     def run_one(self) -> None:
         """Do the piece that waits for longest."""
+        assert self._waiting is not None
         work = self._waiting.popleft()
         if self._waiting:
             self._processor.enqueue(self)
+        else:
+            self._waiting = None
         try:
             work()
         except Exception as error:
@@ -135,11 +155,12 @@ class Share:
     async def in_turns(self, steps: Generator[None, None, T]) -> T:
         """Go through steps of some milliseconds each; answers and raises what they do."""
         while True:
-            if not self.free():
+            began = self.begin()
+            if began is None:
                 turn: Deferred[None] = Deferred()
                 self.later(lambda turn=turn: turn.callback(None))  # type: ignore[misc]
                 await turn
-            began = self.now()
+                began = self.now()
             try:
                 next(steps)
             except StopIteration as end:

@@ -19,7 +19,7 @@ from happy.capabilities._declare import MIB
 from happy.faults import describe_fault
 from happy.web.addressing import forwarded_for
 from happy.web.asked import Parsed
-from happy.web.bodies import REQUEST_BYTES, SPOOL_SIZE, Keep, LargeBody, SmallBody
+from happy.web.bodies import CONNECTION_BYTES, SPOOL_SIZE, Keep, LargeBody, SmallBody
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel
 from happy.web.fastrequests import FastChannel
 from happy.web.places import Places
@@ -93,7 +93,6 @@ class HappyRequest(Request):
     _received = 0
     _unquestioned = MIB
     _counted = False
-    _held = False
     _meter: Meter | None = None
     _realtime: Realtime | None = None
     _complete = False
@@ -112,27 +111,19 @@ class HappyRequest(Request):
         else:
             self.target = self.site.router.target(method, uri)
             self._unquestioned = min(self.target.limit, MIB)
-            self._count()
-        if not self.finished and not self.channel.refused:
+            self.keep.begin()
+            self.site.router.work.enter()
+            self._counted = True
+        if not self.finished:
             self._admit(length or 0)
 
     def _enter(self) -> None:
         """Know what outlives the connection."""
         self.site, self.keep, self.share = self.channel.site, self.channel.keep, self.channel.share
 
-    def _count(self) -> None:
-        """Be one of the requests under way, if there is room for one more."""
-        self._counted = self._held = self.keep.take(REQUEST_BYTES)
-        if self._counted:
-            self.site.router.work.enter()
-        else:
-            self._refuse_for_room()
-
     def release(self) -> None:
-        """Let others have the room that the request took beside its body. May be called again."""
-        if self._held:
-            self._held = False
-            self.keep.give_back(REQUEST_BYTES)
+        """Nothing more is done for the request. May be called again."""
+        self.keep.done()
 
     def _admit(self, size: int) -> bool:
         """Whether a body of ``size`` bytes is read; if not, the refusal was sent."""
@@ -266,10 +257,10 @@ class HappyRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         if self._complete:
             self.content = None  # the work goes on, and closes it at its end
-        else:
+        elif self._counted:
             self.release()
-            if self._realtime is not None:
-                self._realtime.lose(self)
+        elif self._realtime is not None:
+            self._realtime.lose(self)
         super().connectionLost(reason)
         self._left()
 
@@ -330,14 +321,19 @@ class HappySite(Site):
         self._proxied = count()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        proxied = self.origins.is_proxy(addr)
-        # Connections of a proxy are everybody's: each one pays for itself until it says for whom it speaks.
-        owner = f"proxied:{next(self._proxied)}" if proxied else self.origins.owner(addr, None)
+        owner = self.origins.connection_owner(addr)
+        proxied = owner is None
+        # What a proxy opens is everybody's: each connection pays for itself until it says for whom it speaks.
+        owner = owner or f"proxied:{next(self._proxied)}"
         place = self.places.open(owner)
         if place is None:
             return _Refusal()
         channel: HappyChannel = super().buildProtocol(addr)
         keep = Keep(self.router.memory, self.disk, owner, channel)
+        if not keep.take(CONNECTION_BYTES):
+            place.leave()
+            keep.end()
+            return _Refusal()
         channel.admit(place, self.processor.open(owner), keep, proxied=proxied)
         self._channels.add(channel)
         return channel

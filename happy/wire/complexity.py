@@ -19,7 +19,6 @@ MOST_VALUES: Final = 20_000
 """Values of one text, containers and the names of members included."""
 
 _PIECE: Final = 256 * 1024
-_LONG: Final = 1024
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
 _SIGNS: Final = bytes.maketrans(_OPENING + _CLOSING, b"\x01\x01\xff\xff")
@@ -39,27 +38,18 @@ def check_complexity(text: bytes) -> None:
     size = len(text)
     if size <= DEEPEST:
         return
-    opened = _count(text, b"[", DEEPEST) + _count(text, b"{", DEEPEST)
+    opened = _count(text, b"[") + _count(text, b"{")
     if opened > DEEPEST or (
-        size > MOST_VALUES
-        and opened + _count(text, b",", MOST_VALUES) + _count(text, b":", MOST_VALUES) > MOST_VALUES
+        size > MOST_VALUES and opened + _count(text, b",") + _count(text, b":") > MOST_VALUES
     ):
         meter = Meter()
         for start in range(0, len(text), _PIECE):
             meter.feed(text[start : start + _PIECE])
 
 
-def _count(text: bytes, sign: bytes, most: int) -> int:
-    """How often a character occurs in a text, or more than ``most``."""
-    if len(text) < _LONG:
-        return text.count(sign)
-    # Looking for the next one takes long strides, which counting does not.
-    found = 0
-    position = text.find(sign)
-    while position >= 0 and found <= most:
-        found += 1
-        position = text.find(sign, position + 1)
-    return found
+def _count(text: bytes, character: bytes) -> int:
+    """As ``text.count``, which looks at each byte; this skips to the next one that matters."""
+    return len(text) - len(text.replace(character, b""))
 
 
 class Meter:

@@ -127,7 +127,7 @@ def _body_length(version: bytes, fields: list[tuple[bytes, bytes]]) -> int | Non
 
 
 class Beginning:
-    """The head of a request, as it arrives; no byte of it is judged twice."""
+    """The head of one request, as it arrives; no byte of it is judged twice."""
 
     __slots__ = ("_judged", "_text")
 
@@ -135,11 +135,8 @@ class Beginning:
         self._text = b""
         self._judged = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
-        """The head and what follows it, once it is complete; then the next one may begin.
+        """The head and what follows it, once it is complete.
 
         Raises :class:`BadHead` as soon as it cannot become one, and :class:`TooLarge`.
         """
@@ -150,13 +147,7 @@ class Beginning:
             self._judge()
             return None
         end += len(_END)
-        self.forget()
         return parse_head(text[:end]), text[end:]
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._text = b""
-        self._judged = 0
 
     def _judge(self) -> None:
         """Look at the lines that are new, the last of which is not complete."""

@@ -119,6 +119,7 @@ class Connection:
     def lose(self) -> None:
         """The client goes away."""
         self.channel.connectionLost(Failure(ConnectionLost()))
+        self.wire.producer = None
 
     @property
     def closing(self) -> bool:

@@ -52,6 +52,16 @@ def test_address(host: str, forwarded: str | None, address: str) -> None:
     assert TRUSTING.owner(peer(host), forwarded) == f"address:{address}"
 
 
+@pytest.mark.parametrize(
+    "host", ["203.0.113.7", "10.1.1.1", "2001:db8::1", "::ffff:10.1.1.1", "fe80::1%eth0"]
+)
+def test_connections(host: str) -> None:
+    """A connection is paid for by its address, unless that is a proxy's."""
+    for origins in (Origins(), TRUSTING):
+        owner = None if origins.is_proxy(peer(host)) else origins.owner(peer(host), None)
+        assert origins.connection_owner(peer(host)) == owner
+
+
 def test_unix() -> None:
     """Whoever may use a unix socket speaks for others, even where no network is trusted."""
     assert Origins().is_proxy(SOCKET)

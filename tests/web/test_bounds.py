@@ -14,7 +14,7 @@ from happy.bounds import Budget
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.errors import Overloaded
 from happy.server import Server
-from happy.web.bodies import PATIENCE, REQUEST_BYTES, LargeWork
+from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, LargeWork
 from happy.web.site import HappySite
 from happy.wire.structs import Body
 from tests.toys import toy_server
@@ -115,19 +115,25 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(self.connect().wire.aborted)
 
 
+WHOLE = SMALL + 900
+"""The bytes of a body that counts."""
+
+
 class BodyCase(SynchronousTestCase):
     """Requests whose bodies come, or wait for an answer."""
 
-    room = 2 * (REQUEST_BYTES + 1000)
-
     def setUp(self) -> None:
         self.gate: Deferred[None] = Deferred()
-        self.memory = Budget(self.room)
-        self.served = Served(toy_server(hub=self.gate, memory=self.memory), [toys])
+        self.use(Budget(256 * MIB))
+
+    def use(self, memory: Budget) -> None:
+        """Serve with so much memory."""
+        self.memory = memory
+        self.served = Served(toy_server(hub=self.gate, memory=memory), [toys])
 
     def begin(self, size: int, peer: str = "203.0.113.7", path: str = "/wait", **options: Any) -> Connection:
-        """A request of whose body so many bytes have come; there are to be 900, or ``whole``."""
-        whole = options.get("whole", 900)
+        """A request of whose body so many bytes have come; there are to be :data:`WHOLE`, or ``whole``."""
+        whole = options.get("whole", WHOLE)
         connection = self.served.connect(peer=peer)
         request = message("POST", path, toy(whole), options.get("headers"))
         connection.send(request[: len(request) - whole + size])
@@ -137,45 +143,55 @@ class BodyCase(SynchronousTestCase):
 class MemoryTests(BodyCase):
     """Small bodies."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.use(Budget(3 * CONNECTION_BYTES + 2 * WHOLE, share=2 * CONNECTION_BYTES + WHOLE))
+
     def test_share(self) -> None:
-        """A body beyond its address's half is refused as soon as it does not fit; the others go on."""
-        first = self.begin(600)
-        second = self.begin(300)
+        """A body beyond its address's share is refused as soon as it does not fit; the others go on."""
+        first, second = self.begin(WHOLE - 1), self.begin(SMALL)
+        self.assertEqual(second.wire.value(), b"")
+        second.send(b"x")
         [reply] = second.read("POST")
         self.assertEqual((reply.status, reply.json), (503, BUSY))
         self.assertTrue(second.closing)
         self.assertFalse(first.closing)
 
+    def test_connections(self) -> None:
+        """A connection beyond its address's share is cut at once."""
+        connections = [self.served.connect() for _ in range(3)]
+        self.begin(WHOLE - 1)
+        connections.append(self.served.connect())
+        self.assertEqual([one.wire.aborted for one in connections], [False, False, True, True])
+
     def test_crowd(self) -> None:
         """Whoever has most loses it to others, and hears so."""
-        first = self.begin(900 - 1)
-        second = self.begin(600, "198.51.100.1")
+        first, second = self.begin(WHOLE - 1), self.begin(WHOLE - 300, "198.51.100.1")
+        third = self.begin(WHOLE - 300, "198.51.100.2")
         self.assertEqual((first.wire.value(), second.wire.value()), (b"", b""))
-        third = self.begin(0, "198.51.100.2")
         self.served.clock.advance(0)
         [reply] = first.read("POST")
         self.assertEqual((reply.status, reply.json), (503, BUSY))
         self.assertEqual((second.closing, third.closing), (False, False))
         first.lose()
-        self.assertEqual(self.memory.used, 2 * REQUEST_BYTES + 600)
+        self.assertEqual(self.memory.used, 2 * (CONNECTION_BYTES + WHOLE - 300))
 
     def test_crowd_of_complete_requests(self) -> None:
         """A request that is worked on is not answered then; its work goes on."""
-        first = self.begin(900)
-        self.begin(0, "198.51.100.1")
-        self.begin(0, "198.51.100.2")
+        first = self.begin(WHOLE)
+        for peer in ("198.51.100.1", "198.51.100.2"):
+            self.begin(WHOLE - 300, peer)
         self.served.clock.advance(0)
         self.assertTrue(first.wire.aborted)
         first.lose()
-        self.assertEqual(self.memory.used, 2 * REQUEST_BYTES)
         self.gate.callback(None)
-        self.assertEqual(self.memory.used, 2 * REQUEST_BYTES)
+        self.assertEqual(self.memory.used, 2 * (CONNECTION_BYTES + WHOLE - 300))
 
     def test_held_until_answered(self) -> None:
         """A body counts until its request is answered, though its client may have left."""
-        connection = self.begin(900)
+        connection = self.begin(WHOLE)
         connection.lose()
-        self.assertEqual(self.memory.used, REQUEST_BYTES + 900)
+        self.assertEqual(self.memory.used, CONNECTION_BYTES + WHOLE)
         self.gate.callback(None)
         self.assertEqual(self.memory.used, 0)
         self.assertEqual(self.memory._owners, {})
@@ -184,7 +200,7 @@ class MemoryTests(BodyCase):
         """What answered, refused and lost requests had is free again."""
         self.gate.callback(None)
         for headers in ({}, CHUNKED):
-            half, late = self.begin(600), self.begin(600)
+            half, late = self.begin(WHOLE - 1), self.begin(WHOLE - 1)
             late.read("POST")
             half.lose()
             late.lose()
@@ -192,13 +208,12 @@ class MemoryTests(BodyCase):
             body = b"14\r\n" + toy(20) + b"\r\n0\r\n\r\n" if headers else toy(20)
             connection.send(message("POST", "/wait", body, headers))
             self.assertEqual(connection.read("POST")[0].json, 9)
+            connection.lose()
             self.assertEqual(self.memory.used, 0)
 
 
 class DiskTests(BodyCase):
     """Large bodies."""
-
-    room = 256 * MIB
 
     def setUp(self) -> None:
         super().setUp()
@@ -207,7 +222,7 @@ class DiskTests(BodyCase):
     def test_on_disk(self) -> None:
         """A body above 100 KiB counts as disk, and in memory no more."""
         self.begin(500_000, whole=600_000)
-        self.assertEqual((self.disk.used, self.memory.used), (500_000, REQUEST_BYTES))
+        self.assertEqual((self.disk.used, self.memory.used), (500_000, CONNECTION_BYTES))
 
     def test_chunked(self) -> None:
         """One of unknown length moves there when it has become large."""
@@ -216,7 +231,7 @@ class DiskTests(BodyCase):
         for size in (90_000, 90_000):
             self.assertEqual(self.disk.used, 0)
             connection.send(b"%x\r\n" % size + b" " * size + b"\r\n")
-        self.assertEqual((self.disk.used, self.memory.used), (180_000, REQUEST_BYTES))
+        self.assertEqual((self.disk.used, self.memory.used), (180_000, CONNECTION_BYTES))
         connection.lose()
         self.assertEqual((self.disk.used, self.memory.used), (0, 0))
 

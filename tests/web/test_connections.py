@@ -193,10 +193,28 @@ class ParsingTests(ConnectionCase):
             b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
             b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\r\n",
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\n",
         ):
             reply = self.refused(data)
             self.assertEqual((reply.status, reply.json), (400, UNPARSABLE), data)
+
+    def test_hopeless(self) -> None:
+        """What cannot become HTTP is refused at once, though the client waits for more before it goes on."""
+        for data in (
+            b"\x16\x03\x01\x02",
+            b"\n",
+            b"GET / HTTP/1.1\nHost: h\n\n",
+            b"\0",
+            b"GET / HTTP/1.1\r\n fold",
+        ):
+            reply = self.refused(data)
+            self.assertEqual((reply.status, reply.json), (400, UNPARSABLE), data)
+            connection, _ = self.exchange(message("GET", "/quick"))
+            connection.send(data)
+            self.assertEqual(connection.read()[0].status, 400)
+            self.assertTrue(connection.closing)
 
     def test_large_headers(self) -> None:
         """A head of more than 16 KiB is refused, in one line or in many."""
@@ -474,6 +492,14 @@ class RealtimeTests(ConnectionCase):
             message("POST", "/v1/updates/?EIO=4&t=", b"2probe", {"Content-Type": "text/plain"}), "POST"
         )
         self.assertEqual(self.polling.seen, [(b"POST", b"/v1/updates/?EIO=4&t=", b"2probe")])
+
+    def test_any_way_to_say_it(self) -> None:
+        """An address with a slash at its end, or written in full, leads there too."""
+        for target in ("//v1/updates/?a", "///v1/updates/?a", "http://happy.test/v1/updates/?a"):
+            self.exchange(message("GET", target))
+            self.assertEqual(self.polling.seen.pop(), (b"GET", target.encode(), b""))
+        self.exchange(message("GET", "/v1//updates/?a"))
+        self.assertEqual(self.polling.seen, [])
 
     def test_limit(self) -> None:
         """A realtime body has a limit of its own, and a refusal without words."""

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.bounds import Budget
 from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
-from happy.web.bodies import REQUEST_BYTES
+from happy.web.bodies import CONNECTION_BYTES, SMALL
 from happy.web.fastrequests import FastRequest
 from happy.wire.structs import Blob, Body, PlainText, Redirect
 from tests.toys import toy_server
@@ -122,7 +122,7 @@ class Story:
     def __init__(self, *, fast: bool, room: int | None) -> None:
         self.gates = Gates()
         self.polling = Polling()
-        memory = Budget(2 * (REQUEST_BYTES + 2000))
+        memory = Budget(2 * (CONNECTION_BYTES + SMALL + 2000))
         self.server: Any = toy_server(hub=self.gates, memory=memory)
         self.served = Served(self.server, [toys], self.polling, fast=fast)
         self.connection = Connection(self.served.site)
@@ -184,6 +184,7 @@ USUAL = [
     message("POST", "/toys", b"{", ANN),
     message("POST", "/toys", b"x", {**ANN, "content-type": "image/png"}),
     message("PUT", "/toys/a", b"x" * 800, OCTETS),
+    message("PUT", "/toys/a", b"x" * (SMALL + 1), OCTETS),
     message("PUT", "/toys/a", b"", OCTETS),
     message("POST", "/small", b'{"name":"much"}'),
     message("DELETE", "/toys/a"),
@@ -195,6 +196,7 @@ USUAL = [
     message("GET", "/elsewhere"),
     message("GET", "/nowhere"),
     message("POST", "/nowhere", b"{"),
+    message("GET", "//toys/b", None, ANN),
     message("GET", "/", None, {"connection": "Keep-Alive"}),
     message("GET", "/", None, {"connection": "x, Close"}),
     message("POST", "/v1/updates/?a", b"abc", {"Content-Type": "text/plain"}),
@@ -220,7 +222,10 @@ UNUSUAL = [
     message("POST", "/toys", b"{}", {**ANN, "content-length": "0" * 30 + "2"}),
     message("POST", "/toys", b"{}", {**ANN, "content-length": "2\r\ncontent-length: 2"}),
     message("POST", "/toys", None, {**ANN, "transfer-encoding": "chunked"}) + b"2\r\n{}\r\n0\r\n\r\n",
-    message("PUT", "/toys/a", b"x" * 2001, OCTETS),
+    message("PUT", "/toys/a", b"x" * (SMALL + 2001), OCTETS),
+    message("POST", "/toys", b"{}", {**ANN, "transfer-encoding": "identity"}),
+    message("POST", "/toys", b"{}", {**ANN, "transfer-encoding": "chunked"}),
+    b"\x16\x03\x01",
     b"NONSENSE\r\n",
     b"\r\n",
     b"GET / HTTP/1.1\r\n",

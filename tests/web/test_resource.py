@@ -158,6 +158,16 @@ class RoutingTests(ResourceCase):
         reply = self.ask("GET", "HTTP://happy.test/nowhere?a=http://b")
         self.assertEqual((reply.status, reply.json["path"]), (404, "HTTP://happy.test/nowhere?a=http://b"))
 
+    def test_slashes(self) -> None:
+        """An address with a slash at its end works; slashes elsewhere mean what they always do."""
+        for path in ("//toys/x", "////toys/x", "http://happy.test//toys/x"):
+            self.assertEqual(self.ask("GET", path, authorization=ANN).json["id"], "x")
+        for path in ("//", "///?a", "http://happy.test", "http://happy.test?a"):
+            self.assertEqual(self.ask("GET", path).body, b"hello")
+        reply = self.ask("GET", "//nowhere?a")
+        self.assertEqual((reply.status, reply.json["path"]), (404, "//nowhere?a"))
+        self.assertEqual(self.ask("GET", "/toys//x", authorization=ANN).status, 404)
+
     def test_redirect(self) -> None:
         """A redirect has a location and no body."""
         reply = self.ask("GET", "/elsewhere")

@@ -65,21 +65,21 @@ class ShareTests(ShareCase):
         """Who comes now and then never waits; who works all the time does, until as much time has passed."""
         share = self.processor.open("a")
         for _ in range(100):
-            self.assertTrue(share.free())
+            self.assertIsNotNone(share.begin())
             self.work(share, 0.009)()
             self.clock.spend(0.02)
         for _ in range(5):
             self.work(share, 0.009)()
-        self.assertFalse(share.free())
-        self.assertTrue(self.processor.open("b").free())
+        self.assertIsNone(share.begin())
+        self.assertIsNotNone(self.processor.open("b").begin())
         self.clock.spend(0.1)
-        self.assertTrue(share.free())
+        self.assertIsNotNone(share.begin())
 
     def test_all(self) -> None:
         """Many who work a little each wait too when there are too many."""
         for number in range(100):
             share = self.processor.open(f"{number}")
-            if not share.free():
+            if share.begin() is None:
                 break
             self.work(share)()
         self.assertLess(number, 60)
@@ -101,9 +101,9 @@ class ShareTests(ShareCase):
         share = self.processor.open("a")
         share.later(self.work(share))
         self.clock.spend(10)
-        self.assertFalse(share.free())
+        self.assertIsNone(share.begin())
         self.clock.turn()
-        self.assertTrue(share.free())
+        self.assertIsNotNone(share.begin())
 
     def test_failing(self) -> None:
         """A piece that fails is logged, without what it says, and the next one has its turn."""
@@ -198,16 +198,28 @@ class ConnectionTests(SynchronousTestCase):
             self.clock.turn()
         self.assertEqual(connection.wire.producerState, "producing")
 
-    def test_tiny_chunks(self) -> None:
-        """A body in chunks of one byte is worked on in pieces too, and arrives whole."""
+    def chunked(self, chunk: bytes, count: int) -> tuple[int, int]:
+        """Send a body in chunks, all at once: the status, and in how many pieces it was worked on."""
         connection = self.served.connect()
         head = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
-        body = b"1\r\n{\r\n" + b"1\r\n \r\n" * 20_000 + b"1\r\n}\r\n0\r\n\r\n"
         pieces: list[float] = []
-        self.patch(connection.channel.share, "charge", pieces.append)
-        connection.send(message("POST", "/nowhere", None, head) + body)
-        self.assertEqual(connection.read("POST")[0].status, 404)
-        self.assertGreater(len(pieces), 50)
+        self.patch(Share, "charge", lambda share, began: pieces.append(began))
+        connection.send(message("POST", "/nowhere", None, head) + chunk * count + b"0\r\n\r\n")
+        return connection.read("POST")[0].status, len(pieces)
+
+    def test_chunks(self) -> None:
+        """A body in chunks is worked on in pieces, and arrives whole."""
+        status, pieces = self.chunked(b"64;name=value\r\n" + b" " * 100 + b"\r\n", 1000)
+        self.assertEqual(status, 404)
+        self.assertGreater(pieces, 50)
+
+    def test_tiny_chunks(self) -> None:
+        """A body that is little but chunks is refused before it has taken much time."""
+        for chunk in (b"1\r\n \r\n", b"1;" + b"e" * 1000 + b"\r\n \r\n", b"0" * 900 + b"1\r\n \r\n"):
+            self.assertEqual(self.chunked(chunk, 50)[0], 404 if len(chunk) < 10 else 400)
+            status, pieces = self.chunked(chunk, 20_000)
+            self.assertEqual(status, 400)
+            self.assertLess(pieces, 20)
 
     def test_lost(self) -> None:
         """The work of a connection that is gone is left undone."""
