@@ -60,14 +60,21 @@ def _resume(
 ) -> None:
     try:
         if isinstance(outcome, Failure):
-            waits_for = outcome.throwExceptionIntoGenerator(work)
+            waits_for = work.throw(_error_of(outcome))
         else:
             waits_for = work.send(None)
     except StopIteration as end:
         done(end.value)
     except BaseException as error:
+        outcome = None  # This frame is in the traceback, and must not have the error in its turn.
         failed(error)
     else:
         # Answering None says that the outcome, a failure too, is dealt with.
         add = waits_for.settled if type(waits_for) is Outcome else waits_for.addBoth
         add(lambda outcome: _resume(work, outcome, done, failed))
+
+
+def _error_of(failure: Failure) -> BaseException:
+    """What failed. The failure's own way to throw it leaves a frame in the traceback that has the failure."""
+    assert failure.value is not None
+    return failure.value.with_traceback(failure.tb)

@@ -33,6 +33,14 @@ class Overloaded(Exception):
     """A bounded queue is full: nothing was stored, and trying again later is right."""
 
 
+class Changed(Exception):
+    """A stored value became another one, or vanished, while it was being read in pieces."""
+
+
+class TooLarge(Exception):
+    """A stored value is too large for where it was asked for: it can only be read in pieces."""
+
+
 class StartupError(Exception):
     """The server cannot start; the message is one readable line for the operator."""
 

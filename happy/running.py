@@ -56,6 +56,7 @@ from happy.settings import BadSetting
 from happy.storage.database import Database
 from happy.storage.migrate import migrate
 from happy.storage.statistics import estimate_records
+from happy.threads import Threads
 from happy.tokens import Keys, Tokens
 from happy.web.resource import Router
 from happy.web.site import HappySite
@@ -170,6 +171,9 @@ class Running:
         presence = Presence(reactor, database, hub, metrics, self._now)
         presence.startService()
         self._lifecycle.started("presence", presence.stopService, 1.0)
+        files = Threads(reactor, 8, "files")
+        files.start()
+        self._lifecycle.started("reading of files", files.stop, 0.1)
         objects = object_store(config, reactor, self._now)
         await objects.start()
         self._lifecycle.started("file storage", objects.stop, 0.5)
@@ -191,6 +195,7 @@ class Running:
             presence=presence,
             calls=Calls(reactor, metrics, self._pace),
             objects=objects,
+            files=files,
             expo=Expo(Outgoing("expo", reactor, metrics)),
             github=GitHub.from_config(config, reactor, metrics),
             voice=VoiceProvider.from_config(config, reactor, metrics, self._now),

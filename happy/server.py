@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from happy.realtime.presence import Presence
     from happy.sealing import Vault
     from happy.storage.database import Database
+    from happy.threads import Threads
     from happy.tokens import Tokens
 
 
@@ -49,6 +50,8 @@ class Server:
     presence: Presence
     calls: Calls
     objects: ObjectStore
+    files: Threads
+    """For reading files that are sent."""
     expo: Expo
     github: GitHub
     voice: VoiceProvider

@@ -27,6 +27,7 @@ LEAVES = {
     "happy.rounds",
     "happy.trouble",
     "happy.waiting",
+    "happy.threads",
 }
 """Modules that every package but ``wire`` may use."""
 

@@ -11,18 +11,23 @@ import psycopg2
 import pytest
 
 import happy.storage
+from happy.storage.large import Table
 from tests.harness import scratch_database
 
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """Every public upper-case constant that holds SQL, with its name; private ones are parts of others."""
+    """Every public upper-case constant that holds SQL, with its name, and the statements of tables."""
     for info in pkgutil.iter_modules(happy.storage.__path__, "happy.storage."):
         module = importlib.import_module(info.name)
         for name, value in vars(module).items():
+            where = f"{info.name.rpartition('.')[2]}.{name}"
             if not name.startswith("_") and name.isupper() and _is_query(value):
-                yield f"{info.name.rpartition('.')[2]}.{name}", value.strip()
+                yield where, value.strip()
+            if isinstance(value, Table):
+                yield f"{where}.again", value.again.strip()
+                yield from ((f"{where}.{column.name}", sql) for column, sql in value.slices.items())
 
 
 def _is_query(value: object) -> bool:

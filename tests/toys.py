@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from happy.bounds import Budget
@@ -50,6 +51,16 @@ class ToyTokens:
         return token.removeprefix("a.token.of-") if token.startswith("a.token.of-") else None
 
 
+class ToyThreads:
+    """Makes calls at once."""
+
+    def run(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return maybeDeferred(call, *args)
+
+    def within(self, seconds: float, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return self.run(call, *args)
+
+
 def toy_server(config: Config | None = None, **changes: Any) -> Server:
     """A server with a fake clock, database and tokens; ``changes`` replace parts of it."""
     clock = changes.get("clock", Clock())
@@ -59,6 +70,7 @@ def toy_server(config: Config | None = None, **changes: Any) -> Server:
         "now": clock.seconds,
         "memory": Budget(256 * 1024 * 1024),
         "metrics": Metrics(),
+        "files": ToyThreads(),
         "database": ToyDatabase(),
         "tokens": ToyTokens(),
     }

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from twisted.logger import Logger
 
+from happy.capabilities import _pieces
 from happy.capabilities._declare import Caller, Event, RequestFacts, Route
-from happy.errors import AccountVanished, DatabaseDown, Overloaded, QueryFailed, Refusal
+from happy.errors import AccountVanished, DatabaseDown, Overloaded, QueryFailed, Refusal, TooLarge
 from happy.faults import describe_fault
 from happy.wire import answers
-from happy.wire.answers import Answer, Fault, answer_of, json_answer
+from happy.wire.answers import Answer, Fault, json_answer
 from happy.wire.payload import Payload, UnsupportedMedia
 from happy.wire.query import gather, split_query
 from happy.wire.structs import (
@@ -86,6 +87,7 @@ class Unauthenticated(Exception):
 
 async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
     """Answer a request to ``route``. Never fails."""
+    account = None
     try:
         payload = inputs.payload()
         if payload.large:
@@ -94,10 +96,11 @@ async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
             body = _body_value(route, payload)
         values = _route_values(route, inputs, payload, body)
         caller = authenticate(server, route, inputs.variables, inputs.query, inputs.header)
+        account = None if caller is None else caller.account
         reply = await _run(server, route, values, caller, read_only=route.method == "GET")
-        return answer_of(reply)
+        return await _pieces.answer(server, account, reply)
     except Refusal as refusal:
-        return json_answer(refusal.status, refusal.body())
+        return _pieces.answer_with(server, account, refusal.status, refusal.body())
     except Exception as error:
         fault = request_fault(error)
         if fault is None and isinstance(error, DatabaseDown) and route.failure is None:
@@ -309,6 +312,8 @@ def _report(what: str, error: Exception) -> None:
     """One line about an unexpected error: none that a client can cause at will (http.md 3.5, 3.9)."""
     if isinstance(error, AccountVanished):
         _log.debug("{what}: the account has vanished", what=what)
+    elif isinstance(error, TooLarge):
+        _log.debug("{what}: a value is too large", what=what)
     elif isinstance(error, QueryFailed) and error.unstorable:
         _log.debug("{what}: a value cannot be stored", what=what)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -12,7 +12,7 @@ from happy.server import Server
 from happy.storage import access_keys as storage
 from happy.storage.access_keys import AccessKeyRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonEmpty, NonNegative, Reply, Timestamp
+from happy.wire.structs import Body, NonEmpty, NonNegative, Reply, Timestamp, stands_for
 
 access_keys = Capability("access_keys")
 
@@ -70,7 +70,7 @@ class StaleKey(Reply):
     success: Literal[False] = False
     error: Literal["version-mismatch"] = "version-mismatch"
     current_version: int
-    current_data: str | None
+    current_data: Annotated[Any, stands_for(str | None)]
 
 
 class WantedKey(Body):

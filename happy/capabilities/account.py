@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -13,7 +13,7 @@ from happy.realtime.updates import Avatar, GitHubUser, NullableVersion, UpdateAc
 from happy.server import Server
 from happy.storage import accounts
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonNegative, Reply, Timestamp
+from happy.wire.structs import Body, NonNegative, Reply, Timestamp, stands_for
 
 account = Capability("account")
 
@@ -32,7 +32,7 @@ class Profile(Reply):
 
 
 class Settings(Reply):
-    settings: str | None
+    settings: Annotated[Any, stands_for(str | None)]
     settings_version: int
 
 
@@ -52,7 +52,7 @@ class SettingsMismatch(Reply):
     success: Literal[False] = False
     error: Literal["version-mismatch"] = "version-mismatch"
     current_version: int
-    current_settings: str | None
+    current_settings: Annotated[Any, stands_for(str | None)]
 
 
 @account.get("/v1/account/profile")
@@ -79,8 +79,7 @@ async def settings(tx: Transaction, caller: Caller) -> Settings:
     found = await accounts.settings(tx, caller.account)
     if found is None:
         raise AccountVanished
-    version, text = found
-    return Settings(settings=text, settings_version=version)
+    return Settings(settings=found.value, settings_version=found.version)
 
 
 @account.post(
@@ -97,6 +96,6 @@ async def change_settings(
         raise AccountVanished
     if not stored.changed:
         return SettingsMismatch(current_version=stored.version, current_settings=stored.value)
-    version = NullableVersion(stored.value, stored.version)
+    version = NullableVersion(body.settings, stored.version)
     tx.publish(devices_of(caller.account), UpdateAccount(id=caller.account, settings=version))
     return Changed(version=stored.version)

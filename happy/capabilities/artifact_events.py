@@ -17,6 +17,7 @@ from happy.codecs import encode_base64
 from happy.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
+from happy.storage.large import at_hand
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
 
@@ -192,10 +193,11 @@ def _stored(edit: Edit | None) -> StoredPart | UnsetType:
 def _stale(part: PartChange | Absent, version: int, data: bytes) -> StalePart | UnsetType:
     if not isinstance(part, PartChange) or part.expected_version == version:
         return UNSET
-    return StalePart(current_version=version, current_data=encode_base64(data))
+    return StalePart(current_version=version, current_data=encode_base64(at_hand(data)))
 
 
 def _shared(row: ArtifactRow) -> SharedArtifact:
+    at_hand(row.body)
     members = members_of(row)
     del members["data_encryption_key"]
     return SharedArtifact(**members)

@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
-from happy.capabilities._base64 import decoded, members_of
+from happy.capabilities._base64 import as_text, decoded, members_of
 from happy.capabilities._declare import MIB, Caller, Capability
-from happy.codecs import encode_base64
+from happy.capabilities._pieces import Listing
 from happy.errors import Refusal
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
@@ -89,10 +89,14 @@ class Done(Reply):
 
 
 @artifacts.get("/v1/artifacts", failure={"error": "Failed to get artifacts"})
-async def list_changed(tx: Transaction, caller: Caller) -> list[ArtifactSummary]:
+async def list_changed(tx: Transaction, caller: Caller) -> Listing[list[ArtifactSummary]]:
     """The artifacts changed last."""
-    rows = await storage.recently_changed(tx, caller.account, LIST_LENGTH)
-    return [ArtifactSummary(**members_of(row)) for row in rows]
+    return Listing(
+        page=await storage.recently_changed(tx, caller.account, LIST_LENGTH),
+        view=lambda row: ArtifactSummary(**members_of(row)),
+        reply=list,
+        again=lambda tx, ids: storage.named(tx, caller.account, ids),
+    )
 
 
 @artifacts.get("/v1/artifacts/:id", refuses=(ArtifactNotFound,), failure={"error": "Failed to get artifact"})
@@ -179,6 +183,6 @@ def _stale(row: ArtifactRow, change: Change) -> Stale | None:
     return Stale(
         current_header_version=row.header_version if old_header else UNSET,
         current_body_version=row.body_version if old_body else UNSET,
-        current_header=encode_base64(row.header) if old_header else UNSET,
-        current_body=encode_base64(row.body) if old_body else UNSET,
+        current_header=as_text(row.header) if old_header else UNSET,
+        current_body=as_text(row.body) if old_body else UNSET,
     )

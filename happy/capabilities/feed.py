@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._pieces import Listing
 from happy.errors import Refusal
 from happy.realtime.updates import FeedContent, NewFeedPost, devices_of
 from happy.storage import feed as storage
 from happy.storage.database import Transaction
+from happy.storage.large import Large
 from happy.wire.structs import Query, Reply, Timestamp
 
 feed = Capability("feed")
@@ -49,7 +51,7 @@ class Items(Reply):
 
 
 @feed.get("/v1/feed", refuses=(InvalidCursor,))
-async def read(tx: Transaction, caller: Caller, query: Page) -> Items:
+async def read(tx: Transaction, caller: Caller, query: Page) -> Listing[Items]:
     """The newest items before or after a cursor, newest first in either case."""
     bounds = {}
     if query.before is not UNSET:
@@ -57,7 +59,13 @@ async def read(tx: Transaction, caller: Caller, query: Page) -> Items:
     elif query.after is not UNSET:
         bounds["above"] = _counter(query.after)
     found = await storage.page(tx, caller.account, limit=query.limit + 1, **bounds)
-    return Items(items=[_item(row) for row in found[: query.limit]], has_more=len(found) > query.limit)
+    has_more = len(found.rows) > query.limit
+    return Listing(
+        page=found.first(query.limit),
+        view=_item,
+        reply=lambda items: Items(items=items, has_more=has_more),
+        again=lambda tx, ids: storage.named(tx, caller.account, ids),
+    )
 
 
 async def post(tx: Transaction, user: str, content: FeedContent, repeat_key: str | None) -> None:
@@ -70,9 +78,12 @@ async def post(tx: Transaction, user: str, content: FeedContent, repeat_key: str
 
 
 def _item(row: storage.FeedItem) -> Item:
+    body: Any = row.body
+    if not isinstance(body, Large):
+        body = msgspec.json.decode(body, type=FeedContent)
     return Item(
         id=row.id,
-        body=msgspec.json.decode(row.body, type=FeedContent),
+        body=body,
         repeat_key=row.repeat_key,
         cursor=_cursor(row),
         created_at=row.created_at,

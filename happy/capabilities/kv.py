@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
-from happy.capabilities._base64 import decoded
+from happy.capabilities._base64 import as_text, decoded
 from happy.capabilities._declare import MIB, Caller, Capability
-from happy.codecs import decode_base64_leniently, encode_base64
+from happy.capabilities._pieces import Listing
+from happy.codecs import decode_base64_leniently
 from happy.errors import Refusal
 from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
 from happy.server import Server
 from happy.storage import kv as storage
 from happy.storage.kv import ABSENT, Entry, Slot
+from happy.storage.large import Page
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Base64, Body, Number, Query, Reply
+
+T = TypeVar("T")
 
 kv = Capability("kv")
 
@@ -116,17 +120,17 @@ async def get(tx: Transaction, caller: Caller, key: str) -> EntryView:
 
 
 @kv.get("/v1/kv", failure={"error": "Failed to list items"})
-async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Items:
+async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Listing[Items]:
     """Entries whose key starts with a prefix, taken literally (D13)."""
-    entries = await storage.entries(tx, caller.account, query.prefix, query.limit)
-    return Items(items=[_view(entry) for entry in entries])
+    page = await storage.entries(tx, caller.account, query.prefix, query.limit)
+    return _listing(caller, page, lambda views: Items(items=views))
 
 
 @kv.post("/v1/kv/bulk", failure={"error": "Failed to get values"})
-async def get_several(server: Server, caller: Caller, body: Wanted) -> Values:
+async def get_several(server: Server, caller: Caller, body: Wanted) -> Listing[Values]:
     """Those of the entries that exist."""
-    entries = await server.database.read(lambda tx: storage.get_several(tx, caller.account, set(body.keys)))
-    return Values(values=[_view(entry) for entry in entries])
+    page = await server.database.read(lambda tx: storage.get_several(tx, caller.account, set(body.keys)))
+    return _listing(caller, page, lambda views: Values(values=views))
 
 
 @kv.post("/v1/kv", refuses=(Conflict,), failure={"error": "Failed to mutate values"}, limit=100 * MIB)
@@ -154,8 +158,7 @@ def conflicts(stored: Mapping[str, Slot], mutations: list[Mutation]) -> list[Sta
     for mutation in mutations:
         slot = stored.get(mutation.key, Slot(None, ABSENT))
         if mutation.version != slot.version or mutation.key in created:
-            value = None if slot.value is None else encode_base64(slot.value)
-            errors.append(StaleEntry(key=mutation.key, version=slot.version, value=value))
+            errors.append(StaleEntry(key=mutation.key, version=slot.version, value=as_text(slot.value)))
         elif slot.version == ABSENT:
             created.add(mutation.key)
     return errors
@@ -171,5 +174,14 @@ def _slot(mutation: Mutation, index: int, *, new: bool) -> Slot:
     return Slot(decoded(mutation.value, "mutations", index, "value"), version)
 
 
+def _listing(caller: Caller, page: Page[Entry], reply: Callable[[list[EntryView]], T]) -> Listing[T]:
+    return Listing(
+        page=page,
+        view=_view,
+        reply=reply,
+        again=lambda tx, keys: storage.named(tx, caller.account, keys),
+    )
+
+
 def _view(entry: Entry) -> EntryView:
-    return EntryView(key=entry.key, value=encode_base64(entry.value), version=entry.version)
+    return EntryView(key=entry.key, value=as_text(entry.value), version=entry.version)

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from happy.capabilities._base64 import data_key, members_of
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._pieces import Listing
 from happy.errors import Refusal
 from happy.realtime.updates import (
     DeleteMachine,
@@ -19,6 +20,7 @@ from happy.realtime.updates import (
 )
 from happy.server import Server
 from happy.storage import machines as storage
+from happy.storage.large import at_hand
 from happy.storage.machines import MachineRow
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Base64, Body, LenientBase64, NonEmpty, Number, Reply, Timestamp
@@ -140,10 +142,14 @@ async def register(tx: Transaction, caller: Caller, body: Register) -> Registrat
 
 
 @machines.get("/v1/machines")
-async def list_all(tx: Transaction, caller: Caller) -> list[MachineView]:
+async def list_all(tx: Transaction, caller: Caller) -> Listing[list[MachineView]]:
     """The account's machines, the latest sign of life first."""
-    rows = await storage.recently_active(tx, caller.account, LIST_LENGTH)
-    return [MachineView(**members_of(row)) for row in rows]
+    return Listing(
+        page=await storage.recently_active(tx, caller.account, LIST_LENGTH),
+        view=lambda row: MachineView(**members_of(row)),
+        reply=list,
+        again=lambda tx, ids: storage.named(tx, caller.account, ids),
+    )
 
 
 @machines.get("/v1/machines/:id", refuses=(MachineNotFound,))
@@ -174,7 +180,8 @@ async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata)
     if outcome is None:
         return NOT_FOUND
     if not outcome.changed:
-        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=outcome.value)
+        stored = at_hand(outcome.value)
+        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_machine(caller.account, body.machine_id),
         UpdateMachine(machine_id=body.machine_id, metadata=TextVersion(body.metadata, outcome.version)),
@@ -193,9 +200,8 @@ async def update_state(
     if outcome is None:
         return NOT_FOUND
     if not outcome.changed:
-        return DaemonStateOutcome(
-            result="version-mismatch", version=outcome.version, daemon_state=outcome.value
-        )
+        stored = at_hand(outcome.value)
+        return DaemonStateOutcome(result="version-mismatch", version=outcome.version, daemon_state=stored)
     tx.publish(
         watchers_of_machine(caller.account, body.machine_id),
         UpdateMachine(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from happy.capabilities._declare import MIB, Caller, Capability
+from happy.capabilities._pieces import Listing
 from happy.capabilities._sessions import SessionNotFound, check_owner
 from happy.errors import Refusal
 from happy.realtime.socket import Socket
 from happy.realtime.updates import Encrypted
 from happy.server import Server
 from happy.storage import messages as storage
+from happy.storage.large import Large, Page
 from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
 from happy.wire.answers import failure
 from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
+
+T = TypeVar("T")
 
 LATEST = 150
 MAX_BATCH = 1000
@@ -101,25 +105,30 @@ class Said(Body):
 
 
 @messages.get("/v1/sessions/:sessionId/messages", refuses=(SessionNotFound,))
-async def latest(server: Server, caller: Caller, session_id: str) -> LatestMessages:
+async def latest(server: Server, caller: Caller, session_id: str) -> Listing[LatestMessages]:
     """The newest messages, newest first."""
-    rows = await server.database.read(
+    found = await server.database.read(
         lambda tx: storage.before(tx, caller.account, session_id, BEYOND_ALL, LATEST)
     )
-    return LatestMessages(messages=await _views(server, session_id, rows))
+    return _listing(server, session_id, _owned(found), lambda views: LatestMessages(messages=views))
 
 
 @messages.get("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound,))
-async def page(server: Server, caller: Caller, session_id: str, query: PageQuery) -> MessagePage:
+async def page(server: Server, caller: Caller, session_id: str, query: PageQuery) -> Listing[MessagePage]:
     """One page forwards or backwards. Numbers beyond the storable range simply have nothing behind them."""
     account, fetched = caller.account, query.limit + 1
     if (below := query.before_seq) is not UNSET:
-        rows = await server.database.read(lambda tx: storage.before(tx, account, session_id, below, fetched))
+        found = await server.database.read(lambda tx: storage.before(tx, account, session_id, below, fetched))
     else:
         above = 0 if query.after_seq is UNSET else query.after_seq
-        rows = await server.database.read(lambda tx: storage.after(tx, account, session_id, above, fetched))
-    views = await _views(server, session_id, rows)
-    return MessagePage(messages=views[: query.limit], has_more=len(views) > query.limit)
+        found = await server.database.read(lambda tx: storage.after(tx, account, session_id, above, fetched))
+    rows = _owned(found)
+    has_more = len(rows.rows) > query.limit
+
+    def reply(views: list[MessageView]) -> MessagePage:
+        return MessagePage(messages=views, has_more=has_more)
+
+    return _listing(server, session_id, rows.first(query.limit), reply)
 
 
 @messages.post("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound, Unstorable), limit=100 * MIB)
@@ -159,22 +168,34 @@ def _distinct(batch: list[Outgoing]) -> list[NewMessage]:
     return list(first.values())
 
 
-async def _views(server: Server, session: str, rows: list[MessageRow] | None) -> list[MessageView]:
-    """What clients see of the rows, once the sockets here have been told of them (D-3).
-
-    Raises SessionNotFound where there are no rows to look at.
-    """
-    if rows is None:
+def _owned(found: Page[MessageRow] | None) -> Page[MessageRow]:
+    """The rows. Raises SessionNotFound where there are none to look at."""
+    if found is None:
         raise SessionNotFound
-    await server.committer.settled(session)
-    return [_view(row) for row in rows]
+    return found
+
+
+def _listing(
+    server: Server, session: str, rows: Page[MessageRow], reply: Callable[[list[MessageView]], T]
+) -> Listing[T]:
+    """Messages, shown once the sockets here have been told of them (D-3)."""
+    return Listing(
+        page=rows,
+        view=_view,
+        reply=reply,
+        again=lambda tx, ids: storage.named(tx, session, ids),
+        settled=lambda: server.committer.settled(session),
+    )
 
 
 def _view(row: MessageRow) -> MessageView:
+    content: Any = row.content
+    if not isinstance(content, Large):
+        content = Raw(content.encode())
     return MessageView(
         id=row.id,
         seq=row.seq,
-        content=Raw(row.content.encode()),
+        content=content,
         local_id=row.local_id,
         created_at=row.created_at,
         updated_at=row.updated_at,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
 
 from happy.capabilities._base64 import data_key, members_of
 from happy.capabilities._declare import MIB, Caller, Capability
+from happy.capabilities._pieces import Listing
 from happy.capabilities._sessions import SessionNotFound
 from happy.errors import Refusal
 from happy.realtime.updates import (
@@ -23,6 +25,7 @@ from happy.realtime.updates import (
 from happy.server import Server
 from happy.storage import presence as presence_storage
 from happy.storage import sessions as storage
+from happy.storage.large import Page, at_hand
 from happy.storage.sessions import SessionRow
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
@@ -37,6 +40,9 @@ from happy.wire.structs import (
     Reply,
     Timestamp,
 )
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 LIST_LENGTH = 150
 RECENT_MS = 15 * 60 * 1000
@@ -155,11 +161,10 @@ FAILED = {"result": "error"}
 
 
 @sessions.get("/v1/sessions")
-async def list_changed(server: Server, caller: Caller) -> SessionsV1:
+async def list_changed(server: Server, caller: Caller) -> Listing[SessionsV1]:
     """The sessions changed last."""
-    rows = await server.database.read(lambda tx: storage.recently_changed(tx, caller.account, LIST_LENGTH))
-    await server.committer.settled()
-    return SessionsV1(sessions=[SessionViewV1(**members_of(row)) for row in rows])
+    page = await server.database.read(lambda tx: storage.recently_changed(tx, caller.account, LIST_LENGTH))
+    return _listing(server, caller, page, SessionViewV1, lambda views: SessionsV1(sessions=views))
 
 
 @sessions.post("/v1/sessions", limit=100 * MIB)
@@ -187,34 +192,33 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
 
 
 @sessions.get("/v2/sessions", refuses=(InvalidCursor,))
-async def list_page(server: Server, caller: Caller, query: PageQuery) -> SessionPage:
+async def list_page(server: Server, caller: Caller, query: PageQuery) -> Listing[SessionPage]:
     """Sessions by descending id, page by page."""
     below = _below(query.cursor)
     since = None if query.changed_since is UNSET else Millis(min(query.changed_since, LATEST_MS))
-    rows = await server.database.read(
+    found = await server.database.read(
         lambda tx: storage.newest(tx, caller.account, below=below, changed_since=since, limit=query.limit + 1)
     )
-    await server.committer.settled()
-    page, has_next = rows[: query.limit], len(rows) > query.limit
-    return SessionPage(
-        sessions=[SessionView(**members_of(row)) for row in page],
-        next_cursor=CURSOR + page[-1].id if has_next else None,
-        has_next=has_next,
-    )
+    page, has_next = found.first(query.limit), len(found.rows) > query.limit
+    cursor = CURSOR + page.rows[-1].id if has_next else None
+
+    def reply(views: list[SessionView]) -> SessionPage:
+        return SessionPage(sessions=views, next_cursor=cursor, has_next=has_next)
+
+    return _listing(server, caller, page, SessionView, reply)
 
 
 @sessions.get("/v2/sessions/active")
-async def list_active(server: Server, caller: Caller, query: ActiveQuery) -> Sessions:
+async def list_active(server: Server, caller: Caller, query: ActiveQuery) -> Listing[Sessions]:
     """Active sessions with a sign of life within the last fifteen minutes."""
 
-    async def work(tx: Transaction) -> list[SessionRow]:
+    async def work(tx: Transaction) -> Page[SessionRow]:
         return await storage.recently_active(
             tx, caller.account, since=Millis(tx.now - RECENT_MS), limit=query.limit
         )
 
-    rows = await server.database.read(work)
-    await server.committer.settled()
-    return Sessions(sessions=[SessionView(**members_of(row)) for row in rows])
+    page = await server.database.read(work)
+    return _listing(server, caller, page, SessionView, lambda views: Sessions(sessions=views))
 
 
 @sessions.post("/v1/sessions/:sessionId/archive", refuses=(SessionNotFound,))
@@ -258,7 +262,8 @@ async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata)
     if outcome is None:
         return Failed()
     if not outcome.changed:
-        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=outcome.value)
+        stored = at_hand(outcome.value)
+        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_session(caller.account, body.sid),
         UpdateSession(id=body.sid, metadata=TextVersion(body.metadata, outcome.version)),
@@ -275,14 +280,29 @@ async def update_state(tx: Transaction, caller: Caller, body: ChangeAgentState) 
     if outcome is None:
         return Failed()
     if not outcome.changed:
-        return AgentStateOutcome(
-            result="version-mismatch", version=outcome.version, agent_state=outcome.value
-        )
+        stored = at_hand(outcome.value)
+        return AgentStateOutcome(result="version-mismatch", version=outcome.version, agent_state=stored)
     tx.publish(
         watchers_of_session(caller.account, body.sid),
         UpdateSession(id=body.sid, agent_state=NullableVersion(body.agent_state, outcome.version)),
     )
     return AgentStateOutcome(result="success", version=outcome.version, agent_state=body.agent_state)
+
+
+def _listing(
+    server: Server,
+    caller: Caller,
+    page: Page[SessionRow],
+    shape: type[V],
+    reply: Callable[[list[V]], T],
+) -> Listing[T]:
+    return Listing(
+        page=page,
+        view=lambda row: shape(**members_of(row)),
+        reply=reply,
+        again=lambda tx, ids: storage.named(tx, caller.account, ids),
+        settled=server.committer.settled,
+    )
 
 
 async def _stop(server: Server, account: str, session: str) -> bool:

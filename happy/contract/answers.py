@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from happy.capabilities._declare import Route
+from happy.capabilities._pieces import Listing
 from happy.capabilities._pipeline import UNAUTHENTICATED, failure_answer
 from happy.contract.shapes import Schema, Shapes, alternatives, constant, prose
 from happy.errors import Refusal
@@ -96,6 +97,8 @@ def _is_text(schema: Schema) -> bool:
 
 def _replies(route: Route, shapes: Shapes) -> list[Content]:
     returns = route.returns
+    if typing.get_origin(returns) is Listing:
+        (returns,) = typing.get_args(returns)
     options = typing.get_args(returns) if isinstance(returns, types.UnionType) else (returns,)
     return [content for option in options for content in _reply(option, shapes)]
 

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from twisted.logger import Logger
 
-from happy.outbound.objects import Existing, Removals, Threads, UploadForm, attachments
+from happy.outbound.objects import Existing, Removals, UploadForm, attachments
 from happy.private import close_folder, make_folder
+from happy.threads import Threads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

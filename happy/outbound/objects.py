@@ -11,24 +11,19 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from happy.errors import StartupError
 from happy.faults import describe_fault
+from happy.threads import Threads
 
 if TYPE_CHECKING:
     from happy.clocks import Now
     from happy.config import Config
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 Existing = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 """Tells which of some session ids exist."""
@@ -113,42 +108,6 @@ def _s3(config: Config, threads: Threads, clock: Any) -> ObjectStore:
         return S3(config, threads, clock)
     except ValueError as error:
         raise StartupError(f"s3-host: {error}") from None
-
-
-class _Background(Thread):
-    """Does not keep a process from ending: a store may take long to not answer."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, daemon=True)
-
-
-class Threads:
-    """A few threads for calls that block, apart from those that resolve host names."""
-
-    def __init__(self, reactor: Any, size: int = 4) -> None:
-        self._reactor = reactor
-        self._pool = ThreadPool(0, size, "objects")
-        self._pool.threadFactory = _Background
-
-    def start(self) -> None:
-        """Accept calls."""
-        self._pool.start()
-
-    def stop(self) -> Deferred[None]:
-        """Fires when the calls under way have ended."""
-        stopped: Deferred[None] = Deferred()
-
-        def wait() -> None:
-            self._pool.stop()
-            self._reactor.callFromThread(stopped.callback, None)
-
-        # Not in one of the reactor's threads, for whose work the end of the process waits.
-        _Background(target=wait).start()
-        return stopped
-
-    def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """The result of the call, made in one of the threads."""
-        return deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs)
 
 
 class Removals:

@@ -21,7 +21,8 @@ from minio.error import S3Error
 from twisted.logger import Logger
 
 from happy.errors import StartupError
-from happy.outbound.objects import Existing, Removals, Threads, UploadForm, attachments
+from happy.outbound.objects import Existing, Removals, UploadForm, attachments
+from happy.threads import Threads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.ids import cuid
-from happy.storage.versioned import Versioned, compare_and_set
+from happy.storage.versioned import Versioned, compare_and_set, stored_values
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -51,10 +51,13 @@ WHERE "accountId" = %(account)s AND "machineId" = %(machine)s AND "sessionId" = 
 RETURNING "dataVersion"
 """
 
-DATA = """
-SELECT "dataVersion", "data" FROM "AccessKey"
-WHERE "accountId" = %(account)s AND "machineId" = %(machine)s AND "sessionId" = %(session)s
-"""
+_DATA = stored_values(
+    '"AccessKey"',
+    '"sessionId"',
+    '"data"',
+    '"dataVersion"',
+    '"accountId" = %(account)s AND "machineId" = %(machine)s',
+)
 
 
 async def find(tx: Transaction, account: str, session: str, machine: str) -> Pair | None:
@@ -91,4 +94,4 @@ async def set_data(
         "expected": expected,
         "now": tx.now,
     }
-    return await compare_and_set(tx, SET_DATA, DATA, parameters)
+    return await compare_and_set(tx, SET_DATA, _DATA, session, parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.ids import cuid
-from happy.storage.versioned import Versioned, compare_and_set
+from happy.storage.versioned import StoredRow, Versioned, compare_and_set, stored_values
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -38,9 +38,7 @@ FROM "Account" AS a LEFT JOIN "GithubUser" AS g ON g."id" = a."githubUserId"
 WHERE a."id" = %(account)s
 """
 
-SETTINGS = """
-SELECT "settingsVersion", "settings" FROM "Account" WHERE "id" = %(account)s
-"""
+_SETTINGS = stored_values('"Account"', '"id"', '"settings"', '"settingsVersion"', "true")
 
 SET_SETTINGS = """
 UPDATE "Account"
@@ -63,10 +61,9 @@ async def profile(tx: Transaction, account: str) -> ProfileRow | None:
     return None if row is None else ProfileRow._make(row)
 
 
-async def settings(tx: Transaction, account: str) -> tuple[int, str | None] | None:
+async def settings(tx: Transaction, account: str) -> StoredRow | None:
     """The version and the opaque text of the account's settings; None if the account is gone."""
-    row = await tx.row(SETTINGS, {"account": account})
-    return None if row is None else (row[0], row[1])
+    return (await _SETTINGS.named(tx, [account], {})).only
 
 
 async def set_settings(
@@ -74,4 +71,4 @@ async def set_settings(
 ) -> Versioned | None:
     """Compare-and-set of the settings; None if the account is gone."""
     parameters = {"account": account, "value": settings, "expected": expected, "now": tx.now}
-    return await compare_and_set(tx, SET_SETTINGS, SETTINGS, parameters)
+    return await compare_and_set(tx, SET_SETTINGS, _SETTINGS, account, parameters)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from happy.storage.large import Column, Kind, Page, Table
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -46,6 +49,18 @@ _COLUMNS = """
     "createdAt", "updatedAt"
 """
 
+_HEADER_COLUMNS = """
+    "id", "header", "headerVersion", "dataEncryptionKey", "seq", "createdAt", "updatedAt"
+"""
+
+_MINE = '"accountId" = %(account)s'
+_HEADER = Column('"header"', Kind.BYTES, '"headerVersion"')
+_BODY = Column('"body"', Kind.BYTES, '"bodyVersion"')
+_KEY = Column('"dataEncryptionKey"', Kind.BYTES)
+
+_TABLE = Table('"Artifact"', ArtifactRow, _COLUMNS, [_HEADER, _BODY, _KEY], _MINE)
+_HEADERS = Table('"Artifact"', ArtifactHeaderRow, _HEADER_COLUMNS, [_HEADER, _KEY], _MINE)
+
 CREATE = f"""
 INSERT INTO "Artifact" (
     "id", "accountId", "header", "headerVersion", "body", "bodyVersion", "dataEncryptionKey",
@@ -56,19 +71,19 @@ ON CONFLICT ("id") DO NOTHING
 RETURNING {_COLUMNS}
 """
 
-BY_ID = f"""
-SELECT {_COLUMNS} FROM "Artifact" WHERE "id" = %(id)s AND "accountId" = %(account)s
-"""
+BY_ID = _TABLE.measured('FROM "Artifact" WHERE "id" = %(id)s AND "accountId" = %(account)s')
 
 EXISTS = """
 SELECT 1 FROM "Artifact" WHERE "id" = %(id)s
 """
 
-RECENTLY_CHANGED = """
-SELECT "id", "header", "headerVersion", "dataEncryptionKey", "seq", "createdAt", "updatedAt"
-FROM "Artifact" WHERE "accountId" = %(account)s
-ORDER BY "updatedAt" DESC, "id" LIMIT %(limit)s
-"""
+_LATEST = 'ORDER BY "updatedAt" DESC, "id"'
+
+RECENTLY_CHANGED = _HEADERS.measured(
+    f'FROM "Artifact" WHERE "accountId" = %(account)s {_LATEST} LIMIT %(limit)s', _LATEST
+)
+
+NAMED = _HEADERS.again
 
 UPDATE = """
 UPDATE "Artifact"
@@ -93,7 +108,8 @@ async def get_or_create(
 ) -> tuple[ArtifactRow, bool] | None:
     """The account's artifact with the id, and whether it is new; an existing one stays as it is.
 
-    None when the id is another account's.
+    None when the id is another account's. A stored one that is very large has its parts as
+    :class:`~happy.storage.large.Large`.
     """
     parameters = {
         "id": artifact,
@@ -110,9 +126,8 @@ async def get_or_create(
 
 
 async def find(tx: Transaction, account: str, artifact: str) -> ArtifactRow | None:
-    """The account's artifact with the id."""
-    row = await tx.row(BY_ID, {"id": artifact, "account": account})
-    return None if row is None else ArtifactRow._make(row)
+    """The account's artifact with the id; a very large one has its parts as :class:`Large`."""
+    return (await _TABLE.page(tx, BY_ID, {"id": artifact, "account": account})).only
 
 
 async def exists(tx: Transaction, artifact: str) -> bool:
@@ -120,10 +135,14 @@ async def exists(tx: Transaction, artifact: str) -> bool:
     return await tx.row(EXISTS, {"id": artifact}) is not None
 
 
-async def recently_changed(tx: Transaction, account: str, limit: int) -> list[ArtifactHeaderRow]:
+async def named(tx: Transaction, account: str, ids: Sequence[str]) -> Page[ArtifactHeaderRow]:
+    """Those of the artifacts that are there and the account's, in the order of ``ids``."""
+    return await _HEADERS.named(tx, ids, {"account": account})
+
+
+async def recently_changed(tx: Transaction, account: str, limit: int) -> Page[ArtifactHeaderRow]:
     """At most ``limit`` artifacts, the one changed last first."""
-    rows = await tx.rows(RECENTLY_CHANGED, {"account": account, "limit": limit})
-    return [ArtifactHeaderRow._make(row) for row in rows]
+    return await _HEADERS.page(tx, RECENTLY_CHANGED, {"account": account, "limit": limit})
 
 
 async def update(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from happy.ids import cuid
+from happy.storage.large import Column, Kind, Page, Table
 from happy.storage.types import Jsonb
 
 if TYPE_CHECKING:
@@ -34,11 +35,25 @@ CASE "body" ->> 'kind'
 END
 """
 
-PAGE = f"""
-SELECT "id", "body", "repeatKey", "counter", "createdAt" FROM "UserFeedItem"
+_TABLE = Table(
+    '"UserFeedItem"',
+    FeedItem,
+    '"id", "body", "repeatKey", "counter", "createdAt"',
+    [Column('"body"', Kind.JSON)],
+    '"userId" = %(user)s',
+)
+_NEWEST = 'ORDER BY "counter" DESC'
+
+PAGE = _TABLE.measured(
+    f"""
+FROM "UserFeedItem"
 WHERE "userId" = %(user)s AND "counter" > %(above)s AND "counter" < %(below)s AND {_KNOWN}
-ORDER BY "counter" DESC LIMIT %(limit)s
-"""
+{_NEWEST} LIMIT %(limit)s
+""",
+    _NEWEST,
+)
+
+NAMED = _TABLE.again
 
 REMOVE_REPEATED = """
 DELETE FROM "UserFeedItem" WHERE "userId" = %(user)s AND "repeatKey" = %(key)s
@@ -57,10 +72,14 @@ RETURNING "id", "body", "repeatKey", "counter", "createdAt"
 
 async def page(
     tx: Transaction, user: str, *, above: int = -1, below: int = ABOVE_ALL, limit: int
-) -> list[FeedItem]:
+) -> Page[FeedItem]:
     """The newest ``limit`` items of known kinds with counters between the bounds, newest first."""
-    values = {"user": user, "above": above, "below": below, "limit": limit}
-    return [FeedItem(*row) for row in await tx.rows(PAGE, values)]
+    return await _TABLE.page(tx, PAGE, {"user": user, "above": above, "below": below, "limit": limit})
+
+
+async def named(tx: Transaction, user: str, ids: Sequence[str]) -> Page[FeedItem]:
+    """Those of the items that are there, in the order of ``ids``."""
+    return await _TABLE.named(tx, ids, {"user": user})
 
 
 async def add(tx: Transaction, user: str, body: Mapping[str, Any], repeat_key: str | None) -> FeedItem:

@@ -5,10 +5,11 @@ A deleted entry keeps its row with a null value: readers do not see it, its vers
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.ids import cuid
+from happy.storage.large import Column, Kind, Page, Table
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -25,6 +26,14 @@ class Entry(NamedTuple):
     version: int
 
 
+class LockedRow(NamedTuple):
+    """A key that was ever written; ``value`` is None for a deleted one."""
+
+    key: str
+    value: bytes | None
+    version: int
+
+
 class Slot(NamedTuple):
     """What is stored under a key: ``value`` is None for a deleted one."""
 
@@ -32,28 +41,27 @@ class Slot(NamedTuple):
     version: int
 
 
-GET = """
-SELECT "key", "value", "version" FROM "UserKVStore"
-WHERE "accountId" = %(account)s AND "key" = %(key)s AND "value" IS NOT NULL
-"""
+_COLUMNS = '"key", "value", "version"'
+_VALUE = Column('"value"', Kind.BYTES, '"version"')
+_MINE = '"accountId" = %(account)s'
 
-LIST = """
-SELECT "key", "value", "version" FROM "UserKVStore"
-WHERE "accountId" = %(account)s AND "key" ^@ %(prefix)s AND "value" IS NOT NULL
-ORDER BY "key" LIMIT %(limit)s
-"""
+_ENTRIES = Table('"UserKVStore"', Entry, _COLUMNS, [_VALUE], f'{_MINE} AND "value" IS NOT NULL')
+_LOCKED = Table('"UserKVStore"', LockedRow, _COLUMNS, [_VALUE], _MINE)
 
-GET_SEVERAL = """
-SELECT "key", "value", "version" FROM "UserKVStore"
-WHERE "accountId" = %(account)s AND "key" = ANY (%(keys)s::text[]) AND "value" IS NOT NULL
-ORDER BY "key"
-"""
+_EXISTING = f'FROM "UserKVStore" WHERE {_MINE} AND "value" IS NOT NULL'
+_BY_KEY = 'ORDER BY "key"'
 
-LOCK = """
-SELECT "key", "value", "version" FROM "UserKVStore"
-WHERE "accountId" = %(account)s AND "key" = ANY (%(keys)s::text[])
-ORDER BY "key" FOR NO KEY UPDATE
-"""
+GET = _ENTRIES.measured(f'{_EXISTING} AND "key" = %(key)s')
+
+LIST = _ENTRIES.measured(f'{_EXISTING} AND "key" ^@ %(prefix)s {_BY_KEY} LIMIT %(limit)s', _BY_KEY)
+
+GET_SEVERAL = _ENTRIES.measured(f'{_EXISTING} AND "key" = ANY (%(keys)s::text[]) {_BY_KEY}', _BY_KEY)
+
+NAMED = _ENTRIES.again
+
+LOCK = _LOCKED.measured(
+    f'FROM "UserKVStore" WHERE {_MINE} AND "key" = ANY (%(keys)s::text[]) {_BY_KEY} FOR NO KEY UPDATE'
+)
 
 # A row that another writer made or changed since it was looked at does not have the version before ours;
 # it is left alone and does not come back.
@@ -70,27 +78,32 @@ RETURNING "key"
 
 
 async def get(tx: Transaction, account: str, key: str) -> Entry | None:
-    """The entry under a key."""
-    row = await tx.row(GET, {"account": account, "key": key})
-    return None if row is None else Entry._make(row)
+    """The entry under a key; a very large one has its value as :class:`Large`."""
+    return (await _ENTRIES.page(tx, GET, {"account": account, "key": key})).only
 
 
-async def entries(tx: Transaction, account: str, prefix: str, limit: int) -> list[Entry]:
+async def entries(tx: Transaction, account: str, prefix: str, limit: int) -> Page[Entry]:
     """At most ``limit`` entries whose key starts with ``prefix``, by key."""
-    rows = await tx.rows(LIST, {"account": account, "prefix": prefix, "limit": limit})
-    return [Entry._make(row) for row in rows]
+    return await _ENTRIES.page(tx, LIST, {"account": account, "prefix": prefix, "limit": limit})
 
 
-async def get_several(tx: Transaction, account: str, keys: Collection[str]) -> list[Entry]:
+async def get_several(tx: Transaction, account: str, keys: Collection[str]) -> Page[Entry]:
     """The entries under those of the keys that have one, each once, by key."""
-    rows = await tx.rows(GET_SEVERAL, {"account": account, "keys": list(keys)})
-    return [Entry._make(row) for row in rows]
+    return await _ENTRIES.page(tx, GET_SEVERAL, {"account": account, "keys": list(keys)})
+
+
+async def named(tx: Transaction, account: str, keys: Sequence[str]) -> Page[Entry]:
+    """The entries under those of the keys that have one, in their order."""
+    return await _ENTRIES.named(tx, keys, {"account": account})
 
 
 async def lock(tx: Transaction, account: str, keys: Collection[str]) -> dict[str, Slot]:
-    """What is stored under those of the keys that were ever written, kept from others in this transaction."""
-    rows = await tx.rows(LOCK, {"account": account, "keys": list(keys)})
-    return {key: Slot(value, version) for key, value, version in rows}
+    """What is stored under those of the keys that were ever written, kept from others in this transaction.
+
+    Values that are very large together are :class:`~happy.storage.large.Large`.
+    """
+    found = await _LOCKED.page(tx, LOCK, {"account": account, "keys": list(keys)})
+    return {key: Slot(value, version) for key, value, version in found.rows}
 
 
 async def write(tx: Transaction, account: str, slots: Mapping[str, Slot]) -> set[str]:

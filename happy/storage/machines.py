@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.storage.versioned import Versioned, compare_and_set
+from happy.storage.large import Column, Kind, Page, Table
+from happy.storage.versioned import Versioned, compare_and_set, stored_values
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -31,6 +33,20 @@ _COLUMNS = """
     "seq", "active", "lastActiveAt", "createdAt", "updatedAt"
 """
 
+_MINE = '"accountId" = %(account)s'
+
+_TABLE = Table(
+    '"Machine"',
+    MachineRow,
+    _COLUMNS,
+    [
+        Column('"metadata"', Kind.TEXT, '"metadataVersion"'),
+        Column('"daemonState"', Kind.TEXT, '"daemonStateVersion"'),
+        Column('"dataEncryptionKey"', Kind.BYTES),
+    ],
+    _MINE,
+)
+
 CREATE = f"""
 INSERT INTO "Machine" (
     "id", "accountId", "metadata", "metadataVersion", "daemonState", "daemonStateVersion",
@@ -44,14 +60,15 @@ ON CONFLICT DO NOTHING
 RETURNING {_COLUMNS}
 """
 
-BY_ID = f"""
-SELECT {_COLUMNS} FROM "Machine" WHERE "accountId" = %(account)s AND "id" = %(id)s
-"""
+BY_ID = _TABLE.measured('FROM "Machine" WHERE "accountId" = %(account)s AND "id" = %(id)s')
 
-RECENTLY_ACTIVE = f"""
-SELECT {_COLUMNS} FROM "Machine" WHERE "accountId" = %(account)s
-ORDER BY "lastActiveAt" DESC, "id" LIMIT %(limit)s
-"""
+_LATEST = 'ORDER BY "lastActiveAt" DESC, "id"'
+
+RECENTLY_ACTIVE = _TABLE.measured(
+    f'FROM "Machine" WHERE "accountId" = %(account)s {_LATEST} LIMIT %(limit)s', _LATEST
+)
+
+NAMED = _TABLE.again
 
 SET_METADATA = """
 UPDATE "Machine"
@@ -60,9 +77,7 @@ WHERE "accountId" = %(account)s AND "id" = %(id)s AND "metadataVersion" = %(expe
 RETURNING "metadataVersion"
 """
 
-METADATA = """
-SELECT "metadataVersion", "metadata" FROM "Machine" WHERE "accountId" = %(account)s AND "id" = %(id)s
-"""
+_METADATA = stored_values('"Machine"', '"id"', '"metadata"', '"metadataVersion"', _MINE)
 
 SET_DAEMON_STATE = """
 UPDATE "Machine"
@@ -72,10 +87,7 @@ WHERE "accountId" = %(account)s AND "id" = %(id)s AND "daemonStateVersion" = %(e
 RETURNING "daemonStateVersion"
 """
 
-DAEMON_STATE = """
-SELECT "daemonStateVersion", "daemonState" FROM "Machine"
-WHERE "accountId" = %(account)s AND "id" = %(id)s
-"""
+_DAEMON_STATE = stored_values('"Machine"', '"id"', '"daemonState"', '"daemonStateVersion"', _MINE)
 
 DELETE_ACCESS_KEYS = """
 DELETE FROM "AccessKey" WHERE "accountId" = %(account)s AND "machineId" = %(id)s
@@ -97,7 +109,8 @@ async def get_or_create(
 ) -> tuple[MachineRow, bool] | None:
     """The account's machine with the id, and whether it is new; an existing one stays as it is.
 
-    None when the id is another account's.
+    None when the id is another account's. A stored one that is very large has its contents as
+    :class:`~happy.storage.large.Large`.
     """
     parameters = {
         "id": machine,
@@ -108,23 +121,26 @@ async def get_or_create(
         "key": data_encryption_key,
         "now": tx.now,
     }
-    found = await tx.row(BY_ID, parameters)
+    found = await find(tx, account, machine)
     if found is None and (created := await tx.row(CREATE, parameters)) is not None:
         return MachineRow._make(created), True
-    found = found or await tx.row(BY_ID, parameters)
-    return found and (MachineRow._make(found), False)
+    found = found or await find(tx, account, machine)
+    return found and (found, False)
 
 
 async def find(tx: Transaction, account: str, machine: str) -> MachineRow | None:
-    """The account's machine with the id."""
-    row = await tx.row(BY_ID, {"account": account, "id": machine})
-    return None if row is None else MachineRow._make(row)
+    """The account's machine with the id; a very large one has its contents as :class:`Large`."""
+    return (await _TABLE.page(tx, BY_ID, {"account": account, "id": machine})).only
 
 
-async def recently_active(tx: Transaction, account: str, limit: int) -> list[MachineRow]:
+async def named(tx: Transaction, account: str, ids: Sequence[str]) -> Page[MachineRow]:
+    """Those of the machines that are there and the account's, in the order of ``ids``."""
+    return await _TABLE.named(tx, ids, {"account": account})
+
+
+async def recently_active(tx: Transaction, account: str, limit: int) -> Page[MachineRow]:
     """At most ``limit`` machines, the latest sign of life first."""
-    rows = await tx.rows(RECENTLY_ACTIVE, {"account": account, "limit": limit})
-    return [MachineRow._make(row) for row in rows]
+    return await _TABLE.page(tx, RECENTLY_ACTIVE, {"account": account, "limit": limit})
 
 
 async def set_metadata(
@@ -138,7 +154,7 @@ async def set_metadata(
         "expected": expected,
         "now": tx.now,
     }
-    return await compare_and_set(tx, SET_METADATA, METADATA, parameters)
+    return await compare_and_set(tx, SET_METADATA, _METADATA, machine, parameters)
 
 
 async def set_daemon_state(
@@ -152,7 +168,7 @@ async def set_daemon_state(
         "expected": expected,
         "now": tx.now,
     }
-    return await compare_and_set(tx, SET_DAEMON_STATE, DAEMON_STATE, parameters)
+    return await compare_and_set(tx, SET_DAEMON_STATE, _DAEMON_STATE, machine, parameters)
 
 
 async def delete(tx: Transaction, account: str, machine: str) -> bool:

@@ -6,7 +6,10 @@ readers. Message numbers count within a session; contents stay sealed and unpars
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from happy.storage.large import Column, Kind, Page, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,43 +54,59 @@ class MessageRow(NamedTuple):
 # of nulls that it has no message in the range. The session is named twice, so that the planner knows which
 # one it is about: sessions differ in size by orders of magnitude.
 
-AFTER = """
-SELECT m."id", m."seq", m."content", m."localId", m."createdAt", m."updatedAt"
-FROM "Session" AS s
-LEFT JOIN LATERAL (
-    SELECT * FROM "SessionMessage" WHERE "sessionId" = %(session)s AND "seq" > %(bound)s
-    ORDER BY "seq" LIMIT %(limit)s
-) AS m ON true
-WHERE s."id" = %(session)s AND s."accountId" = %(account)s
-ORDER BY m."seq"
-"""
+_COLUMNS = '"id", "seq", "content", "localId", "createdAt", "updatedAt"'
 
-BEFORE = """
-SELECT m."id", m."seq", m."content", m."localId", m."createdAt", m."updatedAt"
-FROM "Session" AS s
-LEFT JOIN LATERAL (
-    SELECT * FROM "SessionMessage" WHERE "sessionId" = %(session)s AND "seq" < %(bound)s
-    ORDER BY "seq" DESC LIMIT %(limit)s
-) AS m ON true
-WHERE s."id" = %(session)s AND s."accountId" = %(account)s
-ORDER BY m."seq" DESC
-"""
+_TABLE = Table(
+    '"SessionMessage"',
+    MessageRow,
+    _COLUMNS,
+    [Column('"content"', Kind.JSON)],
+    '"sessionId" = %(session)s',
+)
 
 
-async def after(tx: Transaction, account: str, session: str, seq: int, limit: int) -> list[MessageRow] | None:
+def _page(range_: str, order: str) -> str:
+    """The messages of a session in this range and order."""
+    return _TABLE.measured(
+        f"""
+FROM (
+    SELECT m.* FROM "Session" AS s
+    LEFT JOIN LATERAL (
+        SELECT * FROM "SessionMessage" WHERE "sessionId" = %(session)s AND {range_} {order} LIMIT %(limit)s
+    ) AS m ON true
+    WHERE s."id" = %(session)s AND s."accountId" = %(account)s
+) AS "found" {order}
+""",
+        order,
+    )
+
+
+AFTER = _page('"seq" > %(bound)s', 'ORDER BY "seq"')
+
+BEFORE = _page('"seq" < %(bound)s', 'ORDER BY "seq" DESC')
+
+NAMED = _TABLE.again
+
+
+async def after(tx: Transaction, account: str, session: str, seq: int, limit: int) -> Page[MessageRow] | None:
     """At most ``limit`` messages numbered above ``seq``, oldest first; None for a session not owned."""
-    return await _page(tx, AFTER, {"account": account, "session": session, "bound": seq, "limit": limit})
+    return await _found(tx, AFTER, {"account": account, "session": session, "bound": seq, "limit": limit})
 
 
 async def before(
     tx: Transaction, account: str, session: str, seq: int, limit: int
-) -> list[MessageRow] | None:
+) -> Page[MessageRow] | None:
     """At most ``limit`` messages numbered below ``seq``, newest first; None for a session not owned."""
-    return await _page(tx, BEFORE, {"account": account, "session": session, "bound": seq, "limit": limit})
+    return await _found(tx, BEFORE, {"account": account, "session": session, "bound": seq, "limit": limit})
 
 
-async def _page(tx: Transaction, statement: str, parameters: Mapping[str, Any]) -> list[MessageRow] | None:
-    rows = await tx.rows(statement, parameters)
-    if not rows:
+async def named(tx: Transaction, session: str, ids: Sequence[str]) -> Page[MessageRow]:
+    """Those of the session's messages that are there, in the order of ``ids``."""
+    return await _TABLE.named(tx, ids, {"session": session})
+
+
+async def _found(tx: Transaction, statement: str, parameters: Mapping[str, Any]) -> Page[MessageRow] | None:
+    page = await _TABLE.page(tx, statement, parameters)
+    if not page.rows:
         return None
-    return [MessageRow._make(row) for row in rows if row[0] is not None]
+    return page.first(0) if page.rows[0].id is None else page

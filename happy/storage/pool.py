@@ -198,12 +198,15 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
         cursor = connection.cursor()
         await _abandonable(connection, cursor.execute(sql, params or None))
     except (psycopg2.Error, ConnectionDone) as error:
-        failure = explain(error, lost=not connection.alive)
+        explained = explain(error, lost=not connection.alive)
     except ValueError:  # what the driver says of a text with U+0000, before the server can
-        failure = QueryFailed(NUL_IN_TEXT)
+        explained = QueryFailed(NUL_IN_TEXT)
     else:
         return cursor
-    raise failure
+    try:
+        raise explained
+    finally:
+        del explained  # The traceback has this frame, and the parameters with it.
 
 
 def explain(error: Exception, lost: bool = False) -> QueryFailed:

@@ -5,10 +5,12 @@ Who owns a session and when it ended is in :mod:`happy.storage.presence`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.ids import cuid
-from happy.storage.versioned import Versioned, compare_and_set
+from happy.storage.large import Column, Kind, Page, Table
+from happy.storage.versioned import Versioned, compare_and_set, stored_values
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -36,6 +38,20 @@ _COLUMNS = """
     "active", "lastActiveAt", "createdAt", "updatedAt"
 """
 
+_MINE = '"accountId" = %(account)s'
+
+_TABLE = Table(
+    '"Session"',
+    SessionRow,
+    _COLUMNS,
+    [
+        Column('"metadata"', Kind.TEXT, '"metadataVersion"'),
+        Column('"agentState"', Kind.TEXT, '"agentStateVersion"'),
+        Column('"dataEncryptionKey"', Kind.BYTES),
+    ],
+    _MINE,
+)
+
 CREATE = f"""
 INSERT INTO "Session"
     ("id", "accountId", "tag", "metadata", "dataEncryptionKey", "lastActiveAt", "createdAt", "updatedAt")
@@ -44,44 +60,26 @@ ON CONFLICT ("accountId", "tag") DO NOTHING
 RETURNING {_COLUMNS}
 """
 
-BY_TAG = f"""
-SELECT {_COLUMNS} FROM "Session" WHERE "accountId" = %(account)s AND "tag" = %(tag)s
-"""
+BY_TAG = _TABLE.measured('FROM "Session" WHERE "accountId" = %(account)s AND "tag" = %(tag)s')
 
-RECENTLY_CHANGED = f"""
-SELECT {_COLUMNS} FROM "Session" WHERE "accountId" = %(account)s
-ORDER BY "updatedAt" DESC, "id" DESC LIMIT %(limit)s
-"""
 
-RECENTLY_ACTIVE = f"""
-SELECT {_COLUMNS} FROM "Session"
-WHERE "accountId" = %(account)s AND "active" AND "lastActiveAt" > %(since)s
-ORDER BY "lastActiveAt" DESC LIMIT %(limit)s
-"""
+def _list(where: str, order: str) -> str:
+    """The account's sessions of which ``where`` is true, in this order."""
+    rows = f'FROM "Session" WHERE "accountId" = %(account)s {where} ORDER BY {order} LIMIT %(limit)s'
+    return _TABLE.measured(rows, f"ORDER BY {order}")
+
 
 # Under this collation the order is that of an index of ours, and of no other (migration 0005).
 _ID = '"id" COLLATE "C"'
 
-NEWEST = f"""
-SELECT {_COLUMNS} FROM "Session" WHERE "accountId" = %(account)s
-ORDER BY {_ID} DESC LIMIT %(limit)s
-"""
+RECENTLY_CHANGED = _list("", '"updatedAt" DESC, "id" DESC')
+RECENTLY_ACTIVE = _list('AND "active" AND "lastActiveAt" > %(since)s', '"lastActiveAt" DESC')
+NEWEST = _list("", f"{_ID} DESC")
+NEWEST_BELOW = _list(f"AND {_ID} < %(below)s", f"{_ID} DESC")
+NEWEST_CHANGED = _list('AND "updatedAt" > %(since)s', f"{_ID} DESC")
+NEWEST_CHANGED_BELOW = _list(f'AND "updatedAt" > %(since)s AND {_ID} < %(below)s', f"{_ID} DESC")
 
-NEWEST_BELOW = f"""
-SELECT {_COLUMNS} FROM "Session" WHERE "accountId" = %(account)s AND {_ID} < %(below)s
-ORDER BY {_ID} DESC LIMIT %(limit)s
-"""
-
-NEWEST_CHANGED = f"""
-SELECT {_COLUMNS} FROM "Session" WHERE "accountId" = %(account)s AND "updatedAt" > %(since)s
-ORDER BY {_ID} DESC LIMIT %(limit)s
-"""
-
-NEWEST_CHANGED_BELOW = f"""
-SELECT {_COLUMNS} FROM "Session"
-WHERE "accountId" = %(account)s AND "updatedAt" > %(since)s AND {_ID} < %(below)s
-ORDER BY {_ID} DESC LIMIT %(limit)s
-"""
+NAMED = _TABLE.again
 
 SET_METADATA = """
 UPDATE "Session"
@@ -90,10 +88,7 @@ WHERE "id" = %(session)s AND "accountId" = %(account)s AND "metadataVersion" = %
 RETURNING "metadataVersion"
 """
 
-METADATA = """
-SELECT "metadataVersion", "metadata" FROM "Session"
-WHERE "id" = %(session)s AND "accountId" = %(account)s
-"""
+_METADATA = stored_values('"Session"', '"id"', '"metadata"', '"metadataVersion"', _MINE)
 
 SET_AGENT_STATE = """
 UPDATE "Session"
@@ -102,10 +97,7 @@ WHERE "id" = %(session)s AND "accountId" = %(account)s AND "agentStateVersion" =
 RETURNING "agentStateVersion"
 """
 
-AGENT_STATE = """
-SELECT "agentStateVersion", "agentState" FROM "Session"
-WHERE "id" = %(session)s AND "accountId" = %(account)s
-"""
+_AGENT_STATE = stored_values('"Session"', '"id"', '"agentState"', '"agentStateVersion"', _MINE)
 
 LOCK = """
 SELECT 1 FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(account)s FOR UPDATE
@@ -137,7 +129,8 @@ async def get_or_create(
 ) -> tuple[SessionRow, bool]:
     """The account's session with the tag, and whether it is new; an existing one stays as it is.
 
-    The transaction holds the account, so that nobody deletes the session between two statements; another
+    A stored one that is very large has its contents as :class:`~happy.storage.large.Large`. The transaction
+    holds the account, so that nobody deletes the session between two statements; another
     server on the database may still make one.
     """
     parameters = {
@@ -148,30 +141,33 @@ async def get_or_create(
         "key": data_encryption_key,
         "now": tx.now,
     }
-    found = await tx.row(BY_TAG, parameters)
+    found = (await _TABLE.page(tx, BY_TAG, parameters)).only
     if found is None and (created := await tx.row(CREATE, parameters)) is not None:
         return SessionRow._make(created), True
-    found = found or await tx.row(BY_TAG, parameters)
+    found = found or (await _TABLE.page(tx, BY_TAG, parameters)).only
     if found is None:
         raise LookupError("a session vanished while it was being opened")
-    return SessionRow._make(found), False
+    return found, False
 
 
-async def recently_changed(tx: Transaction, account: str, limit: int) -> list[SessionRow]:
+async def named(tx: Transaction, account: str, ids: Sequence[str]) -> Page[SessionRow]:
+    """Those of the sessions that are there and the account's, in the order of ``ids``."""
+    return await _TABLE.named(tx, ids, {"account": account})
+
+
+async def recently_changed(tx: Transaction, account: str, limit: int) -> Page[SessionRow]:
     """At most ``limit`` sessions, the one changed last first."""
-    rows = await tx.rows(RECENTLY_CHANGED, {"account": account, "limit": limit})
-    return [SessionRow._make(row) for row in rows]
+    return await _TABLE.page(tx, RECENTLY_CHANGED, {"account": account, "limit": limit})
 
 
-async def recently_active(tx: Transaction, account: str, since: Millis, limit: int) -> list[SessionRow]:
+async def recently_active(tx: Transaction, account: str, since: Millis, limit: int) -> Page[SessionRow]:
     """At most ``limit`` active sessions with a sign of life after ``since``, the latest first."""
-    rows = await tx.rows(RECENTLY_ACTIVE, {"account": account, "since": since, "limit": limit})
-    return [SessionRow._make(row) for row in rows]
+    return await _TABLE.page(tx, RECENTLY_ACTIVE, {"account": account, "since": since, "limit": limit})
 
 
 async def newest(
     tx: Transaction, account: str, *, below: str | None, changed_since: Millis | None, limit: int
-) -> list[SessionRow]:
+) -> Page[SessionRow]:
     """At most ``limit`` sessions by descending id, from below the id ``below`` on.
 
     ``changed_since`` leaves out those not changed after that moment.
@@ -182,10 +178,9 @@ async def newest(
         (False, True): NEWEST_CHANGED,
         (True, True): NEWEST_CHANGED_BELOW,
     }[below is not None, changed_since is not None]
-    rows = await tx.rows(
-        statement, {"account": account, "below": below, "since": changed_since, "limit": limit}
+    return await _TABLE.page(
+        tx, statement, {"account": account, "below": below, "since": changed_since, "limit": limit}
     )
-    return [SessionRow._make(row) for row in rows]
 
 
 async def set_metadata(
@@ -199,7 +194,7 @@ async def set_metadata(
         "expected": expected,
         "now": tx.now,
     }
-    return await compare_and_set(tx, SET_METADATA, METADATA, parameters)
+    return await compare_and_set(tx, SET_METADATA, _METADATA, session, parameters)
 
 
 async def set_agent_state(
@@ -213,7 +208,7 @@ async def set_agent_state(
         "expected": expected,
         "now": tx.now,
     }
-    return await compare_and_set(tx, SET_AGENT_STATE, AGENT_STATE, parameters)
+    return await compare_and_set(tx, SET_AGENT_STATE, _AGENT_STATE, session, parameters)
 
 
 async def delete(tx: Transaction, account: str, session: str) -> bool:

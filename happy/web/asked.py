@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from happy.web.addressing import UNKNOWN, forwarded_for
-from happy.web.sending import header_of, send
+from happy.web.sending import header_of
 from happy.wire.payload import Payload, payload_of
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
     from twisted.web.http import Request
 
     from happy.web.resource import Target
+    from happy.web.sending import Sender
     from happy.web.shares import Share
     from happy.wire.answers import Answer
 
@@ -58,8 +58,11 @@ class Asked(Protocol):
     def in_turns(self, steps: Generator[None, None, T]) -> Awaitable[T]:
         """Go through steps of some milliseconds, between others' work; answers and raises what they do."""
 
-    async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
-        """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
+    async def send(self, answer: Answer, sender: Sender, payer: Callable[[], str], *, cors: bool) -> int:
+        """Send ``answer``, as fast as the client takes it, unless it has left; returns the status.
+
+        ``payer`` tells who pays for what is kept until it is sent.
+        """
 
     def release(self) -> None:
         """Forget the body."""
@@ -124,6 +127,6 @@ class Parsed:
         if release is not None:
             release()
 
-    async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
+    async def send(self, answer: Answer, sender: Sender, payer: Callable[[], str], *, cors: bool) -> int:
         """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
-        return await send(self._request, answer, clock, cors=cors)
+        return await sender.send(self._request, answer, payer(), cors=cors)

@@ -71,6 +71,11 @@ def closes(connection: bytes) -> bool:
     return b"close" in [token.strip() for token in connection.lower().split(b",")]
 
 
+def is_full(channel: HTTPChannel) -> bool:
+    """Whether the other side has yet to take much of what was written to it."""
+    return bool(channel._waitingForTransport)
+
+
 class HappyChannel(HTTPChannel):
     """An HTTP/1.1 connection."""
 

@@ -12,7 +12,7 @@ fast request is under way they are as they would be for any other request that i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -20,18 +20,17 @@ from twisted.web.http import NO_BODY_CODES
 
 from happy.capabilities._declare import MIB
 from happy.web.bodies import SMALL
-from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes
+from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes, is_full
 from happy.web.resource import local_target
-from happy.web.sending import AT_ONCE, head_of, send
+from happy.web.sending import AT_ONCE, TINY, head_of
 from happy.wire.heads import Usual, parse_usual
 from happy.wire.payload import Payload, payload_of
-from happy.wire.structs import Blob
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from happy.web.resource import Target
+    from happy.web.sending import Sender
     from happy.web.site import HappyRequest
     from happy.wire.answers import Answer
 
@@ -105,14 +104,16 @@ class FastRequest:
         """The client has left; the work goes on."""
         self.channel = None
 
-    async def send(self, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
+    async def send(self, answer: Answer, sender: Sender, payer: Callable[[], str], *, cors: bool) -> int:
         """Send ``answer`` unless the client has left; returns the status."""
         channel = self.channel
         if channel is None:
             return answer.status
         content = answer.content
-        if isinstance(content, Blob) or _more_than_bytes(answer) or len(content) > AT_ONCE:
-            return await send(self._replaced(channel), answer, clock, cors=cors)
+        if not isinstance(content, bytes) or len(content) > AT_ONCE or _unusual(answer, channel):
+            return await sender.send(self._replaced(channel), answer, payer(), cors=cors)
+        if len(content) > TINY:
+            sender.unsent.wrote(channel.transport, payer())
         channel.answer(self, answer, content, cors=cors)
         self.channel = None
         return answer.status
@@ -128,9 +129,10 @@ class FastRequest:
         return request
 
 
-def _more_than_bytes(answer: Answer) -> bool:
-    """Whether there are headers of its own, or none about its content."""
-    return bool(answer.headers) or answer.content_type is None or answer.status in NO_BODY_CODES
+def _unusual(answer: Answer, channel: FastChannel) -> bool:
+    """Whether there are headers of its own or none about its content, or the connection has no room."""
+    bare = answer.content_type is None or answer.status in NO_BODY_CODES
+    return bare or bool(answer.headers) or is_full(channel)
 
 
 class FastChannel(HappyChannel):

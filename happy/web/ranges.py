@@ -21,6 +21,11 @@ class Part(NamedTuple):
     length: int
 
 
+def whole(size: int) -> Part:
+    """All of a file."""
+    return Part(200, 0, size)
+
+
 def unchanged(header: Header, etag: str | None, modified: int | None) -> bool:
     """Whether the client has this very version: by ETag if it names any, otherwise by date.
 
@@ -38,10 +43,9 @@ def requested_part(header: Header, size: int, etag: str | None = None, modified:
 
     Status 416 tells a range that begins behind the end; nothing is sent then.
     """
-    whole = Part(200, 0, size)
     named = _RANGE.fullmatch((header("range") or "").replace(" ", ""))
     if named is None or named.groups() == ("", "") or not _still_valid(header("if-range"), etag, modified):
-        return whole
+        return whole(size)
     first, last = named.groups()
     if not first:
         start, end = max(size - int(last), 0), size
@@ -49,7 +53,7 @@ def requested_part(header: Header, size: int, etag: str | None = None, modified:
         start, end = int(first), min(int(last) + 1, size) if last else size
     if start >= size:
         return Part(416, 0, 0)
-    return Part(206, start, end - start) if end > start else whole
+    return Part(206, start, end - start) if end > start else whole(size)
 
 
 def range_headers(part: Part, size: int) -> dict[str, str]:

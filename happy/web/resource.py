@@ -27,6 +27,7 @@ from happy.web.asked import Parsed
 from happy.web.bodies import LargeWork
 from happy.web.inflight import InFlight
 from happy.web.routes import BadPath, Match, RouteTable
+from happy.web.sending import Sender
 from happy.web.webapp import WebApp
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault
@@ -99,6 +100,7 @@ class Router(Resource):
         self.work = InFlight()
         self.memory = server.memory
         self.origins = Origins(server.config.trusted_proxies)
+        self.sender = Sender(server)
         self._large = LargeWork(server.memory.size // 2, server.clock)
         self._server = server
         self._webapp = _webapp(server.config)
@@ -157,7 +159,8 @@ class Router(Resource):
         self.work.enter()
         try:
             answer = refusal or await self._answer_safely(request, target)
-            status = await request.send(answer, clock, cors=not target.bad)
+            payer = partial(self._payer, request, answer)
+            status = await request.send(answer, self.sender, payer, cors=not target.bad)
         finally:
             request.release()
             if request.large:
@@ -167,6 +170,12 @@ class Router(Resource):
         template = UNMATCHED if target.match is None else target.match.route.path
         labels = metrics.client_labels(client)
         metrics.answered(target.method, template, status, labels, clock.seconds() - began)
+
+    def _payer(self, request: Asked, answer: Answer) -> str:
+        """Who pays for what is kept until an answer is sent."""
+        if answer.account is not None:
+            return f"account:{answer.account}"
+        return self.origins.owner(request.peer(), request.forwarded_for())
 
     async def _answer_safely(self, request: Asked, target: Target) -> Answer:
         try:

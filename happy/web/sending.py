@@ -2,49 +2,154 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from functools import lru_cache, partial
 from time import time
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 from twisted.web.http import NOT_MODIFIED, RESPONSES, Request, datetimeToString
 
+from happy.errors import Changed, Overloaded
 from happy.faults import describe_fault
-from happy.web.channel import KEEP_ALIVE_SECONDS
-from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged
-from happy.web.streaming import CHUNK, Stream, file_chunks, slices
+from happy.web.channel import KEEP_ALIVE_SECONDS, is_full
+from happy.web.files import PATIENCE, FilePieces, Opened, opened
+from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged, whole
+from happy.web.streaming import CHUNK, Chunks, Content, Stream
+from happy.web.unsent import Unsent
 from happy.wire import answers
-from happy.wire.answers import Answer
+from happy.wire.answers import Answer, Pieces
 from happy.wire.structs import Blob
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from happy.server import Server
 
 _log = Logger()
 
 AT_ONCE: Final = CHUNK
 """A body up to this size is written in one piece."""
 
+TINY: Final = 512
+"""Of a body up to this size, nobody asks what becomes of it."""
+
 _CORS: Final = b"Access-Control-Allow-Origin: *\r\n"
 _STAYS: Final = b"Connection: keep-alive\r\nKeep-Alive: timeout=%d\r\n" % KEEP_ALIVE_SECONDS
 _CLOSES: Final = b"Connection: close\r\n"
 
 
-async def send(request: Request, answer: Answer, clock: IReactorTime, *, cors: bool) -> int:
-    """Send ``answer``, as fast as the client takes it, unless it has left; returns the status."""
-    if cors:
-        request.setHeader("access-control-allow-origin", "*")
-    if isinstance(answer.content, Blob):
-        return await _send_blob(request, answer, answer.content, clock)
-    _begin(request, answer, len(answer.content))
-    await _finish(request, answer.content, clock)
-    return answer.status
+class Sender:
+    """Sends answers as fast as clients take them. ``unsent`` looks after what they leave."""
+
+    def __init__(self, server: Server) -> None:
+        self._memory = server.memory
+        self._files = server.files
+        self._slow = server.metrics.happy_slow_readers_total
+        self.unsent = Unsent(server.clock, server.memory, lambda reason: self._slow.labels(reason).inc())
+
+    async def send(self, request: Request, answer: Answer, payer: str, *, cors: bool) -> int:
+        """Send ``answer`` unless the client has left; returns the status.
+
+        ``payer`` is the owner of what is kept meanwhile.
+        """
+        if cors:
+            request.setHeader("access-control-allow-origin", "*")
+        content = answer.content
+        if isinstance(content, Blob):
+            return await self._send_blob(request, answer, content, payer)
+        if not isinstance(content, bytes):
+            return await self._stream(request, answer, content, payer)
+        channel: Any = request.channel
+        if len(content) > AT_ONCE or (channel is not None and is_full(channel)):
+            return await self._stream(request, answer, Content(content), payer)
+        _begin(request, answer, len(content))
+        self._close(request, content, payer)
+        return answer.status
+
+    async def _stream(self, request: Request, answer: Answer, pieces: Pieces, payer: str) -> int:
+        """Send piece by piece. When there is no room, the answer becomes another one, or breaks off."""
+        stream = Stream(request, pieces, self._memory, payer)
+        try:
+            if request.method == b"HEAD":
+                _begin(request, answer, pieces.length)
+                self._close(request, b"", payer)
+                return answer.status
+            fault = await _unreadable(stream)
+            if fault is not None:
+                return await self.send(request, fault, payer, cors=False)
+            _begin(request, answer, pieces.length)
+            if request.channel is not None:
+                self.unsent.wrote(request.channel.transport, payer)
+            if await stream.send():
+                request.finish()
+        except (Changed, Overloaded):
+            self._slow.labels("crowd").inc()  # The connection was cut, which says it all.
+        finally:
+            stream.close()
+        return answer.status
+
+    def _close(self, request: Request, content: bytes, payer: str) -> None:
+        if request.channel is not None:
+            if len(content) > TINY:
+                self.unsent.wrote(request.channel.transport, payer)
+            request.write(content)
+            request.finish()
+
+    async def _send_blob(self, request: Request, answer: Answer, blob: Blob, payer: str) -> int:
+        if blob.path is None:
+            chunks = Chunks(blob.chunks or (), blob.length)
+            return await self._stream(request, answer, chunks, payer)
+        try:
+            file = await self._files.within(PATIENCE, opened, blob.path)
+        except Overloaded:
+            return await self.send(request, answers.overloaded().answer(), payer, cors=False)
+        except OSError as error:
+            _log.error("A file cannot be sent: {fault}", fault=describe_fault(error))
+            return await self.send(request, answers.failure().answer(), payer, cors=False)
+        return await self._send_file(request, answer, blob, file, payer)
+
+    async def _send_file(self, request: Request, answer: Answer, blob: Blob, file: Opened, payer: str) -> int:
+        headers, part = _part(file, partial(header_of, request)) if blob.ranges else ({}, whole(file.size))
+        content_type = None if part.status == NOT_MODIFIED else answer.content_type
+        content: bytes | FilePieces
+        if isinstance(file.body, bytes):
+            content = file.body[part.start : part.start + part.length]
+        else:
+            content = FilePieces(self._files, file.body, part.start, part.length)
+        found = Answer(
+            status=part.status,
+            content=content,
+            content_type=content_type,
+            headers={**headers, **answer.headers, **range_headers(part, file.size)},
+        )
+        return await self.send(request, found, payer, cors=False)
+
+
+async def _unreadable(stream: Stream) -> Answer | None:
+    """What is answered instead, if the first piece cannot be read."""
+    try:
+        await stream.prepare()
+    except (Changed, Overloaded):
+        return answers.overloaded().answer()
+    except Exception as error:
+        _log.error("An answer cannot be read: {fault}", fault=describe_fault(error))
+        return answers.failure().answer()
+    return None
+
+
+def _part(file: Opened, header: Header) -> tuple[dict[str, str], Part]:
+    """The part of a file that is asked for, and the headers of a file that has parts.
+
+    Status 304 and nothing, if the client has it already.
+    """
+    modified = file.modified_ns // 10**9
+    etag = f'W/"{file.size:x}-{file.modified_ns:x}"'
+    headers = {"accept-ranges": "bytes", "etag": etag, "last-modified": http_date(modified)}
+    if unchanged(header, etag, modified):
+        return headers, Part(304, 0, 0)
+    return headers, requested_part(header, file.size, etag, modified)
 
 
 def head_of(answer: Answer, length: int, *, cors: bool, stays: bool) -> bytes:
-    """The head of an answer of ``length`` bytes without further headers, as :func:`send` would write it.
+    """The head of an answer of ``length`` bytes without further headers, as :class:`Sender` writes it.
 
     ``stays`` tells whether the connection is kept.
     """
@@ -71,92 +176,6 @@ def _begin(request: Request, answer: Answer, length: int | None) -> None:
         request.setHeader(name, value)
     if length is not None and answer.status != NOT_MODIFIED:
         request.setHeader("content-length", str(length))
-
-
-async def _finish(request: Request, content: bytes, clock: IReactorTime) -> None:
-    if len(content) <= AT_ONCE:
-        _close(request, content)
-    else:
-        await _stream(request, slices(content), clock)
-
-
-def _close(request: Request, content: bytes = b"") -> None:
-    if request.channel is not None:
-        request.write(content)
-        request.finish()
-
-
-async def _stream(request: Request, chunks: Iterable[bytes], clock: IReactorTime) -> None:
-    """Send chunk by chunk; a client that leaves, or takes nothing for long, loses the rest."""
-    if request.channel is None:
-        return
-    if request.method == b"HEAD":
-        _close(request)
-        return
-    if await Stream(request, chunks, clock).start():
-        request.finish()
-
-
-async def _send_blob(request: Request, answer: Answer, blob: Blob, clock: IReactorTime) -> int:
-    if blob.path is None:
-        _begin(request, answer, blob.length)
-        await _stream(request, blob.chunks or (), clock)
-        return answer.status
-    try:
-        file = _OpenFile(blob)
-    except OSError as error:
-        _log.error("A file cannot be sent: {fault}", fault=describe_fault(error))
-        return await send(request, answers.failure().answer(), clock, cors=False)
-    with file:
-        return await _send_file(request, answer, file, clock)
-
-
-class _OpenFile:
-    """A file about to be sent, and what HTTP says about it. Raises OSError."""
-
-    def __init__(self, blob: Blob) -> None:
-        assert blob.path is not None
-        self._file: BinaryIO = blob.path.open("rb")
-        facts = os.fstat(self._file.fileno())
-        self.size = facts.st_size
-        self.modified = int(facts.st_mtime) if blob.ranges else None
-        self.etag = f'W/"{facts.st_size:x}-{facts.st_mtime_ns:x}"' if blob.ranges else None
-
-    def __enter__(self) -> _OpenFile:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._file.close()
-
-    def headers(self) -> dict[str, str]:
-        """The headers of a file that may be asked for in parts."""
-        if self.etag is None or self.modified is None:
-            return {}
-        return {"accept-ranges": "bytes", "etag": self.etag, "last-modified": http_date(self.modified)}
-
-    def part(self, header: Header) -> Part:
-        """The part of the file to send; status 304 and nothing, if the client has it already."""
-        if self.etag is None:
-            return Part(200, 0, self.size)
-        if unchanged(header, self.etag, self.modified):
-            return Part(304, 0, 0)
-        return requested_part(header, self.size, self.etag, self.modified)
-
-    def chunks(self, part: Part) -> Iterable[bytes]:
-        return file_chunks(self._file, part.start, part.length)
-
-
-async def _send_file(request: Request, answer: Answer, file: _OpenFile, clock: IReactorTime) -> int:
-    part = file.part(partial(header_of, request))
-    headers = {**file.headers(), **answer.headers, **range_headers(part, file.size)}
-    content_type = None if part.status == NOT_MODIFIED else answer.content_type
-    _begin(
-        request,
-        Answer(status=part.status, content_type=content_type, headers=headers),
-        part.length,
-    )
-    await _stream(request, file.chunks(part), clock)
-    return part.status
 
 
 def http_date(seconds: float) -> str:

@@ -372,7 +372,8 @@ class HappySite(Site):
         """Without the clock of an access log."""
 
     def stopFactory(self) -> None:
-        """Without the clock of an access log."""
+        """Without the clock of an access log; nothing is looked after any more."""
+        self.router.sender.unsent.stop()
 
     def log(self, request: PlainRequest) -> None:
         """Requests are counted, not logged."""

@@ -1,118 +1,170 @@
-"""Sending many bytes no faster than a client reads them."""
+"""Sending many bytes no faster than a client takes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from happy.errors import Overloaded
+from happy.web.channel import is_full
+
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
     from twisted.web.http import Request
 
+    from happy.bounds import Budget
+    from happy.wire.answers import Allowance, Pieces
+
 CHUNK: Final = 64 * 1024
-STALL_SECONDS: Final = 60.0
-"""A client that takes nothing for so long is gone."""
+"""Bytes that are written at a time."""
+
+
+class Content:
+    """Bytes at hand as :class:`~happy.wire.answers.Pieces`: a single one."""
+
+    def __init__(self, content: bytes) -> None:
+        self.length: int | None = len(content)
+        self._content = content
+
+    async def read(self, allowance: Allowance) -> bytes:
+        """All of them, then nothing. Raises Overloaded."""
+        if not allowance.take(len(self._content)):
+            raise Overloaded("there is no room for an answer")
+        content, self._content = self._content, b""
+        return content
+
+    def close(self) -> None:
+        """Forget them."""
+        self._content = b""
+
+
+class Chunks:
+    """What an iterable yields as :class:`~happy.wire.answers.Pieces`."""
+
+    def __init__(self, chunks: Iterable[bytes], length: int | None) -> None:
+        self.length = length
+        self._chunks: Iterator[bytes] = iter(chunks)
+
+    async def read(self, allowance: Allowance) -> bytes:
+        """The next chunk. Raises Overloaded, and what the iterable raises."""
+        chunk = next(self._chunks, b"")
+        if not allowance.take(len(chunk)):
+            raise Overloaded("there is no room for an answer")
+        return chunk
+
+    def close(self) -> None:
+        """Forget them."""
+        self._chunks = iter(())
 
 
 @implementer(IPushProducer)
 class Stream:
     """One body on its way to a client; its headers are written by the first chunk.
 
-    Chunks are taken from ``chunks`` only while the connection takes them, and never after it is lost.
+    A piece is read when the client has taken the one before, and no more once the client is gone. What is
+    kept here is paid for in ``memory`` by ``payer``, who loses the connection when that is too much.
     """
 
-    def __init__(self, request: Request, chunks: Iterable[bytes], clock: IReactorTime) -> None:
+    def __init__(self, request: Request, pieces: Pieces, memory: Budget, payer: str) -> None:
         self._request = request
-        self._chunks: Iterator[bytes] = iter(chunks)
-        self._clock = clock
-        self._paused = False
-        self._busy = False
-        self._stall: IDelayedCall | None = None
-        self._ended: Deferred[bool] | None = Deferred()
+        self._pieces = pieces
+        self._holding = memory.open(payer, self)
+        self._piece = b""
+        self._gone = False
+        self._full = False
+        self._room: Deferred[None] | None = None
 
-    def start(self) -> Deferred[bool]:
-        """Begin; fires with True when every chunk was handed over, with False when the client is gone.
+    async def prepare(self) -> None:
+        """Read the first piece, before anything is written. Raises what reading does, Overloaded among it."""
+        self._piece = await self._pieces.read(self._holding)
 
-        Fails with what ``chunks`` raised, after the connection was cut.
+    async def send(self) -> bool:
+        """True when everything was written, False when the client is gone.
+
+        Raises what reading pieces does; then the connection was cut.
         """
-        assert self._ended is not None
-        ended = self._ended
-        self._request.notifyFinish().addErrback(lambda lost: self.stopProducing())
-        self._request.registerProducer(self, True)
-        self.resumeProducing()
-        return ended
+        request, channel = self._request, self._channel
+        if channel is None:
+            return False
+        request.notifyFinish().addErrback(self._left)
+        request.registerProducer(self, True)
+        self._full = is_full(channel)
+        try:
+            while not self._gone and self._piece:
+                await self._write_piece()
+                if not self._gone:
+                    self._piece = await self._pieces.read(self._holding)
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            self._detach()
+        return not self._gone
+
+    async def _write_piece(self) -> None:
+        start, size = 0, len(self._piece)
+        while start < size and not self._gone:
+            if self._full:
+                self._room = Deferred()
+                await self._room
+            else:
+                self._request.write(self._piece[start : start + CHUNK])
+                start += CHUNK
+        self._piece = b""
+        self._holding.give_back(size)
 
     def resumeProducing(self) -> None:
         """The connection has room."""
-        self._paused = False
-        self._forget_stall()
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            while not self._paused and self._ended is not None:
-                self._write_next()
-        finally:
-            self._busy = False
-
-    def _write_next(self) -> None:
-        try:
-            chunk = next(self._chunks, None)
-        except Exception:
-            self._abort()
-            self._end(Failure())
-            return
-        if chunk is None:
-            self._request.unregisterProducer()
-            self._end(True)
-        else:
-            self._request.write(chunk)
+        self._full = False
+        self._wake()
 
     def pauseProducing(self) -> None:
         """The connection is full."""
-        self._paused = True
-        if self._stall is None and self._ended is not None:
-            self._stall = self._clock.callLater(STALL_SECONDS, self._abort)
+        self._full = True
 
     def stopProducing(self) -> None:
         """The connection is lost."""
-        self._end(False)
+        self._gone = True
+        self._wake()
+
+    def give_up(self) -> None:
+        """Somebody else needs the room: cut the connection."""
+        self._gone = True
+        self._piece = b""
+        self._pieces.close()
+        self._abort()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._piece = b""
+        self._pieces.close()
+        self._holding.close()
+
+    @property
+    def _channel(self) -> Any:
+        """The connection, as long as there is one."""
+        return self._request.channel
+
+    def _left(self, reason: Failure) -> None:
+        self.stopProducing()
+
+    def _wake(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.callback(None)
 
     def _abort(self) -> None:
-        self._stall = None
-        channel: Any = self._request.channel
+        channel = self._channel
         if channel is not None:
             channel.transport.abortConnection()
 
-    def _forget_stall(self) -> None:
-        stall, self._stall = self._stall, None
-        if stall is not None:
-            stall.cancel()
-
-    def _end(self, result: bool | Failure) -> None:
-        self._forget_stall()
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended.callback(result)
-
-
-def file_chunks(file: BinaryIO, start: int, length: int) -> Iterator[bytes]:
-    """``length`` bytes of an open file from ``start`` on. Raises EOFError if the file has shrunk."""
-    file.seek(start)
-    while length > 0:
-        chunk = file.read(min(CHUNK, length))
-        if not chunk:
-            raise EOFError("a file shrank while it was sent")
-        length -= len(chunk)
-        yield chunk
-
-
-def slices(content: bytes) -> Iterator[bytes]:
-    """Bytes at hand, in pieces."""
-    for start in range(0, len(content), CHUNK):
-        yield content[start : start + CHUNK]
+    def _detach(self) -> None:
+        """Let go of the request, and it of this: otherwise neither would be freed."""
+        if self._channel is not None:
+            self._request.unregisterProducer()
+        else:
+            self._request.producer = None

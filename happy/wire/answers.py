@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
 
@@ -14,13 +14,42 @@ JSON: Final = "application/json; charset=utf-8"
 TEXT: Final = "text/plain; charset=utf-8"
 
 
+class Allowance(Protocol):
+    """What somebody may still keep in memory, in bytes."""
+
+    def take(self, amount: int) -> bool:
+        """Take some; False, and nothing taken, when there is none."""
+
+    def give_back(self, amount: int) -> None:
+        """Give back some of what was taken."""
+
+
+class Pieces(Protocol):
+    """A body that is made while it is sent; ``length`` is None where it is not known before."""
+
+    length: int | None
+
+    async def read(self, allowance: Allowance) -> bytes:
+        """The next piece, whose size has been taken from ``allowance``; empty at the end.
+
+        Raises what makes that impossible: then what was sent so far is no whole answer.
+        """
+
+    def close(self) -> None:
+        """No more is wanted: let go of everything. May be called again, and while a piece is awaited."""
+
+
 class Answer(Struct, frozen=True, kw_only=True):
-    """What goes out: a status, headers in lower case, and bytes that are at hand or streamed."""
+    """What goes out: a status, headers in lower case, and bytes that are at hand or streamed.
+
+    ``account`` is who asked, if that is known, and pays for what has to be kept until it is sent.
+    """
 
     status: int = 200
-    content: bytes | Blob = b""
+    content: bytes | Blob | Pieces = b""
     content_type: str | None = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +65,23 @@ class Fault:
         return json_answer(self.status, {name: self.members[name] for name in self.members if name in kept})
 
 
-def json_answer(status: int, value: Any) -> Answer:
+def json_answer(status: int, value: Any, account: str | None = None) -> Answer:
     """``value`` as a JSON answer."""
-    return Answer(status=status, content=encode(value))
+    return Answer(status=status, content=encode(value), account=account)
 
 
-def answer_of(reply: Any) -> Answer:
+def answer_of(reply: Any, account: str | None = None) -> Answer:
     """The answer that a handler's return value stands for; anything but the known kinds is JSON."""
     if isinstance(reply, Reply):
-        return json_answer(reply.status, reply)
+        return json_answer(reply.status, reply, account)
     if isinstance(reply, PlainText):
-        return Answer(status=reply.status, content=reply.text.encode(), content_type=TEXT)
+        content = reply.text.encode()
+        return Answer(status=reply.status, content=content, content_type=TEXT, account=account)
     if isinstance(reply, Redirect):
         return Answer(status=reply.status, content_type=None, headers={"location": reply.location})
     if isinstance(reply, Blob):
-        return Answer(content=reply, content_type=reply.content_type, headers=reply.headers)
-    return json_answer(200, reply)
+        return Answer(content=reply, content_type=reply.content_type, headers=reply.headers, account=account)
+    return json_answer(200, reply, account)
 
 
 def _fault(status: int, error: str, message: str) -> Fault:

@@ -26,11 +26,11 @@ from happy.config import Config
 from happy.limits import Limits
 from happy.metrics import Metrics
 from happy.outbound.folder import Folder
-from happy.outbound.objects import Threads
 from happy.sealing import Vault
 from happy.server import Server
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
+from happy.threads import Threads
 from happy.tokens import Keys, Tokens
 from happy.web.routes import RouteTable
 from happy.web.shares import Processor
@@ -101,7 +101,9 @@ class CapabilityCase(DatabaseCase):
             "hub": self.hub,
             "objects": objects,
         }
-        absent = dict.fromkeys(("calls", "committer", "documents", "expo", "github", "presence", "voice"))
+        absent = dict.fromkeys(
+            ("calls", "committer", "documents", "expo", "files", "github", "presence", "voice")
+        )
         self.server = Server(**absent, **parts)
 
     def change(self, **parts: Any) -> None:

@@ -169,7 +169,7 @@ def test_cost_is_bounded_by_the_answer(name: str, explaining: Explaining) -> Non
 def test_lists_are_what_they_seem(explaining: Explaining) -> None:
     """The account is as large as the cases suppose, and a page holds what it should."""
     found, _ = explaining.plans(page("s005000"))
-    assert [row.id for row in found] == [f"s{n:06}" for n in range(4_999, 4_798, -1)]
+    assert [row.id for row in found.rows] == [f"s{n:06}" for n in range(4_999, 4_798, -1)]
     rows, _ = explaining.plans(forwards(SIZE.messages - 501))
     assert [row.seq for row in rows] == list(range(SIZE.messages - 500, SIZE.messages + 1))
     stored, _ = explaining.plans(appended("local", 250))

@@ -34,6 +34,11 @@ class Wire(StringTransport):
     half_closed = False
     aborted = False
 
+    @property
+    def dataBuffer(self) -> bytes:
+        """What the client has not read yet."""
+        return self.value()
+
     def loseWriteConnection(self) -> None:
         self.half_closed = True
 
@@ -118,6 +123,7 @@ class Connection:
 
     def lose(self) -> None:
         """The client goes away."""
+        self.wire.disconnected = True
         self.channel.connectionLost(Failure(ConnectionLost()))
         self.wire.producer = None
 

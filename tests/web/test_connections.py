@@ -597,6 +597,7 @@ class StreamTests(ConnectionCase):
         connection.lose()
         self.assertLess(len(self.gate.done), 10)
         self.assertEqual(len(self.served.router.work), 0)
+        self.wait(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_breaking_off(self) -> None:

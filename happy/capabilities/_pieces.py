@@ -1,0 +1,267 @@
+"""Answers of any length, made of what is stored while the client takes them.
+
+What a handler returns may hold :class:`~happy.storage.large.Large` values, and may be a :class:`Listing`.
+Nearly always everything is there, and is answered as any other reply. If not, the JSON is written piece by
+piece: some rows of the list, or a slice of a value, are read when the client has taken what came before. Rows
+that were changed meanwhile appear as they are then, deleted ones are left out. What cannot be continued
+raises, so that the client sees a broken answer and never a wrong one that looks whole.
+"""
+
+from __future__ import annotations
+
+import secrets
+from codecs import getincrementaldecoder
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from happy.codecs import encode_base64
+from happy.errors import Changed, Overloaded
+from happy.storage.large import ROOM, SLICE, Kind, Large, Page
+from happy.wire.answers import Allowance, Answer, answer_of
+from happy.wire.structs import encode
+
+if TYPE_CHECKING:
+    from happy.server import Server
+    from happy.storage.transaction import Transaction
+
+T = TypeVar("T")
+
+COUNTED: Final = 16 * 1024
+"""Bytes of rows from which on those that wait are counted."""
+
+Written = AsyncGenerator[bytes, None]
+"""Pieces of JSON, none of them empty."""
+
+
+async def _at_once() -> None:
+    """Nothing is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(Generic[T]):
+    """A reply that lists rows: ``reply`` makes it of their ``view``; the list comes first in its JSON.
+
+    ``again`` reads rows once more by their ids, which are their first members. A row is shown after
+    ``settled``, called when it was read, has come true (D-3).
+    """
+
+    page: Page[Any]
+    view: Callable[[Any], Any]
+    reply: Callable[[list[Any]], T]
+    again: Callable[[Transaction, Sequence[str]], Awaitable[Page[Any]]]
+    settled: Callable[[], Awaitable[None]] = _at_once
+
+
+async def answer(server: Server, account: str | None, reply: Any) -> Answer:
+    """The answer that a handler's return value stands for. Raises Overloaded."""
+    if type(reply) is not Listing:
+        return _answer_of(server, account, reply)
+    page = reply.page
+    if page.whole:
+        await _settle(server, account, reply)
+        return answer_of(reply.reply([reply.view(row) for row in page.rows]), account)
+    return Answer(content=_Written(server, account, lambda json: json.listing(reply)), account=account)
+
+
+def answer_with(server: Server, account: str | None, status: int, value: Any) -> Answer:
+    """``value``, which may hold Large values, as a JSON answer."""
+    outline = _outline(value)
+    if not outline.values:
+        return Answer(status=status, content=outline.parts[0], account=account)
+    content = _Written(server, account, lambda json: json.written(outline))
+    return Answer(status=status, content=content, account=account)
+
+
+def _answer_of(server: Server, account: str | None, reply: Any) -> Answer:
+    try:
+        return answer_of(reply, account)
+    except TypeError:  # A Large inside is what an encoder does not know.
+        return answer_with(server, account, getattr(reply, "status", 200), reply)
+
+
+async def _settle(server: Server, account: str | None, listing: Listing[Any]) -> None:
+    """Wait until the rows may be shown; meanwhile their owner pays for them."""
+    size = sum(listing.page.sizes)
+    if size < COUNTED or account is None:
+        await listing.settled()
+        return
+    waiting = _Waiting()
+    holding = server.memory.open(f"account:{account}", waiting)
+    try:
+        _take(holding, size)
+        await listing.settled()
+    finally:
+        holding.close()
+    if waiting.lost:
+        raise Overloaded
+
+
+class _Waiting:
+    """Who pays for rows that wait."""
+
+    lost = False
+
+    def give_up(self) -> None:
+        """Remember that they must not be shown."""
+        self.lost = True
+
+
+class Outline(NamedTuple):
+    """JSON without the Large values in it, and these; each comes between two parts."""
+
+    parts: list[bytes]
+    values: list[Large]
+
+
+def _outline(value: Any, before: bytes = b"") -> Outline:
+    """The JSON of a value after ``before``. Raises TypeError for what is nothing that JSON can carry."""
+    mark = secrets.token_hex(16)
+    found: list[Large] = []
+
+    def note(value: Any) -> str:
+        if not isinstance(value, Large):
+            raise TypeError(f"{type(value).__name__} is nothing for JSON")
+        found.append(value)
+        return mark
+
+    text = before + msgspec.json.encode(value, enc_hook=note)
+    return Outline(text.split(b'"%b"' % mark.encode()), found)
+
+
+class _Written:
+    """JSON that is written while it is taken; implements :class:`~happy.wire.answers.Pieces`."""
+
+    length: int | None = None
+
+    def __init__(self, server: Server, account: str | None, write: Callable[[_Written], Written]) -> None:
+        self._database = server.database
+        self._turn = f"large {account}"
+        self._pieces: Written | None = write(self)
+        self._allowance: Allowance
+
+    async def read(self, allowance: Allowance) -> bytes:
+        """The next piece, which was taken from ``allowance``; empty at the end.
+
+        Raises Overloaded when there is no room for it, Changed, and what the database does.
+        """
+        if self._pieces is None:
+            return b""
+        self._allowance = allowance
+        try:
+            return await self._pieces.__anext__()
+        except StopAsyncIteration:
+            return b""
+
+    def close(self) -> None:
+        """No more is wanted; what is being read is dropped when it comes."""
+        self._pieces = None  # It has us, and we had it.
+
+    async def listing(self, listing: Listing[Any]) -> Written:
+        """The JSON of a whole listing."""
+        before, _, after = encode(listing.reply([])).partition(b"[]")
+        page = listing.page
+        waiting = deque((row[0], size) for row, size in zip(page.rows, page.sizes, strict=True))
+        yield self._counted(before + b"[")
+        comma = b""
+        while waiting:
+            asked = _some(waiting)
+            found = await self._again(listing, asked)
+            if found.whole:
+                rows = b",".join([encode(listing.view(row)) for row in found.rows])
+                if rows:
+                    yield self._counted(comma + rows)
+                    comma = b","
+            elif len(asked) > 1:  # They have grown; by what they have now they are fewer at a time.
+                sizes = zip(found.rows, found.sizes, strict=True)
+                waiting.extendleft(reversed([(row[0], size) for row, size in sizes]))
+            else:
+                async for piece in self.written(_outline(listing.view(found.rows[0]), comma)):
+                    yield piece
+                comma = b","
+        yield self._counted(b"]" + after)
+
+    async def written(self, outline: Outline) -> Written:
+        """The JSON of a value of which the outline is there already."""
+        yield self._counted(outline.parts[0])
+        for large, part in zip(outline.values, outline.parts[1:], strict=True):
+            async for piece in self._large(large):
+                yield piece
+            yield self._counted(part)
+
+    async def _large(self, large: Large) -> Written:
+        quote = b"" if large.kind is Kind.JSON else b'"'
+        written, start, end = _WRITERS[large.kind](), 0, False
+        before = quote
+        while not end:
+            data = await self._slice(large, start)
+            start += len(data)
+            end = len(data) < SLICE
+            text = before + written(data, end) + (quote if end else b"")
+            before = b""
+            del data
+            if text:
+                yield self._counted(text)
+
+    async def _again(self, listing: Listing[Any], asked: Sequence[tuple[str, int]]) -> Page[Any]:
+        expected = min(sum(size for _, size in asked), ROOM)
+        _take(self._allowance, expected)
+        try:
+            found = await self._database.read(lambda tx: listing.again(tx, [name for name, _ in asked]))
+            await listing.settled()
+            return found
+        finally:
+            self._allowance.give_back(expected)
+
+    async def _slice(self, large: Large, start: int) -> bytes:
+        """A slice, of which an account reads one at a time: PostgreSQL looks at all of the value for it."""
+        _take(self._allowance, SLICE)
+        try:
+            release = await self._database.linearizer.acquire([self._turn])
+            try:
+                if self._pieces is None:
+                    raise Changed
+                return await self._database.read(lambda tx: large.read(tx, start))
+            finally:
+                release()
+        finally:
+            self._allowance.give_back(SLICE)
+
+    def _counted(self, piece: bytes) -> bytes:
+        _take(self._allowance, len(piece))
+        return piece
+
+
+def _take(allowance: Allowance, amount: int) -> None:
+    if not allowance.take(amount):
+        raise Overloaded("there is no room for an answer")
+
+
+def _some(waiting: deque[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Take the next rows, as many as there is room for, but at least one."""
+    some = [waiting.popleft()]
+    room = ROOM - some[0][1]
+    while waiting and waiting[0][1] <= room:
+        some.append(waiting.popleft())
+        room -= some[-1][1]
+    return some
+
+
+def _text() -> Callable[[bytes, bool], bytes]:
+    """Writes slices of UTF-8, which may end within a character, as the inside of a JSON string."""
+    decoder = getincrementaldecoder("utf-8")()
+    return lambda data, end: encode(decoder.decode(data, end))[1:-1]
+
+
+def _base64() -> Callable[[bytes, bool], bytes]:
+    return lambda data, end: encode_base64(data).encode()
+
+
+def _json() -> Callable[[bytes, bool], bytes]:
+    return lambda data, end: data
+
+
+_WRITERS: Final = {Kind.TEXT: _text, Kind.BYTES: _base64, Kind.JSON: _json}
