@@ -112,7 +112,7 @@ class Holding:
             owner.used + amount > budget.share or budget.used + amount > budget.size
         ) and not budget._make_room(owner, amount):
             return False
-        if not self.size:
+        if amount and not self.size:
             owner.holdings[self] = None
         self.size += amount
         owner.used += amount

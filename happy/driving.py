@@ -59,10 +59,7 @@ def _resume(
     failed: Callable[[BaseException], None],
 ) -> None:
     try:
-        if isinstance(outcome, Failure):
-            waits_for = work.throw(_error_of(outcome))
-        else:
-            waits_for = work.send(None)
+        waits_for = work.throw(_error_of(outcome)) if isinstance(outcome, Failure) else work.send(None)
     except StopIteration as end:
         done(end.value)
     except BaseException as error:

@@ -33,6 +33,9 @@ T = TypeVar("T")
 COUNTED: Final = 16 * 1024
 """Bytes of rows from which on those that wait are counted."""
 
+PIECE: Final = 256 * 1024
+"""Bytes of rows that are read at a time, unless a single one has more."""
+
 Written = AsyncGenerator[bytes, None]
 """Pieces of JSON, none of them empty."""
 
@@ -171,9 +174,10 @@ class _Written:
             asked = _some(waiting)
             found = await self._again(listing, asked)
             if found.whole:
-                rows = b",".join([encode(listing.view(row)) for row in found.rows])
-                if rows:
-                    yield self._counted(comma + rows)
+                piece = _written(listing, found, comma)
+                del found  # While the piece is sent, the rows need not be there as well.
+                if piece:
+                    yield self._counted(piece)
                     comma = b","
             elif len(asked) > 1:  # They have grown; by what they have now they are fewer at a time.
                 sizes = zip(found.rows, found.sizes, strict=True)
@@ -235,15 +239,21 @@ class _Written:
         return piece
 
 
+def _written(listing: Listing[Any], page: Page[Any], comma: bytes) -> bytes:
+    """The JSON of all rows of a page, with commas between, and before if there are any."""
+    rows = [encode(listing.view(row)) for row in page.rows]
+    return b",".join([b"", *rows] if comma and rows else rows)
+
+
 def _take(allowance: Allowance, amount: int) -> None:
     if not allowance.take(amount):
         raise Overloaded("there is no room for an answer")
 
 
 def _some(waiting: deque[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Take the next rows, as many as there is room for, but at least one."""
+    """Take the next rows, as many as go into a piece, but at least one."""
     some = [waiting.popleft()]
-    room = ROOM - some[0][1]
+    room = PIECE - some[0][1]
     while waiting and waiting[0][1] <= room:
         some.append(waiting.popleft())
         room -= some[-1][1]

@@ -28,6 +28,9 @@ CONNECTION_OK = 0
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, TLS and authentication together; libpq applies its own only to blocking connections."""
 
+LARGE_STATEMENT = 4 * 1024 * 1024
+"""Bytes of a statement after which a connection is not kept, since the driver would keep as much."""
+
 SESSION = {
     "TimeZone": "UTC",
     "statement_timeout": "30s",
@@ -58,6 +61,8 @@ class Connection(TxConnection):  # type: ignore[misc]
     """
 
     name = ""
+    swollen = False
+    """Whether the driver's buffers have become large. They never shrink."""
     cursorFactory = Cursor
 
     def continuePolling(self, swallowErrors: bool = False) -> None:
@@ -202,6 +207,8 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
     except ValueError:  # what the driver says of a text with U+0000, before the server can
         explained = QueryFailed(NUL_IN_TEXT)
     else:
+        if len(cursor.query) > LARGE_STATEMENT:
+            connection.swollen = True
         return cursor
     try:
         raise explained
@@ -238,8 +245,8 @@ class Pool:
             raise
 
     def give_back(self, connection: Connection) -> None:
-        """End a loan; a connection that is closed or inside a transaction is thrown away."""
-        if not self._closed and usable(connection):
+        """End a loan; a connection that is closed, swollen or inside a transaction is thrown away."""
+        if not self._closed and not connection.swollen and usable(connection):
             self._idle.append(connection)
         else:
             connection.close()

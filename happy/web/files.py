@@ -68,10 +68,10 @@ class FilePieces:
         """Close the file."""
         file, self._file = self._file, None
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.addErrback(_forget)
         if file is not None:
-            self._threads.run(file.close).addErrback(_forget)
+            # What is being read goes first: an error in a thread would keep everything around it.
+            done = succeed(b"") if ahead is None else ahead.addErrback(_forget)
+            done.addCallback(lambda _: self._threads.run(file.close)).addErrback(_forget)
 
     def _next(self, allowance: Allowance) -> Deferred[bytes]:
         size = min(CHUNK, self._end - self._at)
