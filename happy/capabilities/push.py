@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from twisted.logger import Logger
 
 from happy.capabilities._declare import Caller, Capability
@@ -27,7 +27,7 @@ push = Capability("push")
 
 
 class Device(Body):
-    token: str
+    token: Annotated[str, Meta(max_length=500)]
 
 
 class Done(Reply):
@@ -127,7 +127,7 @@ async def _notify(server: Server, account: str, session: str, happening: Happeni
     data = {} if happening.data is UNSET else happening.data
     data = {**data, "sessionId": session, "kind": happening.kind}  # neither is the client's to choose (D26)
     notice = Notice(happening.title, happening.body, data)
-    deliveries = await server.expo.send([row.token for row in rows], notice)
+    deliveries = await server.expo.send(account, [row.token for row in rows], notice)
     await _forget(server, account, [delivery.token for delivery in deliveries if delivery.gone])
     return _outcome(deliveries)
 

@@ -106,6 +106,11 @@ class Outgoing:
         self._limit = limit
         self._tls = tls or BrowserLikePolicyForHTTPS()
 
+    def seconds(self) -> float:
+        """The time by the clock of timeouts."""
+        now: float = self._reactor.seconds()
+        return now
+
     async def ask(self, method: str, url: str, answer: type[T], **request: Unpack[Request]) -> T:
         """The 2xx answer's JSON as ``answer``; raises :class:`CallFailed`."""
         return await self.read(method, url, partial(msgspec.json.decode, type=answer), **request)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from msgspec import Struct
-from twisted.internet.defer import Deferred, gatherResults
+import msgspec
+from msgspec import Raw, Struct
+from twisted.internet.defer import DeferredLock
 
 from happy.outbound._http import CallFailed, Rejected
 
@@ -17,7 +18,11 @@ SERVICE = "https://exp.host/--/api/v2/push/send"
 BATCH = 100
 """Messages that the service takes in one call."""
 DEADLINE = 8.0
-"""Seconds that one notification may take, for all its batches together."""
+"""Seconds that one notification may take, for its turn and all its batches together."""
+LARGEST: Final = 4096
+"""Bytes of data that a notification may have: as many as the service takes of all of it."""
+MOST_WAITING: Final = 10
+"""Notifications of an account that may wait while one is sent."""
 _NOT_REGISTERED = "DeviceNotRegistered"
 _LONGEST_ERROR = 200
 
@@ -45,7 +50,7 @@ class _Message(Struct, frozen=True, kw_only=True, rename="camel"):
     to: str
     title: str
     body: str
-    data: Mapping[str, Any]
+    data: Raw
     sound: Literal["default"] = "default"
     channel_id: Literal["messages"] = "messages"
 
@@ -73,24 +78,46 @@ class Expo:
     def __init__(self, outgoing: Outgoing, url: str = SERVICE) -> None:
         self._outgoing = outgoing
         self._url = url
+        self._turns: dict[str, DeferredLock] = {}
 
-    async def send(self, tokens: Sequence[str], notice: Notice) -> list[Delivery]:
+    async def send(self, account: str, tokens: Sequence[str], notice: Notice) -> list[Delivery]:
         """Notify every device within :data:`DEADLINE`, and tell what became of each, in their order.
 
-        Never fails: what the service does wrong is an error of the devices concerned.
+        One call at a time for an account, so that none takes the places of others. Never fails: what the
+        service does wrong, and what it would refuse, is an error of the devices concerned.
         """
-        batches = [tokens[start : start + BATCH] for start in range(0, len(tokens), BATCH)]
-        # All start now, so that each one's timeout is the deadline of the whole.
-        sending = [Deferred.fromCoroutine(self._send(batch, notice)) for batch in batches]
-        results: list[list[Delivery]] = await gatherResults(sending, consumeErrors=True)
-        return [delivery for result in results for delivery in result]
-
-    async def _send(self, tokens: Sequence[str], notice: Notice) -> list[Delivery]:
-        messages = [
-            _Message(to=token, title=notice.title, body=notice.body, data=notice.data) for token in tokens
-        ]
+        data = Raw(msgspec.json.encode(notice.data))
+        if len(data) > LARGEST:
+            return [Delivery(token, "MessageTooBig") for token in tokens]
+        deadline = self._outgoing.seconds() + DEADLINE
+        turn = self._turns.setdefault(account, DeferredLock())
+        if len(turn.waiting) >= MOST_WAITING:
+            return [Delivery(token, "MessageRateExceeded") for token in tokens]
+        await turn.acquire()
         try:
-            answer = await self._outgoing.ask("POST", self._url, _Answer, json=messages, timeout=DEADLINE)
+            return await self._send_all(tokens, notice, data, deadline)
+        finally:
+            if not turn.waiting:
+                del self._turns[account]
+            turn.release()
+
+    async def _send_all(
+        self, tokens: Sequence[str], notice: Notice, data: Raw, deadline: float
+    ) -> list[Delivery]:
+        deliveries: list[Delivery] = []
+        for start in range(0, len(tokens), BATCH):
+            batch = tokens[start : start + BATCH]
+            left = deadline - self._outgoing.seconds()
+            if left > 0:
+                deliveries += await self._send(batch, notice, data, left)
+            else:
+                deliveries += [Delivery(token, "Network error") for token in batch]
+        return deliveries
+
+    async def _send(self, tokens: Sequence[str], notice: Notice, data: Raw, seconds: float) -> list[Delivery]:
+        messages = [_Message(to=token, title=notice.title, body=notice.body, data=data) for token in tokens]
+        try:
+            answer = await self._outgoing.ask("POST", self._url, _Answer, json=messages, timeout=seconds)
         except Rejected as rejection:
             return [Delivery(token, f"HTTP {rejection.status}") for token in tokens]
         except CallFailed:

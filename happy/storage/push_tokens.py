@@ -26,6 +26,16 @@ VALUES (%(id)s, %(account)s, %(token)s, %(now)s, %(now)s)
 ON CONFLICT ("accountId", "token") DO UPDATE SET "updatedAt" = EXCLUDED."updatedAt"
 """
 
+MOST = 100
+"""Devices of an account: those that were refreshed last."""
+
+FORGET_OTHERS = """
+DELETE FROM "AccountPushToken" WHERE "id" IN (
+    SELECT "id" FROM "AccountPushToken" WHERE "accountId" = %(account)s
+    ORDER BY "updatedAt" DESC, "id" DESC OFFSET %(most)s
+)
+"""
+
 TAKE_FROM_OTHERS = """
 DELETE FROM "AccountPushToken" WHERE "token" = %(token)s AND "accountId" <> %(account)s
 """
@@ -41,9 +51,13 @@ DELETE FROM "AccountPushToken" WHERE "accountId" = %(account)s AND "token" = ANY
 
 
 async def register(tx: Transaction, account: str, token: str) -> None:
-    """Store a device token, or refresh it. It belongs to this account alone from now on (D26)."""
+    """Store a device token, or refresh it. It belongs to this account alone from now on (D26).
+
+    Of more than :data:`MOST`, those go that were not refreshed for longest.
+    """
     await tx.run(TAKE_FROM_OTHERS, {"account": account, "token": token})
     await tx.run(REGISTER, {"id": cuid(tx.now), "account": account, "token": token, "now": tx.now})
+    await tx.run(FORGET_OTHERS, {"account": account, "most": MOST})
 
 
 async def newest(tx: Transaction, account: str, limit: int) -> list[PushToken]:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from happy.outbound._http import Outgoing
 from happy.outbound.expo import Expo
 from happy.realtime.updates import SessionEvent, watchers_of_session
+from happy.storage import push_tokens
 from tests.capabilities.asking import CapabilityCase
 from tests.outbound.standin import StandIn, answer
 
@@ -60,6 +61,18 @@ class TokenTests(CapabilityCase):
         self.assertEqual(await self.register("nul \0"), {"error": "Failed to register push token"})
         self.assertEqual(await self.register("x", "nobody"), {"error": "Failed to register push token"})
 
+    async def test_bounds(self) -> None:
+        """A token has a length, and an account so many devices: those it refreshed last."""
+        refused = await self.ask("POST", "/v1/push-tokens", {"token": "x" * 501}, account=self.account)
+        self.assertEqual(refused.status, 400)
+        await self.register("first")
+        for number in range(push_tokens.MOST - 1):
+            await self.register(f"{number}")
+        await self.register("first")
+        await self.register("x" * 500)
+        names = {entry["token"] for entry in await self.tokens()}
+        self.assertEqual(names, {"first", "x" * 500, *map(str, range(1, push_tokens.MOST - 1))})
+
 
 class AnnounceTests(CapabilityCase):
     """POST /v1/sessions/:sessionId/push-event."""
@@ -103,6 +116,13 @@ class AnnounceTests(CapabilityCase):
         message = json.loads(asked.body)[0]
         self.assertEqual(message["data"], {"sessionId": self.session, "kind": "done", "more": [1]})
         self.assertEqual((message["title"], message["body"]), ("Finished", "All done"))
+
+    async def test_too_much_data(self) -> None:
+        """Data that no push service takes is told as that service tells it; the event is announced."""
+        await self.register("one", "two")
+        expected = {"result": "failed", "reason": "MessageTooBig, MessageTooBig"}
+        self.assertEqual(await self.announce(data={"x": "y" * 900_000}), {"success": True, **expected})
+        self.assertEqual((len(self.hub.signals), self.standin.asked), (1, []))
 
     async def test_somebody_is_looking(self) -> None:
         """While a client is in view nothing is pushed, but clients hear the event."""

@@ -108,7 +108,7 @@ class PropertiesCase(LiveCase):
             raise
 
 
-async def _everything_arrives(expo: Expo, tokens: list[str], notice: object) -> list[Delivery]:
+async def _everything_arrives(expo: Expo, account: str, tokens: list[str], notice: object) -> list[Delivery]:
     return [Delivery(token) for token in tokens]
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from happy.metrics import Metrics
 from happy.outbound._http import Outgoing
-from happy.outbound.expo import DEADLINE, Delivery, Expo, Notice
+from happy.outbound.expo import DEADLINE, LARGEST, MOST_WAITING, Delivery, Expo, Notice
 from tests.outbound.standin import Asked, StandIn, answer
 from tests.outbound.test_http import Timed
 
@@ -36,7 +37,7 @@ class ExpoTests(TestCase):
     async def test_message(self) -> None:
         """A message has the members that the service documents, and nothing else."""
         expo = self.service(lambda asked, transport: tickets(asked))
-        self.assertEqual(await expo.send(["a", "b"], NOTICE), [Delivery("a"), Delivery("b")])
+        self.assertEqual(await expo.send("ann", ["a", "b"], NOTICE), [Delivery("a"), Delivery("b")])
         [asked] = self.standin.asked
         self.assertEqual((asked.method, asked.path), ("POST", "/push"))
         self.assertEqual(asked.headers["content-type"], "application/json")
@@ -53,14 +54,14 @@ class ExpoTests(TestCase):
         """A hundred messages go into one call; the answers keep the order of the devices."""
         expo = self.service(lambda asked, transport: tickets(asked))
         tokens = [f"t{number}" for number in range(205)]
-        deliveries = await expo.send(tokens, NOTICE)
+        deliveries = await expo.send("ann", tokens, NOTICE)
         self.assertEqual([delivery.token for delivery in deliveries], tokens)
         self.assertEqual(sorted(len(json.loads(asked.body)) for asked in self.standin.asked), [5, 100, 100])
 
     async def test_no_devices(self) -> None:
         """Without devices nothing is sent."""
         expo = self.service(lambda asked, transport: None)
-        self.assertEqual(await expo.send([], NOTICE), [])
+        self.assertEqual(await expo.send("ann", [], NOTICE), [])
         self.assertEqual(self.standin.asked, [])
 
     async def test_refused_messages(self) -> None:
@@ -74,7 +75,7 @@ class ExpoTests(TestCase):
             {"status": "ok", "id": "1"},
         ]
         expo = self.service(lambda asked, transport: answer({"data": refused}))
-        deliveries = await expo.send(list("abcdef"), NOTICE)
+        deliveries = await expo.send("ann", list("abcdef"), NOTICE)
         errors = ["DeviceNotRegistered", "MessageTooBig", "m", "m" * 200, "unknown", None]
         self.assertEqual([delivery.error for delivery in deliveries], errors)
         self.assertEqual([delivery.gone for delivery in deliveries], [True] + [False] * 5)
@@ -82,9 +83,11 @@ class ExpoTests(TestCase):
     async def test_missing_tickets(self) -> None:
         """A device without a ticket was not notified (D3); tickets too many are ignored."""
         expo = self.service(lambda asked, transport: answer({"data": [{"status": "ok"}]}))
-        self.assertEqual(await expo.send(["a", "b"], NOTICE), [Delivery("a"), Delivery("b", "unknown")])
+        self.assertEqual(
+            await expo.send("ann", ["a", "b"], NOTICE), [Delivery("a"), Delivery("b", "unknown")]
+        )
         self.standin.script = lambda asked, transport: answer({"data": [{"status": "ok"}] * 3})
-        self.assertEqual(await expo.send(["a"], NOTICE), [Delivery("a")])
+        self.assertEqual(await expo.send("ann", ["a"], NOTICE), [Delivery("a")])
 
     async def test_unusable_answers(self) -> None:
         """Whatever comes instead of tickets is an error of every device in the batch."""
@@ -108,16 +111,42 @@ class ExpoTests(TestCase):
                 transport.loseConnection()
 
             expo = self.service(script)
-            self.assertEqual(await expo.send(["a"], NOTICE), [Delivery("a", error)], raw[:60])
+            self.assertEqual(await expo.send("ann", ["a"], NOTICE), [Delivery("a", error)], raw[:60])
 
     async def test_deadline(self) -> None:
         """All batches share one deadline, however slow the service is."""
         timed = Timed()
-        silent: list[Deferred[None]] = [Deferred(), Deferred()]
-        waiting = list(silent)
-        expo = self.service(lambda asked, transport: waiting.pop().callback(None), timed)
-        sending = Deferred.fromCoroutine(expo.send(["t"] * 101, NOTICE))
-        for asked in silent:
-            await asked
+        silent: Deferred[None] = Deferred()
+        expo = self.service(lambda asked, transport: silent.callback(None), timed)
+        sending = Deferred.fromCoroutine(expo.send("ann", ["t"] * 101, NOTICE))
+        await silent
         timed.clock.advance(DEADLINE)
         self.assertEqual(await sending, [Delivery("t", "Network error")] * 101)
+
+    async def test_too_much_data(self) -> None:
+        """What the service would refuse for its size is not sent: a short text, a thousand times."""
+        expo = self.service(lambda asked, transport: tickets(asked))
+        fits = {"x": "y" * (LARGEST - 8)}
+        self.assertEqual(await expo.send("ann", ["a"], Notice("T", "B", fits)), [Delivery("a")])
+        large = Notice("T", "B", {"x": "y" * (LARGEST - 7)})
+        self.assertEqual(
+            await expo.send("ann", ["a", "b"], large), [Delivery(token, "MessageTooBig") for token in "ab"]
+        )
+        self.assertEqual(len(self.standin.asked), 1)
+
+    async def test_one_at_a_time(self) -> None:
+        """An account has one call under way, and a few that wait; others do not wait for it."""
+        asked: list[Any] = []
+        expo = self.service(lambda request, transport: asked.append(transport))
+        sending = [Deferred.fromCoroutine(expo.send("ann", ["a"], NOTICE)) for _ in range(MOST_WAITING + 2)]
+        refused = self.successResultOf(sending.pop())
+        self.assertEqual(refused, [Delivery("a", "MessageRateExceeded")])
+        others = Deferred.fromCoroutine(expo.send("bob", ["b"], NOTICE))
+        served = 0
+        while served < len(sending) + 1:
+            await deferLater(reactor, 0.005)
+            self.assertLessEqual(len(asked), 2)
+            while asked:
+                asked.pop().write(answer({"data": [{"status": "ok"}]}))
+                served += 1
+        self.assertEqual(await gatherResults([*sending, others]), [[Delivery("a")]] * 11 + [[Delivery("b")]])
