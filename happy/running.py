@@ -171,9 +171,7 @@ class Running:
         presence = Presence(reactor, database, hub, metrics, self._now)
         presence.startService()
         self._lifecycle.started("presence", presence.stopService, 1.0)
-        files = Threads(reactor, 8, "files")
-        files.start()
-        self._lifecycle.started("reading of files", files.stop, 0.1)
+        files, pages = self._start_threads("files"), self._start_threads("pages")
         objects = object_store(config, reactor, self._now)
         await objects.start()
         self._lifecycle.started("file storage", objects.stop, 0.5)
@@ -196,10 +194,18 @@ class Running:
             calls=Calls(reactor, metrics, self._pace),
             objects=objects,
             files=files,
+            pages=pages,
             expo=Expo(Outgoing("expo", reactor, metrics)),
             github=GitHub.from_config(config, reactor, metrics),
             voice=VoiceProvider.from_config(config, reactor, metrics, self._now),
         )
+
+    def _start_threads(self, name: str) -> Threads:
+        """Threads for files; one that a file system keeps is left behind."""
+        threads = Threads(self._reactor, 8, name)
+        threads.start()
+        self._lifecycle.started(f"reading of {name}", threads.stop, 0.1)
+        return threads
 
     def _memory(self, config: Config) -> Budget:
         """Half of what may be used is counted; the rest is for the copies that work on it makes."""

@@ -51,7 +51,9 @@ class Server:
     calls: Calls
     objects: ObjectStore
     files: Threads
-    """For reading files that are sent."""
+    """For reading stored files."""
+    pages: Threads
+    """For finding and reading those of the web app, which may be on another file system."""
     expo: Expo
     github: GitHub
     voice: VoiceProvider

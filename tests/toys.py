@@ -71,6 +71,7 @@ def toy_server(config: Config | None = None, **changes: Any) -> Server:
         "memory": Budget(256 * 1024 * 1024),
         "metrics": Metrics(),
         "files": ToyThreads(),
+        "pages": ToyThreads(),
         "database": ToyDatabase(),
         "tokens": ToyTokens(),
     }

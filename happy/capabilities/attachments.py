@@ -161,7 +161,12 @@ async def upload(
         raise FileTooLarge
     await _check_quota(server, session_id, size)
     content.seek(0)
-    await server.objects.put(attachment(session_id, attachment_file), content)
+    # One at a time for an account: whoever sends many files must not keep all threads with them.
+    release = await server.database.linearizer.acquire([f"files {caller.account}"])
+    try:
+        await server.objects.put(attachment(session_id, attachment_file), content)
+    finally:
+        release()
     return Stored()
 
 

@@ -28,6 +28,8 @@ _INCOMING = ".incoming"
 _SWEEP_AFTER = 24 * 3600
 """Seconds that a session's folder has been left alone before it is looked at."""
 _BATCH = 500
+_PATIENCE = 30.0
+"""Seconds that the file system may take for one file."""
 
 _log = Logger()
 
@@ -70,7 +72,7 @@ class Folder:
 
     async def put(self, path: str, content: BinaryIO) -> None:
         """Write a file beside its place, and move it there once it is on the disk."""
-        await self._threads.run(self._write, self._place(path), content)
+        await self._threads.within(_PATIENCE, self._write, self._place(path), content)
 
     def _write(self, place: Path, content: BinaryIO) -> None:
         number, name = tempfile.mkstemp(dir=self._root / _INCOMING)
@@ -87,7 +89,7 @@ class Folder:
 
     async def file(self, path: str) -> Path | None:
         """The file, if it exists and is an ordinary one that does not lead out of the folder."""
-        return await self._threads.run(self._find, self._place(path))
+        return await self._threads.within(_PATIENCE, self._find, self._place(path))
 
     def _find(self, place: Path) -> Path | None:
         try:
@@ -106,7 +108,7 @@ class Folder:
 
     async def used(self, session: str) -> int:
         """The bytes of a session's attachments."""
-        return await self._threads.run(_size, self._place(attachments(session)))
+        return await self._threads.within(_PATIENCE, _size, self._place(attachments(session)))
 
     def remove_session(self, session: str) -> Deferred[None]:
         """Remove a session's folder; tries again when that fails."""

@@ -17,13 +17,17 @@ from PIL import Image
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 
-from happy.outbound._http import Outgoing
+from happy.outbound._http import CallFailed, Outgoing
 from happy.outbound.thumbhash import LARGEST, thumbhash
 
 MOST_BYTES = 5 * 1024 * 1024
 """A larger file is not fetched."""
 MOST_PIXELS = 10_000_000
 """A larger picture is not decoded: it takes up to 10 bytes of memory a pixel."""
+LONGEST_SIDE = 20_000
+"""A longer picture is not decoded: a line takes up to 30 bytes of memory, however short it is."""
+MOST_WAITING = 10
+"""Pictures that may wait for their turn."""
 
 _GITHUB_PICTURE = re.compile(r"https://(?:[a-z0-9-]+\.)*githubusercontent\.com/[!-\[\]-~]{0,2000}", re.ASCII)
 _EXTENSIONS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg"}
@@ -70,6 +74,8 @@ class Pictures:
         if not self._trusted(url):
             raise NotAPicture("its address is not trusted")
         data = await self._outgoing.fetch("GET", url)
+        if len(self._one_at_a_time.waiting) >= MOST_WAITING:
+            raise CallFailed("busy")
         await self._one_at_a_time.acquire()
         try:
             return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), examine, data)
@@ -96,7 +102,7 @@ def _decode(data: bytes) -> tuple[int, int, bytes]:
     """Width, height and thumbhash."""
     with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as image:
         width, height = image.size
-        if width * height > MOST_PIXELS:
+        if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
             raise NotAPicture("it has too many pixels")
         size = fitted(width, height)
         image.draft(None, (2 * size[0], 2 * size[1]))  # lets a JPEG be decoded at a fraction of its size

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LIFETIME = timedelta(minutes=15)
 """How long a signed address or form works."""
 _PATIENCE = urllib3.Timeout(connect=5, read=15)
+_PATIENCE_IN_ALL = 40.0
+"""Seconds that a request waits for the store, however many steps that takes."""
 _FIELDS = ("x-amz-date", "x-amz-algorithm", "x-amz-credential", "policy", "x-amz-signature")
 
 _log = Logger()
@@ -85,7 +87,7 @@ class S3:
 
     async def put(self, path: str, content: BinaryIO) -> None:
         """Upload an object; its type follows from its name."""
-        await self._threads.run(self._put, path, content)
+        await self._threads.within(_PATIENCE_IN_ALL, self._put, path, content)
 
     def _put(self, path: str, content: BinaryIO) -> None:
         start = content.tell()
@@ -117,7 +119,7 @@ class S3:
 
     async def used(self, session: str) -> int:
         """The bytes of a session's attachments."""
-        return await self._threads.run(self._size, attachments(session))
+        return await self._threads.within(_PATIENCE_IN_ALL, self._size, attachments(session))
 
     def _size(self, prefix: str) -> int:
         found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)

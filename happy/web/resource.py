@@ -21,6 +21,7 @@ from happy.capabilities._pipeline import (
     request_fault,
 )
 from happy.driving import drive
+from happy.errors import Overloaded
 from happy.faults import describe_fault
 from happy.web.addressing import Origins, base_url
 from happy.web.asked import Parsed
@@ -36,7 +37,6 @@ from happy.wire.payload import Payload, UnsupportedMedia
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
-    from happy.config import Config
     from happy.server import Server
     from happy.web.asked import Asked
 
@@ -103,7 +103,7 @@ class Router(Resource):
         self.sender = Sender(server)
         self._large = LargeWork(server.memory.size // 2, server.clock)
         self._server = server
-        self._webapp = _webapp(server.config)
+        self._webapp = _webapp(server)
         enabled = [capability for capability in capabilities if capability.enabled(server.config)]
         self._routes = RouteTable(route for capability in enabled for route in capability.routes)
         self._match = lru_cache(MATCHES)(self._routes.match)
@@ -181,12 +181,14 @@ class Router(Resource):
         try:
             if target.match is not None:
                 return await call_route(self._server, target.match.route, self._inputs(request, target))
-            return self._answer_unmatched(request, target)
+            return await self._answer_unmatched(request, target)
+        except Overloaded:
+            return answers.overloaded().answer()
         except Exception as error:
             self.log.error("Answering a request failed: {fault}", fault=describe_fault(error))
             return answers.failure().answer()
 
-    def _answer_unmatched(self, request: Asked, target: Target) -> Answer:
+    async def _answer_unmatched(self, request: Asked, target: Target) -> Answer:
         if target.method == "OPTIONS":
             return _preflight(request)
         if target.bad:
@@ -195,7 +197,8 @@ class Router(Resource):
         if fault is not None:
             return fault.answer()
         if self._webapp is not None:
-            return self._webapp.answer(target, request.header, base_url(request, self._server.config))
+            base = base_url(request, self._server.config)
+            return await self._webapp.answer(target, request.header, base)
         return answers.not_found(target.uri.decode("latin-1"), target.method).answer()
 
     def _inputs(self, request: Asked, target: Target) -> Inputs:
@@ -224,8 +227,9 @@ class Router(Resource):
         )
 
 
-def _webapp(config: Config) -> WebApp | None:
-    return None if config.webapp is None else WebApp(config.webapp, config.webapp_config)
+def _webapp(server: Server) -> WebApp | None:
+    config = server.config
+    return None if config.webapp is None else WebApp(config.webapp, server.pages, config.webapp_config)
 
 
 def _unreadable(inputs: Inputs) -> Fault | None:

@@ -41,7 +41,7 @@ class Sender:
 
     def __init__(self, server: Server) -> None:
         self._memory = server.memory
-        self._files = server.files
+        self._threads = {"files": server.files, "pages": server.pages}
         self._slow = server.metrics.happy_slow_readers_total
         self.unsent = Unsent(server.clock, server.memory, lambda reason: self._slow.labels(reason).inc())
 
@@ -98,7 +98,7 @@ class Sender:
             chunks = Chunks(blob.chunks or (), blob.length)
             return await self._stream(request, answer, chunks, payer)
         try:
-            file = await self._files.within(PATIENCE, opened, blob.path)
+            file = await self._threads[blob.shelf].within(PATIENCE, opened, blob.path)
         except Overloaded:
             return await self.send(request, answers.overloaded().answer(), payer, cors=False)
         except OSError as error:
@@ -113,7 +113,7 @@ class Sender:
         if isinstance(file.body, bytes):
             content = file.body[part.start : part.start + part.length]
         else:
-            content = FilePieces(self._files, file.body, part.start, part.length)
+            content = FilePieces(self._threads[blob.shelf], file.body, part.start, part.length)
         found = Answer(
             status=part.status,
             content=content,

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from happy.web.files import PATIENCE
 from happy.web.ranges import unchanged
 from happy.web.sending import http_date
 from happy.wire.answers import Answer, answer_of, json_answer
 from happy.wire.structs import Blob, PlainText, encode
 
 if TYPE_CHECKING:
+    from happy.threads import Threads
     from happy.web.resource import Target
 
 BANNER: Final = "Welcome to Happy Server!"
@@ -31,30 +33,36 @@ class WebApp:
     """The files of a built web app in ``folder``.
 
     Its page is told ``config``, a JSON object as text; None stands for one that names this server.
-    Files are looked up at each request, so a new build needs no restart.
+    Files are looked up at each request, so a new build needs no restart, and in ``threads``, since the
+    folder may be on a network.
     """
 
-    def __init__(self, folder: Path, config: str | None = None) -> None:
+    def __init__(self, folder: Path, threads: Threads, config: str | None = None) -> None:
         self._folder = folder.resolve()
+        self._threads = threads
         self._config = config
 
-    def answer(self, target: Target, header: Header, base_url: str) -> Answer:
-        """Answer a request that no endpoint is declared for; ``base_url`` is where the client reaches us."""
+    async def answer(self, target: Target, header: Header, base_url: str) -> Answer:
+        """Answer a request that no endpoint is declared for; ``base_url`` is where the client reaches us.
+
+        Raises Overloaded when the file system does not answer.
+        """
         if target.method not in ("GET", "HEAD"):
             return _missing()
         if target.path == b"/" and not _wants_page(header("accept")):
             return answer_of(PlainText(BANNER))
         if target.path in (b"/", b"/index.html"):
-            return self._page(header, base_url)
-        file = self._find(target.path)
+            return await self._page(header, base_url)
+        file = await self._threads.within(PATIENCE, self._find, target.path)
         if file is not None:
-            return answer_of(Blob(path=file, content_type=_type(file), ranges=True, headers=_HEADERS))
+            kind = _type(file)
+            return answer_of(Blob(path=file, content_type=kind, ranges=True, shelf="pages", headers=_HEADERS))
         if target.method == "HEAD" or not _may_be_page(target):
             return _missing()
-        return self._page(header, base_url)
+        return await self._page(header, base_url)
 
     def _find(self, path: bytes) -> Path | None:
-        """The file that a path names; nothing outside of the folder, and nothing hidden."""
+        """The file that a path names; nothing outside of the folder, and nothing hidden. Blocks."""
         names = unquote(path.decode("latin-1"), errors="strict").split("/")[1:]
         if any(not name or name.startswith(".") or "\0" in name for name in names):
             return None
@@ -64,19 +72,23 @@ class WebApp:
         except (OSError, RuntimeError):  # a name that is too long, a loop of links
             return None
 
-    def _page(self, header: Header, base_url: str) -> Answer:
+    async def _page(self, header: Header, base_url: str) -> Answer:
         """The page, with its configuration and the banner put in."""
-        index = self._folder / "index.html"
         try:
-            text, modified = index.read_bytes(), int(index.stat().st_mtime)
+            page, etag, modified = await self._threads.within(PATIENCE, self._made, base_url)
         except OSError:
             return _missing()
-        page = _inject(text, self._settings(base_url))
-        etag = f'W/"{blake2b(page, digest_size=16).hexdigest()}"'
         headers = {**_HEADERS, "etag": etag, "last-modified": http_date(modified)}
         if header("if-none-match") is not None and unchanged(header, etag, None):
             return Answer(status=304, content_type=None, headers=headers)
         return Answer(content=page, content_type="text/html; charset=utf-8", headers=headers)
+
+    def _made(self, base_url: str) -> tuple[bytes, str, int]:
+        """The page, its tag, and when it was changed in epoch seconds. Blocks; raises OSError."""
+        index = self._folder / "index.html"
+        text, modified = index.read_bytes(), int(index.stat().st_mtime)
+        page = _inject(text, self._settings(base_url))
+        return page, f'W/"{blake2b(page, digest_size=16).hexdigest()}"', modified
 
     def _settings(self, base_url: str) -> bytes:
         if self._config is not None:

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import Meta, Struct, StructMeta
@@ -150,7 +150,8 @@ class Blob:
 
     Either ``path`` names a file, or ``chunks`` yields the bytes; ``length`` is their number, taken
     from the file where it is not given, and ``None`` for chunks of unknown total. ``ranges`` lets
-    clients of a file ask for parts of it. ``headers`` are added to the answer.
+    clients of a file ask for parts of it. ``headers`` are added to the answer. ``shelf`` is where the file
+    is: those of each are read by threads of their own, since they may be on different file systems.
     """
 
     path: Path | None = None
@@ -158,6 +159,7 @@ class Blob:
     length: int | None = None
     content_type: str | None = "application/octet-stream"
     ranges: bool = False
+    shelf: Literal["files", "pages"] = "files"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

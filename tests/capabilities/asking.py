@@ -102,7 +102,7 @@ class CapabilityCase(DatabaseCase):
             "objects": objects,
         }
         absent = dict.fromkeys(
-            ("calls", "committer", "documents", "expo", "files", "github", "presence", "voice")
+            ("calls", "committer", "documents", "expo", "files", "github", "pages", "presence", "voice")
         )
         self.server = Server(**absent, **parts)
 

@@ -124,8 +124,9 @@ def test_sixteen_bit_grey_keeps_its_brightness() -> None:
         png_that_claims(0, 0),
         png_that_claims(60_000, 60_000),
         png_that_claims(4_000, 2_501),
+        png_that_claims(1, 20_001),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_no_picture(data: bytes) -> None:
     """Other formats, damaged and cut off files, and pictures too large to decode are refused."""
