@@ -26,7 +26,10 @@ def data_key(text: str | None) -> bytes | None:
 
 def members_of(row: NamedTuple) -> dict[str, Any]:
     """A row's members as answers and announcements share them: bytes as base64."""
-    return {name: as_text(value) for name, value in row._asdict().items()}
+    return {
+        name: encode_base64(value) if isinstance(value, bytes) else value
+        for name, value in row._asdict().items()
+    }
 
 
 def as_text(value: Any) -> Any:

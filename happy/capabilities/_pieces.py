@@ -21,7 +21,7 @@ import msgspec
 from happy.codecs import encode_base64
 from happy.errors import Changed, Overloaded
 from happy.storage.large import ROOM, SLICE, Kind, Large, Page
-from happy.wire.answers import Allowance, Answer, answer_of
+from happy.wire.answers import Allowance, Answer, answer_of, json_answer
 from happy.wire.structs import encode
 
 if TYPE_CHECKING:
@@ -66,15 +66,16 @@ async def answer(server: Server, account: str | None, reply: Any) -> Answer:
     page = reply.page
     if page.whole:
         await _settle(server, account, reply)
-        return answer_of(reply.reply([reply.view(row) for row in page.rows]), account)
+        return answer_of(reply.reply(list(map(reply.view, page.rows))), account)
     return Answer(content=_Written(server, account, lambda json: json.listing(reply)), account=account)
 
 
 def answer_with(server: Server, account: str | None, status: int, value: Any) -> Answer:
     """``value``, which may hold Large values, as a JSON answer."""
-    outline = _outline(value)
-    if not outline.values:
-        return Answer(status=status, content=outline.parts[0], account=account)
+    try:
+        return json_answer(status, value, account)
+    except TypeError:  # A Large inside is what an encoder does not know.
+        outline = _outline(value)
     content = _Written(server, account, lambda json: json.written(outline))
     return Answer(status=status, content=content, account=account)
 
@@ -82,7 +83,7 @@ def answer_with(server: Server, account: str | None, status: int, value: Any) ->
 def _answer_of(server: Server, account: str | None, reply: Any) -> Answer:
     try:
         return answer_of(reply, account)
-    except TypeError:  # A Large inside is what an encoder does not know.
+    except TypeError:
         return answer_with(server, account, getattr(reply, "status", 200), reply)
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from happy.errors import Changed, TooLarge
@@ -128,6 +130,10 @@ class Page(Generic[Row]):
         return self if len(self.rows) <= count else Page(self.rows[:count], self.sizes[:count], self.whole)
 
 
+_MEMBERS: Final = itemgetter(slice(None, -1))
+_SIZE: Final = itemgetter(-1)
+
+
 class Table(Generic[Row]):
     """A table with such columns.
 
@@ -137,7 +143,8 @@ class Table(Generic[Row]):
 
     def __init__(self, name: str, row: type[Row], columns: str, large: Sequence[Column], mine: str) -> None:
         self._name = name
-        self._row: Any = row
+        # As ``row._make``, which is written in Python and counts the members every time.
+        self._make: Any = partial(tuple.__new__, row)
         self._columns = [column.strip() for column in columns.split(",")]
         self._large = large
         self._mine = mine
@@ -174,10 +181,9 @@ WHERE {self._columns[0]} = %(id)s AND {self._mine}{version} AND {column.name} IS
 
     def paged(self, found: Sequence[tuple[Any, ...]], parameters: Mapping[str, Any]) -> Page[Row]:
         """The rows of such an answer, ``parameters`` those that ``mine`` has."""
-        sizes = [row[-1] for row in found]
-        make = self._row._make
+        sizes, make = list(map(_SIZE, found)), self._make
         if sum(sizes) <= ROOM:
-            return Page([make(row[:-1]) for row in found], sizes, True)
+            return Page(list(map(make, map(_MEMBERS, found))), sizes, True)
         return Page([make(self._bare(row, parameters)) for row in found], sizes, False)
 
     def _bare(self, row: tuple[Any, ...], parameters: Mapping[str, Any]) -> list[Any]:

@@ -1,12 +1,10 @@
-"""Files on their way out. They may be on a network, so nothing here is done on the reactor."""
+"""Files on their way out. They may be on a network, so the reactor waits for none of them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
-
-from twisted.internet.defer import Deferred, succeed
 
 from happy.errors import Overloaded
 from happy.web.streaming import CHUNK
@@ -17,6 +15,9 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 10.0
 """Seconds that a file system may take for one step."""
+
+IN_A_ROW: Final = 16
+"""Chunks that are read without a thread before others have their turn."""
 
 
 class Opened(NamedTuple):
@@ -43,9 +44,10 @@ def opened(path: Path) -> Opened:
 
 
 class FilePieces:
-    """``length`` bytes of an open file from ``start`` on, the next chunk read while one is sent.
+    """``length`` bytes of an open file from ``start`` on, in chunks.
 
-    Implements :class:`~happy.wire.answers.Pieces`; the file is closed with it.
+    What the system has at hand is read at once, the rest in ``threads``. Implements
+    :class:`~happy.wire.answers.Pieces`; the file is closed with it.
     """
 
     def __init__(self, threads: Threads, file: BinaryIO, start: int, length: int) -> None:
@@ -54,33 +56,54 @@ class FilePieces:
         self._file: BinaryIO | None = file
         self._at = start
         self._end = start + length
-        self._ahead: Deferred[bytes] | None = None
+        self._in_a_row = 0
+        self._reading = False
 
     async def read(self, allowance: Allowance) -> bytes:
         """The next chunk. Raises EOFError if the file has shrunk, OSError, and Overloaded."""
-        ahead, self._ahead = self._ahead, None
-        chunk = await (ahead or self._next(allowance))
-        if self._file is not None and chunk:
-            self._ahead = self._next(allowance)
+        size = min(CHUNK, self._end - self._at)
+        if self._file is None or not size:
+            return b""
+        if not allowance.take(size):
+            raise Overloaded("there is no room for an answer")
+        chunk = self._at_hand(self._file, size) or await self._in_thread(self._file, size)
+        self._at += len(chunk)
+        allowance.give_back(size - len(chunk))
         return chunk
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, after what is being read of it."""
         file, self._file = self._file, None
-        ahead, self._ahead = self._ahead, None
-        if file is not None:
-            # What is being read goes first: an error in a thread would keep everything around it.
-            done = succeed(b"") if ahead is None else ahead.addErrback(_forget)
-            done.addCallback(lambda _: self._threads.run(file.close)).addErrback(_forget)
+        if file is not None and not self._reading:
+            self._close(file)
 
-    def _next(self, allowance: Allowance) -> Deferred[bytes]:
-        size = min(CHUNK, self._end - self._at)
-        if self._file is None or not size:
-            return succeed(b"")
-        if not allowance.take(size):
-            raise Overloaded("there is no room for an answer")
-        at, self._at = self._at, self._at + size
-        return self._threads.within(PATIENCE, _read, self._file, at, size)
+    def _at_hand(self, file: BinaryIO, size: int) -> bytes:
+        """What of the next ``size`` bytes the system gives without waiting, if anything."""
+        self._in_a_row += 1
+        if _AT_ONCE is None or self._in_a_row > IN_A_ROW:
+            return b""
+        chunk = bytearray(size)
+        try:
+            found = os.preadv(file.fileno(), [chunk], self._at, _AT_ONCE)
+        except OSError:
+            return b""
+        return bytes(memoryview(chunk)[:found])
+
+    async def _in_thread(self, file: BinaryIO, size: int) -> bytes:
+        self._in_a_row = 0
+        self._reading = True
+        try:
+            return await self._threads.within(PATIENCE, _read, file, self._at, size)
+        finally:
+            self._reading = False
+            if self._file is None:
+                self._close(file)
+
+    def _close(self, file: BinaryIO) -> None:
+        self._threads.run(file.close).addErrback(lambda failure: None)
+
+
+_AT_ONCE: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 
 
 def _read(file: BinaryIO, at: int, size: int) -> bytes:
@@ -89,7 +112,3 @@ def _read(file: BinaryIO, at: int, size: int) -> bytes:
     if len(chunk) < size:
         raise EOFError("a file shrank while it was sent")
     return chunk
-
-
-def _forget(failure: object) -> None:
-    """Nobody waits for it any more."""
