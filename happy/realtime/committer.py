@@ -14,7 +14,6 @@ was, is sent again, and never lost or stored twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import count
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
@@ -22,10 +21,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from happy.errors import DatabaseDown, Overloaded, QueryFailed
+from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.realtime.batches import Append, Batch, Flight, Release, Stored
-from happy.storage import append as storage
-from happy.storage.append import AppendedRow, AppendRow
+from happy.storage.append import AppendedRow, AppendRow, Writer
 from happy.storage.messages import NewMessage
 
 if TYPE_CHECKING:
@@ -44,13 +42,15 @@ MAX_ACCOUNT_ROWS = 10_000
 
 ANSWER_SECONDS = 30.0
 EXPIRY_CHECK_SECONDS = 5.0
-RETRY_SECONDS = 0.5
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between attempts at storing a batch."""
+FIRST_WORD_SECONDS, WORD_SECONDS = 1.0, 10.0
+"""When the log first says that messages wait, and how often."""
 
 _PASSING = frozenset({"40", "53", "55", "57"})
 """Classes of SQLSTATE that blame the moment: conflicts, resources (a full disk), locks, interventions."""
 
 _REASONS = {"53100": "the disk is full", "57P03": "the database is starting"}
-_ATTEMPTS_PER_WORD = 20
 
 
 class Committer(Service):
@@ -63,6 +63,7 @@ class Committer(Service):
         self._database = database
         self._hub = hub
         self._metrics = metrics
+        self._writer = Writer(database)
         self._queue: list[Append] = []
         self._queued_rows = 0
         self._queued_size = 0
@@ -268,21 +269,22 @@ class Committer(Service):
 
     async def _store(self, rows: Sequence[AppendRow]) -> list[AppendedRow]:
         """Store a batch, for as long as that takes; fails only for what the rows hold."""
-        sent = count()
-        for attempt in count():
+        pause, word = FIRST_PAUSE, self._clock.seconds() + FIRST_WORD_SECONDS
+        while True:
             try:
-                return await self._database.apply(lambda tx: storage.append(tx, rows, again=next(sent) > 0))
-            except (DatabaseDown, Overloaded):
-                reason = "the database does not answer"
+                return await self._writer.append(rows)
+            except Overloaded:
+                reason = "the database is being closed"
             except QueryFailed as refused:
-                if (refused.sqlstate or "")[:2] not in _PASSING:
+                if not self._writer.in_doubt and (refused.sqlstate or "")[:2] not in _PASSING:
                     raise
-                reason = _REASONS.get(refused.sqlstate or "", f"state {refused.sqlstate}")
-            if attempt % _ATTEMPTS_PER_WORD == 0:
+                reason = _reason(refused)
+            if self._clock.seconds() >= word:
+                word = self._clock.seconds() + WORD_SECONDS
                 waiting = len(rows) + self._queued_rows
                 self.log.warn("{count} messages wait: {reason}", count=waiting, reason=reason)
-            await deferLater(self._clock, RETRY_SECONDS)
-        raise AssertionError("an attempt is always followed by another")
+            await deferLater(self._clock, pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _refused(self, flight: Flight, batch: Batch, error: Exception) -> None:
         if len(batch.appends) > 1:
@@ -300,3 +302,9 @@ class Committer(Service):
         for append in (*flying, *self._queue):
             if append.since <= before:
                 append.fail(DatabaseDown("the message could not be committed in time"))
+
+
+def _reason(refused: QueryFailed) -> str:
+    if isinstance(refused, ConnectionLost):
+        return "the database does not answer"
+    return _REASONS.get(refused.sqlstate or "", f"state {refused.sqlstate}")

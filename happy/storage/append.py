@@ -1,20 +1,60 @@
-"""Appending messages: one call of ``happy_append_messages`` stores a batch (migration 0006)."""
+"""Appending messages, a batch at a time, each exactly once (migration 0007).
+
+Appending commits by itself, and its answer may be lost. So each batch leaves a note in the same transaction:
+who wrote it, which of the writer's batches it was, and which of the accounts' numbers it took. When the
+answer is lost, the note is looked for; when there is none, one is left that keeps the batch from being stored
+ever after, should it still be on its way. That stays true when PostgreSQL dies in between, and whoever else
+writes to the same accounts.
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from happy.errors import ConnectionLost, Overloaded, QueryFailed
+from happy.storage.types import Millis
 
 if TYPE_CHECKING:
+    from happy.storage.database import Database
     from happy.storage.transaction import Transaction
 
 APPEND = """
 SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
 FROM happy_append_messages(
+    %(writer)s, %(batch)s, %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
+    %(contents)s::text[], %(now)s::timestamp(3)
+)
+WHERE o_row IS NOT NULL
+"""
+
+GIVE_UP = """
+INSERT INTO "happy_appended" AS "last" ("writer", "batch", "at") VALUES (%(writer)s, %(batch)s, %(now)s)
+ON CONFLICT ("writer") DO UPDATE
+SET "batch" = EXCLUDED."batch",
+    "numbers" = CASE WHEN "last"."batch" = EXCLUDED."batch" THEN "last"."numbers" END,
+    "rows" = CASE WHEN "last"."batch" = EXCLUDED."batch" THEN "last"."rows" END,
+    "at" = EXCLUDED."at"
+WHERE "last"."batch" <= EXCLUDED."batch"
+RETURNING "numbers", "rows"
+"""
+"""What was stored stays so. One that comes late, after the writer went on, has no effect."""
+
+FIND = """
+SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
+FROM happy_find_appended(
     %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
-    %(contents)s::text[], %(now)s::timestamp(3), %(again)s
+    %(numbers)s::integer[], %(rows)s::integer[]
 )
 """
+
+FORGET_WRITERS = """
+DELETE FROM "happy_appended" WHERE "at" < %s
+"""
+
+_KEPT = 7 * 86_400_000
 
 
 class AppendRow(NamedTuple):
@@ -42,25 +82,79 @@ class AppendedRow(NamedTuple):
     updated_at: int
 
 
-async def append(tx: Transaction, rows: Sequence[AppendRow], *, again: bool = False) -> list[AppendedRow]:
-    """Store messages, numbering them in their sessions and accounts without gaps.
+class Writer:
+    """Appends one batch after another, over whatever connection there is.
 
-    ``rows`` are sorted by account and session, in order of arrival within a session. Those of unknown or
-    foreign sessions are left out of the result. ``again`` tells that the same rows were sent before and may
-    be stored; those that are come back as new, with the numbers they got then.
+    ``in_doubt`` tells that nobody knows what became of the batch before: the same one has to be appended
+    again, and no other, until that is known.
     """
-    accounts, sessions, local_ids, ids, contents = (list(column) for column in zip(*rows, strict=True))
-    stored = await tx.rows(
-        APPEND,
-        {
-            "accounts": accounts,
-            "sessions": sessions,
-            "local_ids": local_ids,
-            "ids": ids,
-            "contents": contents,
-            "now": tx.now,
-            "again": again,
-        },
-    )
-    now = int(tx.now)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._name = secrets.token_hex(8)
+        self._numbers = count(1)
+        self._unanswered: int | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        return self._unanswered is not None
+
+    async def append(self, rows: Sequence[AppendRow]) -> list[AppendedRow]:
+        """Store messages, numbering them in their sessions and accounts without gaps; one attempt.
+
+        ``rows`` are sorted by account and session, in order of arrival within a session. Those of unknown
+        or foreign sessions are left out of the result.
+
+        Raises ConnectionLost when the answer was lost, and QueryFailed or Overloaded when nothing was
+        stored, unless ``in_doubt`` says otherwise.
+        """
+        if self._unanswered is not None:
+            batch = self._unanswered
+            stored = await self._database.apply(lambda tx: find_or_give_up(tx, self._name, batch, rows))
+            self._unanswered = None
+            if stored is not None:
+                return stored
+        self._unanswered = number = next(self._numbers)
+        try:
+            stored = await self._database.apply(lambda tx: append(tx, self._name, number, rows))
+        except (QueryFailed, Overloaded) as refused:
+            if not isinstance(refused, ConnectionLost):
+                self._unanswered = None
+            raise
+        self._unanswered = None
+        return stored
+
+
+async def append(tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow]) -> list[AppendedRow]:
+    """Store the ``batch``-th batch of a writer; see :meth:`Writer.append`."""
+    contents = [row.content for row in rows]
+    parameters = {"writer": writer, "batch": batch, "contents": contents, "now": tx.now, **_names(rows)}
+    stored, now = await tx.rows(APPEND, parameters), int(tx.now)
     return [AppendedRow(*row[:5], *[now if time is None else time for time in row[5:]]) for row in stored]
+
+
+async def find_or_give_up(
+    tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow]
+) -> list[AppendedRow] | None:
+    """What :func:`append` answered for the writer's latest batch.
+
+    None if it was not stored; it cannot be any more.
+    """
+    noted = await tx.row(GIVE_UP, {"writer": writer, "batch": batch, "now": tx.now})
+    assert noted is not None
+    numbers, which = noted
+    if numbers is None:
+        return None
+    found = await tx.rows(FIND, {**_names(rows), "numbers": numbers, "rows": which})
+    return [AppendedRow._make(row) for row in found]
+
+
+async def forget_writers(tx: Transaction) -> None:
+    """Remove what writers left behind that ended long ago."""
+    await tx.run(FORGET_WRITERS, (Millis(tx.now - _KEPT),))
+
+
+def _names(rows: Sequence[AppendRow]) -> dict[str, Any]:
+    """The parameters that say which messages these are."""
+    columns = [list(column) for column in zip(*(row[:4] for row in rows), strict=True)]
+    return dict(zip(("accounts", "sessions", "local_ids", "ids"), columns, strict=True))

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from happy.errors import ConnectionLost, DatabaseDown, OutcomeUnknown, Overloaded, QueryFailed
 from happy.faults import describe_fault
+from happy.storage.append import forget_writers
 from happy.storage.dsn import parse_target
 from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import MARK_COMMIT, forget_old_marks, mark, took_effect
@@ -105,7 +106,10 @@ class Database:
         for name in self._target.ignored:
             self._log.info("DATABASE_URL: {name} has no meaning here and is ignored", name=name)
         connection = await self.connect()
-        await forget_old_marks(connection, self.now())
+        tx = Transaction(connection, self.now())
+        await forget_old_marks(tx)
+        await forget_writers(tx)
+        await execute(connection, "COMMIT")
         connection.close()
 
     async def stop(self) -> None:
@@ -144,14 +148,13 @@ class Database:
         return await shield(self._counted(self._patiently(partial(self._alone, work, self.pool))))
 
     async def apply(self, work: Work[T]) -> T:
-        """Run one statement that commits by itself, and that may be run again after it took effect.
+        """Run statements that commit by themselves, once.
 
-        It is repeated when its connection is lost. It has a connection of its own and no backlog: its
-        caller sees to it that there is one at a time, and that nobody else holds its accounts. Raises
-        QueryFailed; DatabaseDown and Overloaded, when it may have taken effect all the same.
+        They have a connection of their own and no backlog: the caller sees to it that there is one such
+        call at a time, and that nobody else holds its accounts. Raises QueryFailed and Overloaded. After
+        ConnectionLost a statement may have taken effect: the caller knows how to find out.
         """
-        repeated = self._patiently(partial(self._alone, work, self._reserved))
-        return await self._counted(repeated, bounded=False)
+        return await self._counted(self._alone(work, self._reserved), bounded=False)
 
     async def transact(self, work: Work[T], *, accounts: Sequence[str] = ()) -> T:
         """Run work in a transaction that holds the rows of ``accounts``, then publish what it left.

@@ -7,11 +7,14 @@ transaction that it lost again, and then reports the fate of the other one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from happy.errors import ConnectionLost
-from happy.storage.pool import Connection, Connector, execute
+from happy.storage.pool import Connector, execute
 from happy.storage.types import Millis
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
 
 MARK_COMMIT = """
 INSERT INTO "happy_commits" ("writer", "attempt", "at") VALUES (%s, %s, %s)
@@ -55,6 +58,6 @@ async def took_effect(connector: Connector, writer: str, attempt: int) -> bool:
     return row is not None and row[0] == attempt
 
 
-async def forget_old_marks(connection: Connection, now: int) -> None:
+async def forget_old_marks(tx: Transaction) -> None:
     """Remove what processes left behind that ended long ago."""
-    await execute(connection, FORGET_WRITERS, (Millis(now - _KEPT),))
+    await tx.run(FORGET_WRITERS, (Millis(tx.now - _KEPT),))

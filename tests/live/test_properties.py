@@ -32,9 +32,9 @@ REFUSED = {"error", "version-mismatch"}
 
 TABLES = """
 SELECT "table_name" FROM "information_schema"."tables"
-WHERE "table_schema" = 'public' AND "table_name" <> 'happy_commits' ORDER BY 1
+WHERE "table_schema" = 'public' AND "table_name" NOT IN ('happy_commits', 'happy_appended') ORDER BY 1
 """
-"""Without the marks of commits, which every transaction leaves."""
+"""Without the marks of commits and batches, which every transaction leaves."""
 
 
 class PropertiesCase(LiveCase):

@@ -12,14 +12,18 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.internet.error import ConnectingCancelledError
 from twisted.web.client import ResponseFailed
 
+from happy.bench import proc
 from happy.client import Account, Answer, Scope, Session, Socket
+from happy.errors import ConnectionLost
 from happy.postgres.orphans import recorded_pid
+from happy.storage import append as storage
 from tests.live.case import LiveCase
 
 ROUNDS = 20
@@ -92,6 +96,9 @@ class WritersTests(LiveCase):
 
     embedded = True
     timeout = 90
+    appends = staticmethod(storage.append)
+    killed: Deferred[None] | None = None
+    """Fires when the database was killed; None while it is not to be."""
 
     async def test_nothing_is_lost(self) -> None:
         """After two deaths of the database all promises hold, for every socket and every message."""
@@ -99,10 +106,11 @@ class WritersTests(LiveCase):
         self.ledger = Ledger()
         ann, bob, eve = [await self.new_phone() for _ in range(3)]
         one, two = [await ann.create_session(tag, {}) for tag in ("one", "two")]
-        three = await bob.create_session("three", {})
+        three, four = await bob.create_session("three", {}), await eve.create_session("four", {})
         hers, his = ((ann, one), (ann, two)), ((bob, three),)
-        start = {account.id: await self.number(account) for account in (ann, bob)}
-        watchers = {account.id: [await self.hear(account) for _ in range(2)] for account in (ann, bob)}
+        everybody = (ann, bob, eve)
+        start = {account.id: await self.number(account) for account in everybody}
+        watchers = {account.id: [await self.hear(account) for _ in range(2)] for account in everybody}
         rooms = {each.id: await self.hear(owner, Scope.session(each.id)) for owner, each in hers + his}
 
         writers = [self.changes(ann, one), self.changes(bob, three), self.eve(eve, (one, two, three))]
@@ -110,13 +118,15 @@ class WritersTests(LiveCase):
         for owner, each in (*hers, *his):
             writers += [self.posts(owner, each, f"post{n}") for n in range(2)]
             writers += [self.says(owner, each, f"say{n}") for n in range(2)]
-        killing = Deferred.fromCoroutine(self.kills())
+        self.patch(storage, "append", self.loses_answers)
+        killing = Deferred.fromCoroutine(self.kills(*hers, *his, (eve, four)))
         await gatherResults([Deferred.fromCoroutine(writer) for writer in writers], consumeErrors=True)
         await killing
 
         for owner, each in (*hers, *his):
             await self.check(owner, each, [*watchers[owner.id], rooms[each.id]])
-        for owner in (ann, bob):
+        await self.told(eve, four, *watchers[eve.id])
+        for owner in everybody:
             for hearing in watchers[owner.id]:
                 last = await self.number(owner)
                 assert hearing.seqs == list(range(start[owner.id] + 1, last + 1))
@@ -125,13 +135,33 @@ class WritersTests(LiveCase):
         assert len(self.complaints) == KILLS
         assert all("PostgreSQL ended unexpectedly" in complaint for complaint in self.complaints)
 
-    async def kills(self) -> None:
-        """Kill the database whenever enough was acknowledged since the last time."""
-        for _ in range(KILLS):
+    async def kills(self, *owned: tuple[Account, Session]) -> None:
+        """Kill the database whenever enough was acknowledged since the last time, and write until it dies."""
+        for kill in range(KILLS):
             await self.ledger.more(ACKNOWLEDGED_BEFORE_A_KILL)
-            pid = recorded_pid(self.folder / "postgres")
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+            self.killed = killed = Deferred[None]()
+            for n in count():
+                together = [self.message(f"together-{kill}-{n}")]
+                posts = [self.post(account, session.id, together) for account, session in owned]
+                answers = await gatherResults([Deferred.fromCoroutine(post) for post in posts])
+                for (_, session), answer in zip(owned, answers, strict=True):
+                    self.ledger.acknowledge(session.id, answer.json()["messages"])
+                if killed.called:
+                    break
+
+    async def loses_answers(self, tx: Any, writer: str, batch: int, rows: Any) -> Any:
+        """Append, but let the database die before the answer to a batch of several accounts is there."""
+        stored = await self.appends(tx, writer, batch, rows)
+        if self.killed is None or len({rows[row.row - 1].account for row in stored if row.new}) < 2:
+            return stored
+        killed, self.killed = self.killed, None
+        postmaster = recorded_pid(self.folder / "postgres")
+        assert postmaster is not None
+        for pid in (postmaster, *proc.children(postmaster, proc.parents())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed.callback(None)
+        raise ConnectionLost(None)
 
     async def number(self, account: Account) -> int:
         """The number of the account's last update, from the database."""

@@ -37,8 +37,10 @@ SELECT "seq", "localId", "content" ->> 'c' FROM "SessionMessage" WHERE "sessionI
 OVERSIZED_INDEX_KEY = "".join(random.Random(7).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=9000))
 
 
+NUMBER = 'SELECT "seq" FROM "Account" WHERE "id" = %s'
+
 SENT_TWICE = [(1, False), (2, True), (3, True), (4, True)]
-STORED_ONCE = ["before", "one", "two", "three", "last"]
+STORED_ONCE = ["before", "one of several", "two", "three", "last"]
 
 
 class CommitterCase(DatabaseCase):
@@ -268,7 +270,6 @@ class LostAnswerTests(CommitterCase):
         await super().setUp()
         folder = dict(part.split("=") for part in self.dsn.partition("?")[2].split("&"))["host"]
         self.relay = Relay(reactor, f"{folder}/.s.PGSQL.5432")
-        self.relay.where = b"happy_append_messages"
         relayed = self.make_database(dsn=self.dsn.replace(folder, self.relay.folder), size=1)
         self.committer = Committer(reactor, relayed, self.hub, self.metrics)  # type: ignore[arg-type]
         self.addCleanup(self.relay.stop)
@@ -276,17 +277,29 @@ class LostAnswerTests(CommitterCase):
         self.addCleanup(self.committer.stopService)
 
     async def run_into(self, trouble: str) -> None:
-        watcher = connect(self.account)
-        self.hub.add(watcher)
+        """The trouble meets a batch of two accounts, which collected while another was stored."""
+        other = await self.new_account()
+        elsewhere = await self.new_session(other)
+        watchers = [connect(self.account), connect(other)]
+        for watcher in watchers:
+            self.hub.add(watcher)
         [repeated] = await self.send(("l0", "before"))
-        self.relay.trouble = trouble
-        answer = await self.send((None, "one"), ("l0", "again"), ("l1", "two"), (None, "three"))
+        self.relay.trouble, self.relay.where = trouble, b"one of several"
+        busy = self.committer.append(other, elsewhere, [NewMessage(None, "busy")])
+        answers = [
+            self.send((None, "one of several"), ("l0", "again"), ("l1", "two"), (None, "three")),
+            self.committer.append(other, elsewhere, [NewMessage(None, str(n)) for n in range(3)]),
+        ]
+        answer, theirs = await gatherResults(answers)
         self.assertEqual([(stored.seq, stored.new) for stored in answer], SENT_TWICE)
+        self.assertEqual([stored.seq for stored in theirs], [2, 3, 4])
         await self.relay.deliver_late()
-        [last] = await self.send((None, "last"))
-        self.assertEqual((repeated.seq, last.seq), (1, 5))
-        self.assertEqual([envelope["seq"] for _, envelope in events(watcher)], [1, 2, 3, 4, 5])
-        self.assertEqual([body["message"]["seq"] for body in bodies(watcher)], [1, 2, 3, 4, 5])
+        [last] = await self.send(("l2", "last"))
+        self.assertEqual(([stored.seq for stored in await busy], repeated.seq, last.seq), ([1], 1, 5))
+        for watcher, account, count in zip(watchers, (self.account, other), (5, 4), strict=True):
+            self.assertEqual([envelope["seq"] for _, envelope in events(watcher)], list(range(1, count + 1)))
+            self.assertEqual([body["message"]["seq"] for body in bodies(watcher)], list(range(1, count + 1)))
+            self.assertEqual(psql(self.dsn, NUMBER, (account,)), [(count,)])
         self.assertEqual([row[2] for row in self.stored(self.session)], STORED_ONCE)
 
     async def test_the_batch_is_lost(self) -> None:
@@ -332,12 +345,11 @@ class FullDiskTests(SynchronousTestCase):
         """Messages are tried again until there is room, and the log says so now and then."""
         first = self.committer.append("a", "s", [NewMessage("1", "x")])
         second = self.committer.append("a", "s", [NewMessage("2", "x")])
-        self.clock.pump([0.5] * 19)
-        self.assertEqual(self.database.attempts, 20)
+        self.clock.pump([0.1] * 20)
         [said] = [formatEvent(event) for event in self.logged]
-        self.assertEqual(said, "1 messages wait: the disk is full")
-        self.clock.pump([0.5])
-        self.assertEqual(formatEvent(self.logged[-1]), "2 messages wait: the disk is full")
+        self.assertEqual(said, "2 messages wait: the disk is full")
+        self.clock.pump([0.5] * 21)
+        self.assertEqual(len(self.logged), 2)
         self.assertNoResult(first)
         self.database.room = True
         self.clock.pump([0.5])

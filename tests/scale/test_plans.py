@@ -61,7 +61,18 @@ def backwards(seq: int) -> Callable[[Any], Awaitable[Any]]:
 def appended(prefix: str, step: int) -> Callable[[Any], Awaitable[Any]]:
     """A batch of a hundred messages to the largest session."""
     rows = [AppendRow(BIG, LARGEST, f"{prefix} {1 + step * n}", f"new {n}", "x" * 300) for n in range(100)]
-    return partial(append.append, rows=rows)
+    return partial(append.append, writer="w", batch=1, rows=rows)
+
+
+async def looked_for(tx: Any) -> Any:
+    """A batch that was stored, half of which was there before, and whose answer was lost."""
+    rows = [
+        AppendRow(BIG, LARGEST, f"{'local' if n % 2 else 'new'} {1 + n}", f"new {n}", "x") for n in range(100)
+    ]
+    await append.append(tx, "w", 1, rows)
+    found = await append.find_or_give_up(tx, "w", 1, rows)
+    assert found is not None
+    return found
 
 
 def reports(days: int, session: str | None = None) -> Callable[[Any], Awaitable[Any]]:
@@ -116,6 +127,7 @@ CASES = {
     "M2, backwards to the start": Case(backwards(502), 501, 540),
     "M3, new": Case(appended("new", 1), 100, 3_000),
     "M3, repeated": Case(appended("local", 250), 100, 3_000),
+    "M3, answer lost": Case(looked_for, 200, 8_000),
     "H2": Case(partial(machines.recently_active, account=BIG, limit=100), 100, 130),
     "U4, a week": Case(reports(7), 7 * 24 * 5 + 10, 200),
     "U4, one session": Case(reports(700, "s000100"), SIZE.reports, 600),

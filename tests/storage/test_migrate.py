@@ -53,6 +53,16 @@ class TestFiles:
         assert sorted(NAMES) == NAMES
         assert len(COLUMNS) == 21 + 1
 
+    def test_names_in_functions_mean_one_thing(self) -> None:
+        """A variable of a function can never be taken for a column, nor a column for a variable."""
+        bodies = re.findall(r"LANGUAGE plpgsql.*?AS \$\$\n(.*?)\$\$;", MIGRATIONS[-1].sql, re.DOTALL)
+        assert len(bodies) == MIGRATIONS[-1].sql.count("LANGUAGE plpgsql") > 0
+        for body in bodies:
+            assert body.startswith("#variable_conflict error\n")
+            declared = re.search(r"DECLARE\n(.*?)BEGIN", body, re.DOTALL)
+            assert declared is not None
+            assert all(line.strip().startswith("v_") for line in declared[1].splitlines())
+
     def test_only_add_things_of_our_own(self) -> None:
         """After the first file everything that is made, or removed again, is called happy_something."""
         for migration in MIGRATIONS[1:]:
