@@ -1,8 +1,9 @@
 """What many share: bounded as a whole and for each owner, and taken from the largest when it runs out.
 
 An owner is whoever pays: an account, or before a login the address that somebody comes from. One owner never
-has more than half. When everything is taken, whoever has most of all loses its largest holding, unless that
-is the one who asks: then it is refused. So whoever fills a bound hurts itself, and nobody else.
+has more than half. When everything is taken, whoever has most of all loses its largest holding (the latest of
+several), unless that is the one who asks: then it is refused. So whoever fills a bound hurts itself, and
+nobody else.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Budget:
             if largest is asking or largest.used <= asking.used + amount:
                 self._refused(CROWDED_OUT)
                 return False
-            max(largest.holdings, key=lambda holding: holding.size).lose()
+            max(reversed(largest.holdings), key=lambda holding: holding.size).lose()
             self._refused(CROWDED_OUT)
         return True
 

@@ -121,7 +121,14 @@ class Metrics:
             "happy_database_connections", "Database connections", "state"
         )
         self.happy_database_waiting = self._gauge(
-            "happy_database_waiting", "Transactions waiting for a connection"
+            "happy_database_waiting",
+            "Calls that wait for a connection, or for their turn on an account",
+            "reason",
+        )
+        self.happy_database_refused_total = self._counter(
+            "happy_database_refused_total",
+            "Calls that did not get their share of the database in time",
+            "reason",
         )
         self.happy_postgres_restarts_total = self._counter(
             "happy_postgres_restarts_total", "Restarts of the embedded PostgreSQL after it died"

@@ -185,23 +185,13 @@ class BlockingConnection:
     def pollable(self) -> Any:
         return self._raw
 
-    def cursor(self) -> Any:
-        return _BlockingCursor(self._raw.cursor())
+    def run(self, sql: str, params: Any = None) -> Deferred[Any]:
+        cursor = self._raw.cursor()
+        cursor.execute(sql, params)
+        return succeed(cursor)
 
     def close(self) -> None:
         self._raw.close()
-
-
-class _BlockingCursor:
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def execute(self, sql: str, params: Any = None) -> Deferred[Any]:
-        self._raw.execute(sql, params)
-        return succeed(self)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
 
 
 def run_migrations(dsn: str) -> None:

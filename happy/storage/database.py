@@ -6,21 +6,25 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from happy.errors import ConnectionLost, DatabaseDown, OutcomeUnknown, Overloaded, QueryFailed
+from happy.bounds import Budget
+from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.faults import describe_fault
 from happy.storage.append import forget_writers
+from happy.storage.attempt import Attempts, MoreAccounts, Work, roll_back, statement_limit
+from happy.storage.calls import SERVER, Call
 from happy.storage.dsn import parse_target
+from happy.storage.lending import Pool
 from happy.storage.linearizer import Linearizer, Release
-from happy.storage.outcome import MARK_COMMIT, forget_old_marks, mark, took_effect
-from happy.storage.pool import Connection, Connector, Pool, execute, usable
-from happy.storage.shield import shield
-from happy.storage.transaction import Publisher, Transaction, deliver, last_numbers
+from happy.storage.outcome import forget_old_marks
+from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute
+from happy.storage.shield import Shield
+from happy.storage.transaction import Publisher, Transaction, deliver
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -30,42 +34,34 @@ if TYPE_CHECKING:
 __all__ = ["Database", "Millis", "Transaction"]
 
 T = TypeVar("T")
-Work = Callable[[Transaction], Awaitable[T]]
-
-LOCK_ACCOUNTS = """
-SELECT "id", "seq" FROM "Account" WHERE "id" = ANY(%s::text[]) ORDER BY "id" FOR NO KEY UPDATE
-"""
-
-TAKE_NUMBERS = """
-UPDATE "Account" SET "seq" = "seq" + "Taken"."count", "updatedAt" = %s
-  FROM unnest(%s::text[], %s::integer[]) AS "Taken"("account", "count")
- WHERE "Account"."id" = "Taken"."account"
-"""
 
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK = "40P01"
+LOCK_NOT_AVAILABLE = "55P03"
+QUERY_CANCELED = "57014"
+
+_CONFLICTS = (SERIALIZATION_FAILURE, DEADLOCK, LOCK_NOT_AVAILABLE)
+_TOO_SLOW = (LOCK_NOT_AVAILABLE, QUERY_CANCELED)
+
+TOO_SLOW: Final = "slow"
+"""Why a call was refused: one of its statements took too long, or waited too long for a row."""
 
 _MAX_CONFLICTS = 6
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 
 
-class _MoreAccounts(Exception):
-    """The work published to accounts that were not locked first."""
-
-    def __init__(self, accounts: Iterable[str]) -> None:
-        super().__init__()
-        self.accounts = frozenset(accounts)
-
-
 class Database:
-    """A pool of connections, and the two ways to use it: :meth:`transact` and :meth:`read`.
+    """Pools of connections, and the two ways to use them: :meth:`transact` and :meth:`read`.
 
     ``clock`` is the reactor: deadlines, and the connections' descriptors. ``now`` tells the times that are
-    stored. ``publisher`` receives what transactions publish. ``size`` connections are shared; one more is
-    for work that must not wait behind everybody else's. ``patience`` is how many seconds a call waits for
-    PostgreSQL to come back, or for its turn on an account, and ``backlog`` how many calls may be under way
-    at a time.
+    stored. ``publisher`` receives what transactions publish. ``size`` connections are shared. Three more are
+    for work that nobody else should wait behind: one for batches of messages, two for what takes long.
+    ``patience`` is how many seconds a call waits for PostgreSQL to come back, for its turn on an account, or
+    for a connection, and ``backlog`` how many calls may be under way at a time.
+
+    Whoever a call is for is its owner: an account, or what stands for somebody who has none. One owner has
+    at most half of the backlog and of the shared connections.
     """
 
     _log = Logger()
@@ -85,19 +81,21 @@ class Database:
         self._target = parse_target(dsn)
         self.connector = Connector(self._target, clock)
         self.linearizer = Linearizer()
-        limit = self._target.limit or size + 1
-        self.pool = Pool(self.connector.open, max(limit - 1, 1))
-        self._reserved = Pool(self.connector.open, 1) if limit > 1 else self.pool
+        shared, batches, aside = _division(self._target.limit, size)
+        self.pool = Pool(self.connector.open, shared)
+        self._batches = Pool(self.connector.open, batches) if batches else self.pool
+        self._aside = Pool(self.connector.open, aside) if aside else self.pool
         self._clock = clock
         self._now = now
         self._publisher = publisher
         self._patience = patience
-        self._backlog = backlog
-        self._attempts = 0
+        self._metrics = metrics
+        self._places = Budget(backlog, refused=self._count_refusal)
+        self._attempts = Attempts(clock, self.connector)
         self._busy = 0
+        self._pings: list[Deferred[None]] = []
         self._stopping = False
         self._drained: Deferred[None] | None = None
-        self._metrics = metrics
         if metrics is not None:
             self._show(metrics)
 
@@ -118,169 +116,231 @@ class Database:
         Work that waits for PostgreSQL to come back fails now.
         """
         self._stopping = True
+        self._attempts.stop()
         if self._busy:
             self._drained = Deferred()
             await self._drained
-        self.pool.close()
-        self._reserved.close()
+        for pool in (self.pool, self._batches, self._aside):
+            pool.close()
 
     async def connect(self, patience: float | None = None) -> Connection:
-        """A connection of one's own, outside the pool; the caller closes it.
+        """A connection of one's own, outside the pools; the caller closes it.
 
         Tries for ``patience`` seconds, the database's own by default. Raises DatabaseDown.
         """
-        return await self._patiently(self.connector.open, patience)
+        call = self._call(SERVER, self._patience if patience is None else patience)
+        return await self._patiently(call, self.connector.open)
 
     async def ping(self) -> None:
-        """One round trip. Raises DatabaseDown and Overloaded."""
-        await self.read(lambda tx: tx.row("SELECT 1"))
+        """One round trip, for all who ask at the same time. Raises DatabaseDown and Overloaded."""
+        answer: Deferred[None] = Deferred()
+        self._pings.append(answer)
+        if len(self._pings) == 1:
+            pinging = Deferred.fromCoroutine(self.read(lambda tx: tx.row("SELECT 1")))
+            pinging.addCallback(lambda _: None).addBoth(self._pinged)
+        await answer
+
+    def _pinged(self, outcome: Any) -> None:
+        waiting, self._pings = self._pings, []
+        for one in waiting:
+            one.callback(outcome)
 
     def now(self) -> Millis:
         """The wall clock's time in epoch milliseconds."""
         return Millis(self._now() * 1000)
 
-    async def read(self, work: Work[T]) -> T:
-        """Run statements that only read, without a transaction around them.
+    async def read(self, work: Work[T], *, owner: str = SERVER, seconds: float | None = None) -> T:
+        """Run statements that only read, without a transaction around them, for ``owner``.
 
-        Each sees what was committed when it began. The work is repeated when its connection is lost.
-        Raises DatabaseDown and Overloaded.
+        Each sees what was committed when it began. The work is repeated when its connection is lost. With
+        ``seconds`` each statement may take so long, and all see the same. Raises DatabaseDown and
+        Overloaded.
         """
-        return await shield(self._counted(self._patiently(partial(self._alone, work, self.pool))))
+        call = self._admit(owner)
+        attempt = partial(self._alone, call, work, seconds)
+        return await Shield[T]().around(self._counted(call, self._patiently(call, attempt)))
 
-    async def apply(self, work: Work[T]) -> T:
+    async def apply(self, work: Work[T], *, owner: str = SERVER, aside: bool = False) -> T:
         """Run statements that commit by themselves, once.
 
-        They have a connection of their own and no backlog: the caller sees to it that there is one such
-        call at a time, and that nobody else holds its accounts. Raises QueryFailed and Overloaded. After
-        ConnectionLost a statement may have taken effect: the caller knows how to find out.
+        Its connection is not one of those that all share, and it does not count in the backlog: the caller
+        sees to it that there is one such call at a time, and that nobody else holds its accounts. Work that
+        takes long goes ``aside``, where its statements are one transaction, and ``owner`` shares with
+        others. Raises QueryFailed and Overloaded. After ConnectionLost a statement may have taken effect:
+        the caller knows how to find out.
         """
-        return await self._counted(self._alone(work, self._reserved), bounded=False)
+        if self._stopping:
+            raise Overloaded("the database is being closed")
+        call = self._call(owner)
+        return await self._counted(call, self._once(call, work, aside))
 
-    async def transact(self, work: Work[T], *, accounts: Sequence[str] = ()) -> T:
+    async def transact(
+        self, work: Work[T], *, accounts: Sequence[str] = (), owner: str | None = None, aside: bool = False
+    ) -> T:
         """Run work in a transaction that holds the rows of ``accounts``, then publish what it left.
 
         The work may run several times: after a deadlock, a lost connection, or when it published to
         an account that was not named (which is then held too). Its outbox is numbered last before
         COMMIT, and delivered in order before anyone else can hold those accounts. A caller that is
-        cancelled drops the result, never the work.
+        cancelled drops the result, never the work. ``owner`` is the first of the accounts, if there are
+        any; the others are foreign, and their own work comes first. What takes long goes ``aside``.
 
         Raises what the work raises, after a rollback; AccountVanished when it published to an account
-        without a row; DatabaseDown and Overloaded, when nothing was changed.
+        without a row; DatabaseDown and Overloaded, when nothing was changed, and OutcomeUnknown when that
+        is not known in time: then the change may still be made, and published.
         """
-        return await shield(self._counted(self._in_order(work, frozenset(accounts))))
+        call = self._admit(owner or (accounts[0] if accounts else SERVER))
+        shield = Shield[T]()
+        call.leave = shield.abandon
+        pool = self._aside if aside else self.pool
+        return await shield.around(self._counted(call, self._in_order(call, work, frozenset(accounts), pool)))
 
-    async def _counted(self, work: Coroutine[Deferred[Any], Any, T], *, bounded: bool = True) -> T:
-        if self._stopping or (bounded and self._busy >= self._backlog):
-            work.close()
-            raise Overloaded
+    # -- who may -------------------------------------------------------------------------------------
+
+    def _call(self, owner: str, patience: float | None = None) -> Call:
+        deadline = self._clock.seconds() + (self._patience if patience is None else patience)
+        return Call(self._clock, owner, deadline, self._count_refusal)
+
+    def _admit(self, owner: str) -> Call:
+        """A new call. Raises Overloaded when there is no place for it."""
+        if self._stopping:
+            raise Overloaded("the database is being closed")
+        call = self._call(owner)
+        if owner != SERVER:
+            call.place = self._places.open(owner, call)
+            if not call.place.take(1):
+                call.end()
+                raise Overloaded("too many calls of the database")
+        return call
+
+    async def _counted(self, call: Call, work: Coroutine[Deferred[Any], Any, T]) -> T:
         self._busy += 1
         try:
             return await work
         finally:
+            call.end()
             self._busy -= 1
             if self._drained is not None and not self._busy:
                 self._drained.callback(None)
 
-    async def _in_order(self, work: Work[T], accounts: frozenset[str]) -> T:
+    async def _in_order(self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
         while True:
-            release = await self._turn(accounts)
             try:
-                return await self._patiently(partial(self._attempt, work, accounts))
-            except _MoreAccounts as more:
+                if len(accounts) > 1:
+                    return await self._with_others(call, work, accounts, pool)
+                release = await self._turn(call, accounts)
+                try:
+                    return await self._patiently(call, partial(self._attempt, call, work, accounts, pool))
+                finally:
+                    release()
+            except MoreAccounts as more:
                 accounts |= more.accounts
-            finally:
-                release()
 
-    async def _turn(self, accounts: frozenset[str]) -> Release:
-        if (release := self.linearizer.try_acquire(accounts)) is not None:
+    async def _turn(self, call: Call, keys: Iterable[str]) -> Release:
+        if (release := self.linearizer.try_acquire(keys)) is not None:
             return release
-        turn = Deferred.fromCoroutine(self.linearizer.acquire(accounts))
-        try:
-            return await turn.addTimeout(self._patience, self._clock)
-        except TimeoutError:
-            raise Overloaded from None
+        return await call.wait(Deferred.fromCoroutine(self.linearizer.acquire(keys)))
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
-        """Repeat an attempt while that helps: conflicts a few times, a lost server for ``patience``."""
-        deadline = self._clock.seconds() + (self._patience if patience is None else patience)
+    async def _with_others(self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
+        """As one of an owner's calls at a time that need somebody else's account."""
+        release = await self._turn(call, [f"others {call.owner}"])
+        try:
+            return await self._patiently(call, partial(self._attempt_with_others, call, work, accounts, pool))
+        finally:
+            release()
+
+    async def _attempt_with_others(
+        self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool
+    ) -> T:
+        connection, release = await self._hold(call, accounts, pool)
+        try:
+            return await self._attempt_on(call, connection, work, accounts, pool)
+        finally:
+            release()
+
+    async def _hold(self, call: Call, accounts: frozenset[str], pool: Pool) -> tuple[Connection, Release]:
+        """A connection and the accounts, neither of which is held while the other is waited for."""
+        while call.left:
+            release = await self._turn(call, accounts)
+            if (connection := pool.try_borrow(call)) is not None:
+                return connection, release
+            release()
+            connection = await pool.borrow(call)
+            if (at_once := self.linearizer.try_acquire(accounts)) is not None:
+                return connection, at_once
+            pool.give_back(connection, call)
+        raise Overloaded("the database is busy")
+
+    # -- attempts ------------------------------------------------------------------------------------
+
+    async def _patiently(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Repeat an attempt while that helps: conflicts a few times, a lost server until the deadline."""
         conflicts, pause = 0, _FIRST_PAUSE
         while True:
             try:
                 return await attempt()
             except ConnectionLost as lost:
-                if self._stopping or self._clock.seconds() + pause > deadline:
+                if self._stopping or pause > call.left:
                     raise DatabaseDown(f"no connection to PostgreSQL: {lost.reason or 'it broke'}") from None
                 reason = "connection"
             except QueryFailed as refused:
                 conflicts += 1
-                if refused.sqlstate not in (SERIALIZATION_FAILURE, DEADLOCK) or conflicts == _MAX_CONFLICTS:
-                    raise
+                if refused.sqlstate not in _CONFLICTS or conflicts == _MAX_CONFLICTS or not call.left:
+                    if refused.sqlstate not in _TOO_SLOW:
+                        raise
+                    self._count_refusal(TOO_SLOW)
+                    raise Overloaded("a statement took too long") from None
                 reason = "conflict"
             if self._metrics is not None:
                 self._metrics.happy_transaction_retries_total.labels(reason).inc()
             await self._pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _alone(self, work: Work[T], pool: Pool) -> T:
-        """One attempt at work whose statements are a transaction each."""
-        connection = await pool.borrow()
+    async def _alone(self, call: Call, work: Work[T], seconds: float | None) -> T:
+        """One attempt at work that only reads."""
+        connection = await self.pool.borrow(call)
+        connection.limit = statement_limit(call)
         try:
             tx = Transaction(connection, self.now(), reading=True)
-            result = await work(tx)
+            if seconds is None:
+                result = await work(tx)
+            else:
+                result = await _within(seconds, connection, work(tx))
         finally:
-            pool.give_back(connection)
+            self.pool.give_back(connection, call)
         self._release(tx, {})
         return result
 
-    async def _attempt(self, work: Work[T], accounts: frozenset[str]) -> T:
-        connection = await self.pool.borrow()
+    async def _once(self, call: Call, work: Work[T], aside: bool) -> T:
+        pool = self._aside if aside else self._batches
+        connection = await pool.borrow(call)
+        connection.limit = STATEMENT_SECONDS
+        tx = Transaction(connection, self.now(), reading=not aside)
         try:
-            tx = Transaction(connection, self.now())
-            result, numbers = await self._run(connection, tx, work, accounts)
+            result = await work(tx)
+            if tx.begun:
+                await execute(connection, "COMMIT")
+        except Exception:
+            await roll_back(connection)
+            raise
         finally:
-            self.pool.give_back(connection)
-        self._release(tx, numbers)
+            pool.give_back(connection, call)
         return result
 
-    async def _run(
-        self, connection: Connection, tx: Transaction, work: Work[T], accounts: frozenset[str]
-    ) -> tuple[T, Mapping[str, int]]:
-        """One attempt from BEGIN to COMMIT; answers the result and the accounts' last numbers before it."""
+    async def _attempt(self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
+        connection = await pool.borrow(call)
+        return await self._attempt_on(call, connection, work, accounts, pool)
+
+    async def _attempt_on(
+        self, call: Call, connection: Connection, work: Work[T], accounts: frozenset[str], pool: Pool
+    ) -> T:
         try:
-            locked = await _lock(tx, accounts)
-            result = await work(tx)
-            numbers = await _complete(tx, accounts, locked)
-        except Exception:
-            await _roll_back(connection)
-            raise
-        if tx.begun:
-            await self._commit(connection, tx)
-        return result, numbers
-
-    async def _commit(self, connection: Connection, tx: Transaction) -> None:
-        """Take the numbers, mark the attempt and commit, all in one round trip.
-
-        Raises ConnectionLost only when the transaction is certain to have had no effect.
-        """
-        self._attempts += 1
-        attempt = self._attempts
-        try:
-            await execute(connection, *_closing(tx, connection.name, attempt))
-        except ConnectionLost:
-            if not await self._committed(connection.name, attempt):
-                raise
-        except QueryFailed:
-            await _roll_back(connection)
-            raise
-
-    async def _committed(self, writer: str, attempt: int) -> bool:
-        """Whether an attempt took effect whose connection was lost during COMMIT; waits for the server."""
-        while not self._stopping:
-            try:
-                return await took_effect(self.connector, writer, attempt)
-            except ConnectionLost:
-                await self._pause(_LONGEST_PAUSE)
-        raise OutcomeUnknown("stopped before PostgreSQL could tell whether a commit took effect")
+            tx = Transaction(connection, self.now())
+            result, numbers = await self._attempts.run(call, connection, tx, work, accounts)
+        finally:
+            pool.give_back(connection, call)
+        self._release(tx, numbers)
+        return result
 
     def _release(self, tx: Transaction, numbers: Mapping[str, int]) -> None:
         """Deliver the outbox; what fails there cannot undo the commit, so it is logged."""
@@ -294,42 +354,37 @@ class Database:
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._clock, seconds * random.uniform(0.5, 1.0))
 
+    # -- what is to be seen of it --------------------------------------------------------------------
+
+    def _count_refusal(self, why: str) -> None:
+        if self._metrics is not None:
+            self._metrics.happy_database_refused_total.labels(why).inc()
+
     def _show(self, metrics: Metrics) -> None:
+        pools = {self.pool, self._batches, self._aside}
         connections = metrics.happy_database_connections
-        connections.labels("idle").set_function(lambda: self.pool.idle)
-        connections.labels("busy").set_function(lambda: self.pool.busy)
-        metrics.happy_database_waiting.set_function(lambda: self.pool.waiting)
+        connections.labels("idle").set_function(lambda: sum(pool.idle for pool in pools))
+        connections.labels("busy").set_function(lambda: sum(pool.busy for pool in pools))
+        waiting = metrics.happy_database_waiting
+        waiting.labels("connection").set_function(lambda: sum(pool.waiting for pool in pools))
+        waiting.labels("account").set_function(lambda: self.linearizer.waiting)
 
 
-async def _lock(tx: Transaction, accounts: Iterable[str]) -> dict[str, int]:
-    """Lock the rows of accounts; answers the numbers that those which exist have reached."""
-    wanted = sorted(accounts)
-    return dict(await tx.rows(LOCK_ACCOUNTS, (wanted,))) if wanted else {}
+def _division(limit: int | None, size: int) -> tuple[int, int, int]:
+    """How many connections are shared, for batches, and aside; none for what shares with all others."""
+    if limit is None:
+        return size, 1, 2
+    batches, aside = min(limit - 1, 1), min(max(limit - 2, 0) // 2, 2)
+    return limit - batches - aside, batches, aside
 
 
-async def _complete(tx: Transaction, accounts: frozenset[str], locked: dict[str, int]) -> dict[str, int]:
-    """The last numbers of the accounts published to, among them those that the work itself made."""
-    published = tx.published()
-    if not published.keys() <= accounts:
-        raise _MoreAccounts(published)
-    made = await _lock(tx, published.keys() - locked.keys())
-    return last_numbers(tx, locked | made)
-
-
-def _closing(tx: Transaction, writer: str, attempt: int) -> tuple[str, list[Any]]:
-    published = tx.published()
-    marked = mark(writer, attempt, tx.now)
-    if not published:
-        return f"{MARK_COMMIT};COMMIT", marked
-    numbers = [tx.now, list(published), list(published.values())]
-    return f"{TAKE_NUMBERS};{MARK_COMMIT};COMMIT", numbers + marked
-
-
-async def _roll_back(connection: Connection) -> None:
-    """End the transaction; a connection on which that fails is not usable and will be thrown away."""
-    if not connection.alive or usable(connection):
-        return
+async def _within(seconds: float, connection: Connection, work: Awaitable[T]) -> T:
+    """Work that reads, in a transaction whose statements may take so long."""
+    await execute(connection, f"BEGIN READ ONLY;SET LOCAL statement_timeout = {round(seconds * 1000)}")
     try:
-        await execute(connection, "ROLLBACK")
-    except QueryFailed:
-        connection.close()
+        result = await work
+        await execute(connection, "COMMIT")
+    except Exception:
+        await roll_back(connection)
+        raise
+    return result

@@ -13,6 +13,15 @@ from happy.errors import StartupError
 
 _IGNORED = frozenset({"pool_timeout", "socket_timeout", "statement_cache_size", "sslidentity", "sslpassword"})
 _TRANSLATED = frozenset({"schema", "connection_limit", "pgbouncer", "sslaccept"})
+LIFE_SIGNS = {
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""How a connection over a network finds out within some ten seconds that its other end is not there."""
+
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
@@ -33,7 +42,7 @@ class Target:
 
     def conninfo(self, **more: str) -> str:
         """The libpq connection string, with further parameters."""
-        conninfo: str = make_dsn(**{**self.parameters, **more})
+        conninfo: str = make_dsn(**{**LIFE_SIGNS, **self.parameters, **more})
         return conninfo
 
 

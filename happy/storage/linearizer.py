@@ -67,6 +67,11 @@ class Linearizer:
         """Whether someone holds the key."""
         return key in self._held
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a key that they want alone."""
+        return sum(map(len, self._alone.values()))
+
     def _enqueue(self, keys: frozenset[str]) -> _Wait:
         wait = _Wait(keys, self._leave)
         if len(keys) == 1:

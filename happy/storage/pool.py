@@ -1,17 +1,17 @@
-"""Connections to PostgreSQL: how one is made, and a bounded number of them to share."""
+"""Connections to PostgreSQL: how one is made, and what may be asked of it until when."""
 
 from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -30,11 +30,14 @@ CONNECT_TIMEOUT = 10.0
 
 LARGE_STATEMENT = 4 * 1024 * 1024
 """Bytes of a statement after which a connection is not kept, since the driver would keep as much."""
+STATEMENT_SECONDS: Final = 10.0
+"""How long PostgreSQL may take to answer a statement; after that it is not there."""
 
 SESSION = {
     "TimeZone": "UTC",
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
+    # It says so itself before we take it for dead.
+    "statement_timeout": "8s",
+    "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "30s",
     # Lists are short pieces of what an index has in order. The planner, which may know only what a table
     # held yesterday, must not take it for cheaper to read and sort everything that there is.
@@ -53,17 +56,77 @@ class Cursor(TxCursor):  # type: ignore[misc]
         return failure
 
 
+class Deadlines:
+    """Ends statements that have no answer in time, together with their connections.
+
+    One timer serves all of them, and is there only while one runs.
+    """
+
+    GRAIN: Final = 0.25
+    """Seconds by which the end may be late."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._running: dict[Connection, tuple[float, Deferred[Any]]] = {}
+        self._timer: Any = None
+
+    def begin(self, connection: Connection, running: Deferred[Any]) -> None:
+        """A statement is on its way; it may take as long as its connection says."""
+        self._running[connection] = self._clock.seconds() + connection.limit, running
+        if self._timer is None:
+            self._timer = self._clock.callLater(self.GRAIN, self._look)
+
+    def end(self, connection: Connection) -> None:
+        """The answer is there."""
+        self._running.pop(connection, None)
+        if not self._running and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = self._clock.seconds()
+        self._timer = self._clock.callLater(self.GRAIN, self._look)
+        for connection, (deadline, running) in list(self._running.items()):
+            if deadline <= now:
+                connection.silent = True
+                running.cancel()
+
+
 class Connection(TxConnection):  # type: ignore[misc]
     """A txpostgres connection that notices quietly when an idle session ends.
 
     ``name`` is unique to it and is its application name on the server, by which its session can be
-    found after it was lost.
+    found after it was lost. ``limit`` is how many seconds a statement may take; ``silent`` tells that one
+    took longer.
     """
 
     name = ""
+    limit = STATEMENT_SECONDS
+    silent = False
     swollen = False
     """Whether the driver's buffers have become large. They never shrink."""
+    deadlines: Deadlines
     cursorFactory = Cursor
+
+    async def run(self, sql: str, params: Sequence[Any] | Mapping[str, Any] | None) -> Any:
+        """Run one statement; answers the psycopg2 cursor. Raises what the driver raises.
+
+        The connection ends when the answer does not come within its ``limit``, or the caller is cancelled.
+        """
+        cursor = self.cursor()
+        running = _abandonable(self, cursor.execute(sql, params))
+        self.deadlines.begin(self, running)
+        try:
+            await running
+        except CancelledError:
+            if not self.silent:
+                raise
+            raise psycopg2.OperationalError("it does not answer") from None
+        finally:
+            self.deadlines.end(self)
+        if len(cursor.query) > LARGE_STATEMENT:
+            self.swollen = True
+        return cursor
 
     def continuePolling(self, swallowErrors: bool = False) -> None:
         # An idle session's end has nobody to report to; `usable` tells it to the next borrower.
@@ -107,42 +170,58 @@ class Connector:
         self._settings = {**SESSION, **(settings or {}), "search_path": _quoted(target.schema)}
         self._process = secrets.token_hex(4)
         self._numbers = count(1)
+        self._deadlines = Deadlines(reactor)
+        self._found: list[Deferred[dict[str, str]]] | None = None
 
-    async def open(self) -> Connection:
-        """A new connection. Raises ConnectionLost when there is none to be had."""
+    async def open(self, patience: float = CONNECT_TIMEOUT) -> Connection:
+        """A new connection, within so many seconds. Raises ConnectionLost when there is none to be had."""
         connection = Connection(self._reactor)
         connection.name = f"happy {self._process}-{next(self._numbers)}"
+        connection.deadlines = self._deadlines
         try:
-            conninfo = await self._conninfo(connection.name)
-            await self._bounded(connection, connection.connect(conninfo))
+            addresses = await self._addresses().addTimeout(patience, self._reactor)
+            conninfo = self._conninfo(connection.name, addresses)
+            await self._bounded(connection, connection.connect(conninfo), patience)
+        except TimeoutError:
+            raise ConnectionLost(None, "the host name was not looked up in time") from None
         except (psycopg2.Error, ConnectionDone) as error:
             connection.close()
             raise ConnectionLost(getattr(error, "pgcode", None), _first_line(error)) from None
         register_casts(connection.pollable())
         return connection
 
-    async def _conninfo(self, name: str) -> str:
-        parameters = {"application_name": name, "client_encoding": "UTF8", **await self._addresses()}
+    def _conninfo(self, name: str, addresses: Mapping[str, str]) -> str:
+        parameters = {"application_name": name, "client_encoding": "UTF8", **addresses}
         if not self._target.pooled:
             given = self._target.parameters.get("options", "")
             parameters["options"] = " ".join([given, *map(_option, self._settings.items())]).strip()
         return self._target.conninfo(**parameters)
 
-    async def _addresses(self) -> dict[str, str]:
-        """Parameters that name the server by address; libpq alone would look it up in this thread."""
+    def _addresses(self) -> Deferred[dict[str, str]]:
+        """Parameters that name the server by address; libpq alone would look it up in this thread.
+
+        However many ask, one thread does: a resolver that hangs must not take all of them.
+        """
         host = self._target.parameters.get("host", "")
         if not host or "," in host or host.startswith(("/", "@")) or "hostaddr" in self._target.parameters:
-            return {}
+            return succeed({})
+        answer: Deferred[dict[str, str]] = Deferred()
+        if self._found is not None:
+            self._found.append(answer)
+            return answer
+        self._found = [answer]
         find = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
-        try:
-            found = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), find)
-        except (OSError, UnicodeError) as error:
-            raise ConnectionLost(None, f"{host}: {error}") from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        return {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
+        looking = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), find)
+        looking.addCallback(_named, host).addErrback(_not_found, host).addBoth(self._tell)
+        return answer
 
-    def _bounded(self, connection: Connection, connecting: Deferred[Any]) -> Deferred[Any]:
-        timer = self._reactor.callLater(CONNECT_TIMEOUT, connection.close)
+    def _tell(self, outcome: dict[str, str] | Failure) -> None:
+        waiting, self._found = self._found or [], None
+        for one in waiting:
+            one.callback(outcome)
+
+    def _bounded(self, connection: Connection, connecting: Deferred[Any], patience: float) -> Deferred[Any]:
+        timer = self._reactor.callLater(patience, connection.close)
         connecting = _abandonable(connection, connecting)
 
         def settled(result: Any) -> Any:
@@ -151,6 +230,16 @@ class Connector:
             return result
 
         return connecting.addBoth(settled)
+
+
+def _named(found: Sequence[Any], host: str) -> dict[str, str]:
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
+
+
+def _not_found(failure: Failure, host: str) -> NoReturn:
+    failure.trap(OSError, UnicodeError)
+    raise ConnectionLost(None, f"{host}: {failure.value}") from None
 
 
 def _first_line(error: Exception) -> str:
@@ -200,16 +289,11 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
     that is cancelled ends the session.
     """
     try:
-        cursor = connection.cursor()
-        await _abandonable(connection, cursor.execute(sql, params or None))
+        return await connection.run(sql, params or None)
     except (psycopg2.Error, ConnectionDone) as error:
         explained = explain(error, lost=not connection.alive)
     except ValueError:  # what the driver says of a text with U+0000, before the server can
         explained = QueryFailed(NUL_IN_TEXT)
-    else:
-        if len(cursor.query) > LARGE_STATEMENT:
-            connection.swollen = True
-        return cursor
     try:
         raise explained
     finally:
@@ -224,64 +308,3 @@ def explain(error: Exception, lost: bool = False) -> QueryFailed:
         return ConnectionLost(sqlstate)
     diagnostics = getattr(error, "diag", None)
     return QueryFailed(sqlstate, getattr(diagnostics, "constraint_name", None))
-
-
-class Pool:
-    """At most ``size`` connections, opened when first needed, handed out to one borrower at a time."""
-
-    def __init__(self, open_: Callable[[], Awaitable[Connection]], size: int) -> None:
-        self._open = open_
-        self._slots = DeferredSemaphore(size)
-        self._idle: list[Connection] = []
-        self._closed = False
-
-    async def borrow(self) -> Connection:
-        """A usable connection, to be given back with :meth:`give_back`. Raises ConnectionLost."""
-        await self._slots.acquire()
-        try:
-            return self._idle_one() or await self._fresh_one()
-        except BaseException:
-            self._slots.release()
-            raise
-
-    def give_back(self, connection: Connection) -> None:
-        """End a loan; a connection that is closed, swollen or inside a transaction is thrown away."""
-        if not self._closed and not connection.swollen and usable(connection):
-            self._idle.append(connection)
-        else:
-            connection.close()
-        self._slots.release()
-
-    @property
-    def idle(self) -> int:
-        """Open connections nobody uses."""
-        return len(self._idle)
-
-    @property
-    def busy(self) -> int:
-        """Connections on loan, or being opened for a borrower."""
-        return self._slots.limit - self._slots.tokens
-
-    @property
-    def waiting(self) -> int:
-        """Borrowers in the queue."""
-        return len(self._slots.waiting)
-
-    def close(self) -> None:
-        """Close idle connections now, and borrowed ones when they come back."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-
-    def _idle_one(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if usable(connection):
-                return connection
-            connection.close()
-        return None
-
-    async def _fresh_one(self) -> Connection:
-        if self._closed:
-            raise ConnectionLost(None)
-        return await self._open()

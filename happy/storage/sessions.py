@@ -103,10 +103,6 @@ LOCK = """
 SELECT 1 FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(account)s FOR UPDATE
 """
 
-NO_TIME_LIMIT = """
-SET LOCAL statement_timeout = 0
-"""
-
 DELETE_MESSAGES = """
 DELETE FROM "SessionMessage" WHERE "sessionId" = %(session)s
 """
@@ -219,7 +215,7 @@ async def delete(tx: Transaction, account: str, session: str) -> bool:
     parameters = {"account": account, "session": session}
     if await tx.row(LOCK, parameters) is None:
         return False
-    await tx.run(NO_TIME_LIMIT)
+    await tx.take_time()
     for statement in (DELETE_MESSAGES, DELETE_USAGE_REPORTS, DELETE_ACCESS_KEYS, DELETE):
         await tx.run(statement, parameters)
     return True

@@ -15,25 +15,35 @@ T = TypeVar("T")
 _log = Logger()
 
 
-def shield(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
-    """The work's outcome. Cancelling the answer drops the outcome; the work goes on to its end."""
-    abandoned = False
+class Shield(Deferred[T]):
+    """The outcome of work. Cancelling it drops the outcome; the work goes on to its end."""
 
-    def abandon(_: Deferred[T]) -> None:
-        nonlocal abandoned
-        abandoned = True
+    def __init__(self) -> None:
+        super().__init__(_abandon)
+        self._abandoned = False
 
-    def failed(error: BaseException) -> None:
-        if abandoned:
+    def around(self, work: Coroutine[Deferred[Any], Any, T]) -> Shield[T]:
+        """Begin the work; answers itself."""
+        drive(work, self._done, self._failed)
+        return self
+
+    def abandon(self, error: Exception) -> None:
+        """Answer before the work ends; what comes of it is dropped."""
+        if not self._abandoned and not self.called:
+            self._abandoned = True
+            self.errback(error)
+
+    def _done(self, result: T) -> None:
+        if not self._abandoned:
+            self.callback(result)
+
+    def _failed(self, error: BaseException) -> None:
+        if self._abandoned:
             fault = describe_fault(error)
             _log.warn("work nobody waits for any more failed: {fault}", fault=fault)
         else:
-            waiting.errback(error)
+            self.errback(error)
 
-    def done(result: T) -> None:
-        if not abandoned:
-            waiting.callback(result)
 
-    waiting: Deferred[T] = Deferred(abandon)
-    drive(work, done, failed)
-    return waiting
+def _abandon(shield: Any) -> None:
+    shield._abandoned = True

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from happy.errors import AccountVanished
+from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, Pieces, any_large
 from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis
 
-Parameters = Sequence[Any] | Mapping[str, Any]
+LONG_SECONDS = 900.0
+"""How long a statement may take that has no limit of its own on the server."""
+
+NO_TIME_LIMIT = """
+SET LOCAL statement_timeout = 0
+"""
 
 
 class Audience(Protocol):
@@ -60,12 +66,15 @@ class Transaction:
     the whole attempt. Statements run one after another: await each before the next.
     """
 
-    def __init__(self, connection: Connection, now: int, *, reading: bool = False) -> None:
+    def __init__(
+        self, connection: Connection, now: int, *, reading: bool = False, opening: str = "BEGIN;"
+    ) -> None:
         self.now = Millis(now)
         self._connection = connection
         self._reading = reading
         # BEGIN travels with the first statement, which saves a round trip.
-        self._opening = "" if reading else "BEGIN;"
+        self._opening = "" if reading else opening
+        self._pieces: Pieces | None = None
         self.outbox: list[Pending | Signal] = []
         self.callbacks: list[Callable[[], None]] = []
 
@@ -87,6 +96,11 @@ class Transaction:
         cursor = await self._execute(sql, params)
         touched: int = cursor.rowcount
         return touched
+
+    async def take_time(self) -> None:
+        """Let the statements that follow run for as long as they need."""
+        await self._execute(NO_TIME_LIMIT, ())
+        self._connection.limit = LONG_SECONDS
 
     def publish(self, audience: Audience, body: Any, skip: object | None = None) -> None:
         """Number a change in its account's sequence at commit, then deliver it to its audience.
@@ -115,8 +129,21 @@ class Transaction:
         return Counter(entry.audience.account for entry in self.outbox if isinstance(entry, Pending))
 
     async def _execute(self, sql: str, params: Parameters) -> Any:
+        if params and not self._reading and any_large(params):
+            params = await self._send_ahead(params)
         opening, self._opening = self._opening, ""
         return await execute(self._connection, opening + sql, params)
+
+    async def _send_ahead(self, params: Parameters) -> Parameters:
+        """Send what is large of the parameters; answers what stands for them in the statement."""
+        if self._pieces is None:
+            await self._execute(MAKE_ROOM, ())
+            self._pieces = Pieces()
+            self._connection.limit = max(self._connection.limit, SECONDS)
+        small, ahead = self._pieces.split(params)
+        for sql, piece in ahead:
+            await execute(self._connection, sql, piece)
+        return small
 
     def _must_write(self) -> None:
         if self._reading:

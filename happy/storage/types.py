@@ -32,21 +32,25 @@ class Millis(int):
 
 
 class Jsonb:
-    """A value that goes out as ``JSONB``, encoded by msgspec; a ``msgspec.Raw`` goes out as it is."""
+    """A value that goes out as ``JSONB``, encoded by msgspec; a ``msgspec.Raw`` goes out as it is.
 
-    __slots__ = ("_text",)
+    ``text`` is its encoding.
+    """
+
+    __slots__ = ("_quoted", "text")
 
     def __init__(self, value: Any) -> None:
-        self._text = QuotedString(msgspec.json.encode(value).decode())
+        self.text = msgspec.json.encode(value).decode()
+        self._quoted = QuotedString(self.text)
 
     def __conform__(self, protocol: object) -> Jsonb:
         return self
 
     def prepare(self, connection: Any) -> None:
-        self._text.prepare(connection)
+        self._quoted.prepare(connection)
 
     def getquoted(self) -> bytes:
-        quoted: bytes = self._text.getquoted()
+        quoted: bytes = self._quoted.getquoted()
         return quoted + b"::jsonb"
 
 

@@ -13,6 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 DROPPED = "the request is lost on its way"
 LOST = "the answer is lost on its way"
 LATE = "the request arrives after the client gave up"
+SILENT = "the request is lost, and the connection stays"
+MUTE = "the answer is lost, and the connection stays"
 
 
 class _Client(Protocol):
@@ -40,7 +42,10 @@ class _Client(Protocol):
         elif trouble == LOST:
             self.server.losing = True
             self.server.transport.write(data)  # type: ignore[union-attr]
-        else:
+        elif trouble == MUTE:
+            self.server.mute = True
+            self.server.transport.write(data)  # type: ignore[union-attr]
+        elif trouble != SILENT:
             if trouble == LATE:
                 self.relay.late.append((self.server, data))
                 self.server.losing = True
@@ -52,15 +57,18 @@ class _Client(Protocol):
 
 
 class _Server(Protocol):
-    """PostgreSQL's side. ``losing`` answers go nowhere."""
+    """PostgreSQL's side. ``losing`` answers go nowhere, and end the connection unless it is ``mute``."""
 
     losing = False
+    mute = False
 
     def __init__(self, client: _Client) -> None:
         self.client = client
         self.gone: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.mute:
+            return
         if self.losing:
             self.client.transport.abortConnection()  # type: ignore[union-attr]
             self.transport.loseConnection()  # type: ignore[union-attr]
@@ -73,9 +81,15 @@ class _Server(Protocol):
 
 
 class Relay(Factory):
-    """Listens on a socket of its own. ``trouble`` happens to the next request that holds ``where``."""
+    """Listens on a socket of its own. ``trouble`` happens to the next request that holds ``where``.
+
+    If it ``lasts``, it happens to every request whatever it holds. While the relay is ``closed`` new
+    connections are cut at once.
+    """
 
     noisy = False
+    lasts = False
+    closed = False
 
     def __init__(self, reactor: Any, target: str) -> None:
         self.reactor = reactor
@@ -86,11 +100,13 @@ class Relay(Factory):
         self.folder = tempfile.mkdtemp(prefix="happy-relay-")
         self._port = reactor.listenUNIX(f"{self.folder}/.s.PGSQL.5432", self)
 
-    def buildProtocol(self, address: Any) -> Protocol:
-        return _Client(self)
+    def buildProtocol(self, address: Any) -> Protocol | None:
+        return None if self.closed else _Client(self)
 
     def trouble_for(self, data: bytes) -> str | None:
         """The trouble that this request meets, once."""
+        if self.lasts:
+            return self.trouble
         if self.trouble is None or self.where not in data:
             return None
         trouble, self.trouble = self.trouble, None

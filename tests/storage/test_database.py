@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred, gatherResults
 
-from happy.errors import AccountVanished, QueryFailed
+from happy.errors import AccountVanished, Overloaded, QueryFailed
 from happy.ids import new_cuid
+from happy.storage import attempt
 from happy.storage.database import Millis, Transaction
 from happy.storage.types import Jsonb
 from tests.harness import DatabaseCase, insert_account, psql
@@ -143,15 +144,36 @@ class TransactTests(DatabaseCase):
         self.assertNotIn("very-secret", f"{failure!r} {failure} {failure.__cause__} {failure.__context__}")
 
     async def test_a_statement_that_takes_too_long(self) -> None:
-        """A statement past its time is refused as such, and its connection stays good."""
+        """A statement past its time is the end of its call, and its connection stays good."""
 
         async def work(tx: Transaction) -> None:
             await tx.run("SET LOCAL statement_timeout = 1")
             await tx.row("SELECT pg_sleep(60)")
 
-        failure = await self.assertFailure(start(self.database.transact(work)), QueryFailed)
-        self.assertEqual(failure.sqlstate, "57014")
+        await self.assertFailure(start(self.database.transact(work)), Overloaded)
+        slow = self.database.read(lambda tx: tx.row("SELECT pg_sleep(60)"), seconds=0.001)
+        await self.assertFailure(start(slow), Overloaded)
         await self.database.ping()
+
+    async def test_a_row_that_somebody_else_keeps(self) -> None:
+        """A call that holds one account does not wait long for the row of another, nor try for ever."""
+        self.patch(attempt, "BRIEFLY", "SET LOCAL lock_timeout = '1ms';")
+        mine, theirs = [await self.new_account() for _ in range(2)]
+        locked: Deferred[None] = Deferred()
+        over: Deferred[None] = Deferred()
+
+        async def lock(tx: Transaction) -> None:
+            await tx.row('SELECT 1 FROM "Account" WHERE "id" = %s FOR UPDATE', (theirs,))
+            locked.callback(None)
+            await over
+
+        holding = start(self.database.transact(lock))
+        await locked
+        await self.assertFailure(
+            start(self.database.transact(publishes(mine, theirs), accounts=[mine, theirs])), Overloaded
+        )
+        over.callback(None)
+        await holding
 
     async def test_nothing_to_do_costs_nothing(self) -> None:
         """A transaction without statements succeeds without a commit."""

@@ -6,10 +6,11 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from happy.errors import DatabaseDown, Overloaded
+from happy.errors import DatabaseDown, OutcomeUnknown, Overloaded
+from happy.storage import attempt
 from happy.storage.database import Transaction
 from tests.harness import DatabaseCase
-from tests.storage.proxy import DROPPED, LATE, LOST, Relay
+from tests.storage.proxy import DROPPED, LATE, LOST, MUTE, SILENT, Relay
 from tests.storage.working import INSERT_VALUE, Audience, Counter, publishes, start
 
 
@@ -38,30 +39,72 @@ class CallerTests(DatabaseCase):
         self.assertEqual(self.publisher.seqs(account), [1])
 
     async def test_too_many_calls(self) -> None:
-        """Past the backlog a call is refused at once; those before it are served."""
-        database = self.make_database(backlog=2)
-        calls = [start(database.transact(Counter("none").increment)) for _ in range(2)]
-        await self.assertFailure(start(database.ping()), Overloaded)
+        """Past half of the backlog an owner's call is refused at once; those before it are served."""
+        database = self.make_database(backlog=4)
+        calls = [start(database.read(self.nothing, owner="a")) for _ in range(2)]
+        await self.assertFailure(start(database.read(self.nothing, owner="a")), Overloaded)
+        calls.append(start(database.read(self.nothing, owner="b")))
         await gatherResults(calls)
-        await database.ping()
+        await database.read(self.nothing, owner="a")
         await database.stop()
 
+    async def test_the_largest_owner_makes_room(self) -> None:
+        """When there is no place left, the owner of most calls loses the latest that has not begun."""
+        database = self.make_database(size=1, backlog=4)
+        gate: Deferred[None] = Deferred()
+        first = start(database.transact(lambda tx: self.slow(tx, gate), owner="a"))
+        calls = {owner: start(database.read(self.nothing, owner=owner)) for owner in ("a", "b", "c", "d")}
+        await self.assertFailure(calls.pop("a"), Overloaded)
+        gate.callback(None)
+        await gatherResults([first, *calls.values()])
+        await database.stop()
+
+    async def test_the_server_has_no_backlog(self) -> None:
+        """What the server does by itself is not refused, however much there is."""
+        database = self.make_database(backlog=1)
+        await gatherResults([start(database.read(self.nothing)) for _ in range(5)])
+        await database.stop()
+
+    async def test_pings_together(self) -> None:
+        """All who ask at the same time whether the database answers hear the same, for one round trip."""
+        database = self.make_database(backlog=1)
+        pings = [start(database.ping()) for _ in range(5)]
+        self.assertEqual((database.pool.busy, database.pool.waiting), (1, 0))
+        await gatherResults(pings)
+        await database.stop()
+        await gatherResults([self.assertFailure(start(database.ping()), Overloaded) for _ in range(2)])
+
+    async def nothing(self, tx: Transaction) -> None:
+        await tx.row("SELECT 1")
+
+    async def slow(self, tx: Transaction, gate: Deferred[None]) -> None:
+        await tx.row("SELECT 1")
+        await gate
+
     async def test_reserved_work(self) -> None:
-        """Work with a connection of its own waits for no other work, however much there is."""
+        """Batches and what goes aside wait for no other work, however much there is."""
         database = self.make_database(size=1, backlog=2)
         gate: Deferred[None] = Deferred()
-
-        async def slow(tx: Transaction) -> None:
-            await tx.row("SELECT 1")
-            await gate
-
-        calls = [start(database.transact(slow)) for _ in range(2)]
-        await self.assertFailure(start(database.ping()), Overloaded)
+        calls = [start(database.transact(lambda tx: self.slow(tx, gate))) for _ in range(2)]
         counter = Counter("reserved")
         await database.apply(lambda tx: tx.rows(INSERT_VALUE, (counter.key, "3", tx.now, tx.now)))
         self.assertEqual(counter.value(self.dsn), 3)
+        await database.apply(counter.increment, owner="a", aside=True)
+        await database.transact(counter.increment, owner="b", aside=True)
+        self.assertEqual(counter.value(self.dsn), 5)
         gate.callback(None)
         await gatherResults(calls)
+        await database.stop()
+
+    async def test_a_connection_that_does_not_come(self) -> None:
+        """A call that waits too long for a connection is refused."""
+        database = self.make_database(size=1, patience=0.05)
+        gate: Deferred[None] = Deferred()
+        holding = start(database.transact(lambda tx: self.slow(tx, gate)))
+        await self.assertFailure(start(database.read(self.nothing, owner="a")), Overloaded)
+        self.assertEqual(database.pool.waiting, 0)
+        gate.callback(None)
+        await holding
         await database.stop()
 
     async def test_one_connection_for_everything(self) -> None:
@@ -115,7 +158,8 @@ class LostConnectionTests(DatabaseCase):
 
         folder = dict(part.split("=") for part in self.dsn.partition("?")[2].split("&"))["host"]
         self.relay = Relay(reactor, f"{folder}/.s.PGSQL.5432")
-        self.relayed = self.make_database(dsn=self.dsn.replace(folder, self.relay.folder), size=1)
+        self.relayed_dsn = self.dsn.replace(folder, self.relay.folder)
+        self.relayed = self.make_database(dsn=self.relayed_dsn, size=1)
         self.account = await self.new_account()
         self.counter = Counter(self.account)
         await self.counter.create(self.database)
@@ -162,13 +206,66 @@ class LostConnectionTests(DatabaseCase):
         self.assertEqual(self.counter.value(self.dsn), 2)
         self.assertEqual(self.publisher.seqs(self.account), [1, 2])
 
+    def be_impatient(self) -> None:
+        """Take PostgreSQL for dead after a moment."""
+        self.patch(attempt, "STATEMENT_SECONDS", 0.1)
+        self.patch(attempt, "LEAST_SECONDS", 0.1)
+
+    async def test_a_silent_server(self) -> None:
+        """A statement without an answer ends its connection, and the work is done again over another."""
+        self.be_impatient()
+        await self.run_into(SILENT, b"SimpleCache")
+        self.assertEqual(self.counter.runs, 2)
+
+    async def test_silence_at_the_commit(self) -> None:
+        """A COMMIT without an answer is looked for; it is done again only if it had no effect."""
+        self.be_impatient()
+        await self.run_into(SILENT)
+        self.assertEqual(self.counter.runs, 2)
+
+    async def test_silence_after_the_commit(self) -> None:
+        """A COMMIT that took effect, of which nothing was heard, is published once."""
+        self.be_impatient()
+        await self.run_into(MUTE)
+        self.assertEqual(self.counter.runs, 1)
+
+    async def test_silence_that_lasts(self) -> None:
+        """When PostgreSQL stays silent a call ends within its patience, and its connection is closed."""
+        self.be_impatient()
+        impatient = self.make_database(dsn=self.relayed_dsn, size=1, patience=0.3)
+        await impatient.ping()
+        self.relay.trouble, self.relay.lasts = SILENT, True
+        for call in (impatient.read(lambda tx: tx.row("SELECT 1")), impatient.transact(self.work)):
+            await self.assertFailure(start(call), DatabaseDown)
+        self.assertEqual((impatient.pool.idle, impatient.pool.busy), (0, 0))
+        self.relay.trouble = None
+        await impatient.ping()
+        await impatient.stop()
+
+    async def test_nobody_knows_in_time(self) -> None:
+        """A caller is told that the outcome is unknown; what was changed is published when it is known."""
+        self.be_impatient()
+        impatient = self.make_database(dsn=self.relayed_dsn, size=1, patience=0.3)
+        await impatient.ping()
+        self.relay.trouble, self.relay.closed = LOST, True
+        await self.assertFailure(
+            start(impatient.transact(self.work, accounts=[self.account])), OutcomeUnknown
+        )
+        self.assertTrue(impatient.linearizer.held(self.account))
+        self.relay.closed = False
+        release = await impatient.linearizer.acquire([self.account])
+        release()
+        self.assertEqual(self.counter.value(self.dsn), 1)
+        self.assertEqual(self.publisher.seqs(self.account), [1])
+        await impatient.stop()
+
     async def test_a_host_by_name(self) -> None:
         """A server is looked up by name without holding up the reactor; a name without one is a reason."""
         database = self.make_database(dsn="postgresql://happy@host.invalid/x", patience=0.01)
         failure = await self.assertFailure(start(database.ping()), DatabaseDown)
         self.assertRegex(str(failure), "(?i)name")
         await database.stop()
-        database = self.make_database(dsn="postgresql://happy@localhost:1/x", patience=0.01)
+        database = self.make_database(dsn="postgresql://happy@localhost:1/x", patience=0.3)
         failure = await self.assertFailure(start(database.ping()), DatabaseDown)
         self.assertIn("refused", str(failure))
         await database.stop()

@@ -1,0 +1,82 @@
+"""Calls of the database under way: who pays for them, and how long they may wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from happy.bounds import Holding
+from happy.errors import Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+SERVER: Final = ""
+"""The owner of what the server does by itself. There is little of it, and it comes first."""
+
+WAITED = "patience"
+"""A call had to wait longer than it may."""
+
+
+class Call:
+    """One call, of an ``owner``, which may wait until ``deadline`` on the clock.
+
+    ``place`` is what it holds of the bound on calls. Whoever loses it stops waiting; work that has begun
+    goes on to its end. ``leave`` answers the caller before that. ``refused`` is told of calls that waited
+    in vain.
+    """
+
+    __slots__ = ("_clock", "_lost", "_refused", "_turn", "deadline", "leave", "owner", "place")
+
+    def __init__(self, clock: Any, owner: str, deadline: float, refused: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._refused = refused
+        self._turn: Deferred[Any] | None = None
+        self._lost = False
+        self.owner = owner
+        self.deadline = deadline
+        self.place: Holding | None = None
+        self.leave: Callable[[Exception], None] = lambda error: None
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left, not below zero."""
+        return max(0.0, float(self.deadline - self._clock.seconds()))
+
+    async def wait(self, turn: Deferred[T]) -> T:
+        """Wait for a turn, which is cancelled when it does not come in time. Raises Overloaded."""
+        if turn.called:
+            return await turn
+        if self._lost:
+            turn.cancel()
+        self._turn = turn
+        timer = self._clock.callLater(self.left, turn.cancel)
+        try:
+            return await turn
+        except CancelledError:
+            if not self._lost:
+                self._refused(WAITED)
+            raise Overloaded("the database is busy") from None
+        finally:
+            self._turn = None
+            if timer.active():
+                timer.cancel()
+
+    def give_up(self) -> None:
+        """Somebody else needs the place."""
+        self._lost = True
+        if self._turn is not None:
+            # Whoever asks for the place is in the middle of something.
+            self._clock.callLater(0, self._stop_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+
+    def end(self) -> None:
+        """It is over."""
+        if self.place is not None:
+            self.place.close()

@@ -1,0 +1,166 @@
+"""Connections that many share: so many at a time, and so many of them to one owner.
+
+An owner has at most half of them. Who has to wait is served in turn with the other owners, however many of
+its calls wait before theirs. The server itself comes first, and there is always a connection left that
+nobody else takes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from happy.errors import ConnectionLost
+from happy.storage.calls import SERVER, Call
+from happy.storage.pool import Connection, usable
+
+_ALL_TO_CLIENTS: Final = 2
+"""Up to so many connections, none is kept for the server."""
+
+
+class Places:
+    """``size`` places, of which an owner has at most half, and the owners that wait for one."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.waiting = 0
+        self.free = size
+        self._share = max(1, size // 2)
+        self._clients = size - 1 if size > _ALL_TO_CLIENTS else size
+        self._taken: dict[str, int] = {}
+        self._queues: dict[str, deque[Deferred[None]]] = {}
+        """By owner; the one whose turn it is comes first."""
+
+    def try_take(self, owner: str) -> bool:
+        """Take a place, if one is free for this owner and nobody of it waits already."""
+        if owner in self._queues or not self._open_to(owner):
+            return False
+        self._take(owner)
+        return True
+
+    def take(self, owner: str) -> Deferred[None]:
+        """Fires when there is a place, which is taken then. Cancelling ends the wait."""
+        turn: Deferred[None] = Deferred(lambda turn: self._leave(owner, turn))
+        self._queues.setdefault(owner, deque()).append(turn)
+        self.waiting += 1
+        self._serve()
+        return turn
+
+    def give_back(self, owner: str) -> None:
+        """A place is free again."""
+        self.free += 1
+        taken = self._taken.pop(owner) - 1
+        if taken:
+            self._taken[owner] = taken
+        if self._queues:
+            self._serve()
+
+    def _open_to(self, owner: str) -> bool:
+        if not self.free or owner == SERVER:
+            return self.free > 0
+        clients = self.size - self.free - self._taken.get(SERVER, 0)
+        return clients < self._clients and self._taken.get(owner, 0) < self._share
+
+    def _take(self, owner: str) -> None:
+        self.free -= 1
+        self._taken[owner] = self._taken.get(owner, 0) + 1
+
+    def _leave(self, owner: str, turn: Deferred[None]) -> None:
+        self._queues[owner].remove(turn)
+        self.waiting -= 1
+        if not self._queues[owner]:
+            del self._queues[owner]
+
+    def _serve(self) -> None:
+        """Give what is free to those who wait, an owner at a time."""
+        while (owner := self._next()) is not None:
+            turn = self._queues[owner].popleft()
+            self.waiting -= 1
+            rest = self._queues.pop(owner)
+            if rest:
+                self._queues[owner] = rest
+            self._take(owner)
+            turn.callback(None)
+
+    def _next(self) -> str | None:
+        if SERVER in self._queues and self._open_to(SERVER):
+            return SERVER
+        # At most two are passed over: no more can have their share.
+        return next((owner for owner in self._queues if self._open_to(owner)), None)
+
+
+class Pool:
+    """At most ``size`` connections, opened when first needed, handed out to one borrower at a time."""
+
+    def __init__(self, open_: Callable[[float], Awaitable[Connection]], size: int) -> None:
+        self._open = open_
+        self._places = Places(size)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def borrow(self, call: Call) -> Connection:
+        """A usable connection, to be given back with :meth:`give_back`.
+
+        Raises ConnectionLost, and Overloaded when there is no place for the call in time.
+        """
+        if not self._places.try_take(call.owner):
+            await call.wait(self._places.take(call.owner))
+        try:
+            return self._idle_one() or await self._fresh_one(call)
+        except BaseException:
+            self._places.give_back(call.owner)
+            raise
+
+    def try_borrow(self, call: Call) -> Connection | None:
+        """As :meth:`borrow`, if nothing has to be waited for."""
+        if not self._idle or not self._places.try_take(call.owner):
+            return None
+        connection = self._idle_one()
+        if connection is None:
+            self._places.give_back(call.owner)
+        return connection
+
+    def give_back(self, connection: Connection, call: Call) -> None:
+        """End a loan; a connection that is closed, swollen or inside a transaction is thrown away."""
+        if not self._closed and not connection.swollen and usable(connection):
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._places.give_back(call.owner)
+
+    @property
+    def idle(self) -> int:
+        """Open connections nobody uses."""
+        return len(self._idle)
+
+    @property
+    def busy(self) -> int:
+        """Connections on loan, or being opened for a borrower."""
+        return self._places.size - self._places.free
+
+    @property
+    def waiting(self) -> int:
+        """Borrowers in the queue."""
+        return self._places.waiting
+
+    def close(self) -> None:
+        """Close idle connections now, and borrowed ones when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _idle_one(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if usable(connection):
+                return connection
+            connection.close()
+        return None
+
+    async def _fresh_one(self, call: Call) -> Connection:
+        if self._closed:
+            raise ConnectionLost(None)
+        return await self._open(call.left)

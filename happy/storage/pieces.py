@@ -1,0 +1,129 @@
+"""Values that are too large for one statement go ahead of it, in pieces.
+
+The driver and libpq copy a statement several times in one go, which takes half a second for 60 MB, and the
+reactor waits meanwhile. So what is large is put into a temporary table of the transaction, a piece a
+statement, and stands in the statement as a query that puts it together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+from happy.storage.types import Jsonb
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+LARGE: Final = 2**20
+"""Characters or bytes of a value, or of the texts of a list, above which it is sent ahead."""
+
+PIECE: Final = 2**18
+"""Characters or bytes of a piece: some two milliseconds of the driver's time."""
+
+MAKE_ROOM = """
+SET LOCAL statement_timeout = '60s';
+CREATE TEMPORARY TABLE "happy_pieces" (
+    "value" INTEGER, "element" INTEGER, "part" INTEGER, "text" TEXT, "bytes" BYTEA
+) ON COMMIT DROP;
+ALTER TABLE "happy_pieces" ALTER "text" SET STORAGE EXTERNAL, ALTER "bytes" SET STORAGE EXTERNAL
+"""
+
+SECONDS: Final = 70.0
+"""How long a statement with such a value may take; a little more than the server's own limit."""
+
+ADD_TEXTS = """INSERT INTO pg_temp."happy_pieces" ("value", "element", "part", "text")
+SELECT * FROM unnest(%s::integer[], %s::integer[], %s::integer[], %s::text[])"""
+
+ADD_BYTES = """INSERT INTO pg_temp."happy_pieces" ("value", "part", "bytes") VALUES (%s, %s, %s)"""
+
+_TEXT = """(SELECT string_agg("text", '' ORDER BY "part") FROM pg_temp."happy_pieces" WHERE "value" = {})"""
+_BYTES = """(SELECT string_agg("bytes", ''::bytea ORDER BY "part") FROM pg_temp."happy_pieces"
+ WHERE "value" = {})"""
+_TEXTS = """ARRAY(SELECT string_agg("text", '' ORDER BY "part") FROM pg_temp."happy_pieces"
+ WHERE "value" = {} GROUP BY "element" ORDER BY "element")"""
+
+
+class _Ahead:
+    """What stands in a statement for the value that was sent ahead under a number."""
+
+    __slots__ = ("_query",)
+
+    def __init__(self, query: str, number: int) -> None:
+        self._query = query.format(number)
+
+    def __conform__(self, protocol: object) -> _Ahead:
+        return self
+
+    def getquoted(self) -> bytes:
+        return self._query.encode()
+
+
+def any_large(params: Parameters) -> bool:
+    """Whether something among the parameters is too large to be sent with the statement."""
+    return any(map(_is_large, params.values() if isinstance(params, Mapping) else params))
+
+
+def _is_large(value: Any) -> bool:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value) > LARGE
+    if kind is list:
+        return sum(len(text) for text in value if type(text) is str) > LARGE
+    return kind is Jsonb and len(value.text) > LARGE
+
+
+class Pieces:
+    """What one transaction sends ahead."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def split(self, params: Parameters) -> tuple[Parameters, Iterator[tuple[str, tuple[Any, ...]]]]:
+        """The parameters as they go with the statement, and the statements that go before it."""
+        values = list(params.values() if isinstance(params, Mapping) else params)
+        ahead: list[Iterator[tuple[str, tuple[Any, ...]]]] = []
+        for place, value in enumerate(values):
+            if _is_large(value):
+                self._count += 1
+                values[place] = _stand_in(value, self._count)
+                ahead.append(_statements(value, self._count))
+        small = dict(zip(params, values, strict=True)) if isinstance(params, Mapping) else values
+        return small, chain.from_iterable(ahead)
+
+
+def _stand_in(value: Any, number: int) -> _Ahead:
+    query = {bytes: _BYTES, list: _TEXTS, Jsonb: f"{_TEXT}::jsonb"}.get(type(value), _TEXT)
+    return _Ahead(query, number)
+
+
+def _statements(value: Any, number: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    if isinstance(value, bytes):
+        for part, piece in enumerate(_cut(value)):
+            yield ADD_BYTES, (number, part, piece)
+        return
+    texts = value if isinstance(value, list) else [value.text if isinstance(value, Jsonb) else value]
+    rows: list[tuple[int, int, str | None]] = []
+    size = 0
+    for element, text in enumerate(texts):
+        for part, piece in enumerate(_cut(text)):
+            rows.append((element, part, piece))
+            size += len(piece or "")
+            if size >= PIECE:
+                yield ADD_TEXTS, _columns(number, rows)
+                rows, size = [], 0
+    if rows:
+        yield ADD_TEXTS, _columns(number, rows)
+
+
+def _columns(number: int, rows: list[tuple[int, int, str | None]]) -> tuple[Any, ...]:
+    return ([number] * len(rows), *map(list, zip(*rows, strict=True)))
+
+
+def _cut(value: Any) -> Iterator[Any]:
+    """A value's pieces; one that is empty, or null, has one."""
+    if not value:
+        yield value
+        return
+    for start in range(0, len(value), PIECE):
+        yield value[start : start + PIECE]
