@@ -11,10 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from happy.bounds import Budget
 from happy.realtime.fastframes import FastWebSocket
 from happy.realtime.shared import RealtimeSettings
 from happy.realtime.upgrade import read_opening
 from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
+from happy.web.addressing import Origins
 from happy.web.inflight import InFlight
 from happy.web.site import HappySite
 from happy.wire.heads import LARGEST_HEAD, parse_usual
@@ -93,7 +95,7 @@ def test_unknown_state() -> None:
 def converse(request: bytes, *, fast: bool) -> tuple[Any, ...]:
     """What a client gets for a request, before and after it joins, and what the program heard."""
     world = World()
-    router: Any = SimpleNamespace(work=InFlight())
+    router: Any = SimpleNamespace(work=InFlight(), origins=Origins(), memory=Budget(2**28))
     site = HappySite(router, world.endpoint, world.clock, fast_requests=fast)
     peer = Peer(site, world.clock)
     peer.send(request)
