@@ -251,7 +251,7 @@ class Running:
         turns = Turns(self._reactor)
         kind = eager_kind(turns) if self._config.eager_writes else CountingServer
         if self._config.eager_writes and self._config.direct_polling:
-            undo = poll_directly(self._reactor, turns, kind, self._pace.begin, stalls.took)
+            undo = poll_directly(self._reactor, turns, kind, stalls.took, self._pace.begin)
             self._pace.told = turns.ended_by_reactor
             self._lifecycle.started("direct polling", undo, 0.1)
         if not turns.ended_by_reactor:

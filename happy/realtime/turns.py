@@ -81,19 +81,19 @@ def poll_directly(
     reactor: Any,
     turns: Turns,
     kind: type[Any],
-    begin: Callable[[], None] = lambda: None,
     took: Callable[[float], None] = lambda seconds: None,
+    begin: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
     """Let an epoll reactor end turns, and read at once from connections that are exactly of type ``kind``.
 
-    ``begin`` is called when a turn begins; ``took`` is told of each turn of :data:`LONG` seconds or more,
-    timers included: so long nobody was heard. Other reactors stay as they are, and so does one where this is
-    in force already. Answers what undoes it.
+    ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
+    ``begin`` is called when the next one begins. Other reactors stay as they are, and so does one where this
+    is in force already. Answers what undoes it.
     """
     known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
     if not known:
         return lambda: None
-    reactor.doIteration = _direct_poll(reactor, turns, kind, begin, took)
+    reactor.doIteration = _direct_poll(reactor, turns, kind, took, begin)
     turns.ended_by_reactor = True
 
     def undo() -> None:
@@ -105,7 +105,7 @@ def poll_directly(
 
 
 def _direct_poll(
-    reactor: Any, turns: Turns, kind: type[Any], begin: Callable[[], None], took: Callable[[float], None]
+    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None], begin: Callable[[], None]
 ) -> Callable[[float | None], None]:
     began = monotonic()
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
