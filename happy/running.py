@@ -58,6 +58,7 @@ from happy.storage.migrate import migrate
 from happy.storage.statistics import estimate_records
 from happy.threads import Threads
 from happy.tokens import Keys, Tokens
+from happy.trimming import Trimming
 from happy.web.resource import Router
 from happy.web.site import HappySite
 
@@ -123,6 +124,9 @@ class Running:
         hub = Hub(self._metrics, self._recovery(config))
         database = await self._start_database(config, dsn, hub)
         self.server = await self._build(config, database, hub, await deriving)
+        trimming = Trimming(self._reactor)
+        trimming.start()
+        self._lifecycle.started("giving memory back", trimming.stop, 0.1)
         housekeeping = Housekeeping(self.server)
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)

@@ -37,24 +37,23 @@ class Waiter(Protocol):
 class Pace:
     """The reactor's turns, and the lines of those who wait."""
 
-    __slots__ = ("_clock", "_lines", "_now", "_timer", "_until", "told")
+    __slots__ = ("_clock", "_lines", "_timer", "_until", "told")
 
     def __init__(self, clock: IReactorTime) -> None:
         self.told = False
         """Whether the reactor itself calls :meth:`begin`; if not, whoever receives something does."""
         self._clock = clock
-        self._now = clock.seconds
-        self._until = self._now() + TURN_SECONDS
+        self._until = clock.seconds() + TURN_SECONDS
         self._lines: dict[str, deque[Waiter]] = {}
         self._timer: IDelayedCall | None = None
 
     def begin(self) -> None:
         """A turn begins."""
-        self._until = self._now() + TURN_SECONDS
+        self._until = self._clock.seconds() + TURN_SECONDS
 
     def over(self) -> bool:
         """Whether what is left has to :meth:`wait`."""
-        return self._now() >= self._until
+        return self._clock.seconds() >= self._until
 
     def wait(self, owner: str, waiter: Waiter) -> None:
         """Let ``waiter`` go on when it is its turn; it stands in the line of its owner, and in it once."""
@@ -71,10 +70,10 @@ class Pace:
 
     def _go_on(self) -> None:
         self._timer = None
-        end = self._now() + QUEUE_SECONDS
-        while self._lines and self._now() < end:
+        end = self._clock.seconds() + QUEUE_SECONDS
+        while self._lines and self._clock.seconds() < end:
             waiter = self._next()
-            self._until = min(end, self._now() + PORTION_SECONDS)
+            self._until = min(end, self._clock.seconds() + PORTION_SECONDS)
             waiter.go_on()
         if self._lines and self._timer is None:
             self._timer = self._clock.callLater(0, self._go_on)
