@@ -226,7 +226,7 @@ class Running:
     async def _serve(self, server: Server) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
-        realtime = Realtime(server, events)
+        realtime = Realtime(server, events, self._pace)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
         settings = _realtime_settings(config, self._metrics, server.memory, self._pace)

@@ -6,6 +6,7 @@ Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-1
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,7 +16,8 @@ from happy.capabilities._declare import Caller, Event
 from happy.capabilities._pipeline import NO_ANSWER, call_event
 from happy.driving import drive
 from happy.realtime.handshake import WRONG_TOKEN, Handshake
-from happy.realtime.hub import Client, Scope
+from happy.realtime.hub import Client, Scope, owner_of
+from happy.realtime.pace import Pace
 from happy.realtime.socket import ConnectRefused, Socket, Undecided
 from happy.realtime.updates import MachineActivity, devices_of
 from happy.wire.structs import MalformedJson, parse_json
@@ -50,8 +52,10 @@ class Realtime:
     namespaces: Collection[str] = ("/",)
     log = Logger()
 
-    def __init__(self, server: Server, events: Sequence[Event]) -> None:
+    def __init__(self, server: Server, events: Sequence[Event], pace: Pace | None = None) -> None:
+        """``pace`` is how long the reactor stays with machines that come and go together."""
         self._server = server
+        self._pace = pace or Pace(server.clock)
         self._events = {event.name: event for event in events}
         self._leaving: dict[tuple[str, str], IDelayedCall] = {}
         self._counters: dict[tuple[str, tuple[str, str]], Counter] = {}
@@ -68,7 +72,7 @@ class Realtime:
         account = self._server.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)
-        if not socket.pay_as(f"account:{account}"):
+        if not socket.pay_as(owner_of(account)):
             raise Undecided  # The account keeps too much, or too many connections; less later.
         client = Client(
             socket,
@@ -200,9 +204,9 @@ class Realtime:
 
     def _announce(self, account: str, machine: str, *, active: bool) -> None:
         now = int(self._server.now() * 1000)
-        self._server.hub.signal(
-            devices_of(account), MachineActivity(id=machine, active=active, active_at=now)
-        )
+        told = MachineActivity(id=machine, active=active, active_at=now)
+        signal = partial(self._server.hub.signal, devices_of(account), told)
+        self._pace.soon(owner_of(account), signal)
 
     def stop(self) -> None:
         """Forget machines whose return is still hoped for: shutting down announces nothing (D-22)."""

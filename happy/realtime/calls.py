@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from happy.driving import Outcome
 from happy.realtime.expiry import Expiry
-from happy.realtime.hub import Client
+from happy.realtime.hub import Client, owner_of
 from happy.realtime.pace import Pace
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Calls:
             if key in self._methods:
                 waiting.go_on()
 
-        self._pace.each(key[0], list(self._waiting.get(key, ())), go_on)
+        self._pace.each(owner_of(key[0]), list(self._waiting.get(key, ())), go_on)
 
     def unregister(self, client: Client, method: str) -> None:
         """Undo a registration, if there is one. Calls under way may still be answered for a moment."""
@@ -223,7 +223,7 @@ class Calls:
         """The method has not come back: its calls fail."""
         del self._withdrawing[client, method]
         calls = [call for call in client.socket.awaiting() if _is_call(call, method)]
-        self._pace.each(client.account, calls, _Forwarded.give_up)
+        self._pace.each(owner_of(client.account), calls, _Forwarded.give_up)
 
     def move(self, client: Client, holding: Holding) -> bool:
         """Let what a client offers count elsewhere; False if there is no room for it."""
@@ -235,15 +235,14 @@ class Calls:
     def forget(self, client: Client) -> None:
         """Undo every registration of a client that has gone, and let nobody wait for answers to it."""
         methods, client.methods = client.methods or (), None
-        for method in methods:
-            client.holding.give_back(_cost(method))
-            self._drop(client, method)
+        client.holding.give_back(sum(map(_cost, methods)))
+        self._pace.each(owner_of(client.account), methods, lambda method: self._drop(client, method))
         self.abandon(client)
 
     def abandon(self, client: Client) -> None:
         """The answers to a client's calls will not reach it."""
         calls, client.calls = client.calls, None
-        self._pace.each(client.account, list(calls or ()), _abandon)
+        self._pace.each(owner_of(client.account), list(calls or ()), _abandon)
 
     def _drop(self, client: Client, method: str) -> None:
         key = (client.account, method)
@@ -324,10 +323,10 @@ def _is_call(answered: Answered, method: str) -> TypeGuard[_Forwarded]:
 
 
 def _target(method: _Method | None, caller: Client) -> Client:
-    """The newest registration of another client. Raises CallFailed."""
+    """The newest registration of another client that is there. Raises CallFailed."""
     if method is None or not method.targets:
         raise CallFailed(NOT_AVAILABLE, "not_available")
     for client in reversed(method.targets):
-        if client is not caller:
+        if client is not caller and client.socket.connected:
             return client
     raise CallFailed(SELF_CALL, "self_call")

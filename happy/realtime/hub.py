@@ -32,10 +32,15 @@ if TYPE_CHECKING:
     from happy.realtime.calls import Pending
     from happy.realtime.recovery import Recovery
 
-__all__ = ("Client", "Hub", "Identity", "Scope")
+__all__ = ("Client", "Hub", "Identity", "Scope", "owner_of")
 
 Identity = tuple[str, Scope, str, bool]
 """Account, scope, what the scope names, and whether it was declared: what makes a client the same."""
+
+
+def owner_of(account: str) -> str:
+    """The account's name among those who pay for what is kept, and wait for their turn."""
+    return f"account:{account}"
 
 
 class Client:

@@ -64,6 +64,13 @@ class Pace:
         if self._timer is None:
             self._timer = self._clock.callLater(0, self._go_on)
 
+    def soon(self, owner: str, act: Callable[[], None]) -> None:
+        """Act now, if there is time and nobody of the owner's waits; or else in its line."""
+        if owner in self._lines or self.over():
+            self.wait(owner, _Chore(self, owner, (act,), _call))
+        else:
+            act()
+
     def each(self, owner: str, things: Iterable[T], act: Callable[[T], None]) -> None:
         """Act on one thing after the other, as far as there is time; the rest waits in the owner's line."""
         _Chore(self, owner, things, act).go_on()
@@ -86,6 +93,10 @@ class Pace:
         if line:
             self._lines[owner] = line
         return waiter
+
+
+def _call(act: Callable[[], None]) -> None:
+    act()
 
 
 class _Chore:
