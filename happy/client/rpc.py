@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from happy.client._errors import RpcFailed
 from happy.client.crypto import Cipher
-from happy.client.sockets import Method, Socket
+from happy.client.sockets import Method, Socket, checked
 
 
 def sealed_method(cipher: Cipher, method: Method) -> Method:
@@ -33,7 +32,4 @@ async def call_sealed(
 
     Raises RpcFailed for the server's error as well as for the method's own, and Undecryptable.
     """
-    result = cipher.open(await socket.rpc(method, cipher.seal(params), timeout))
-    if isinstance(result, dict) and "error" in result:
-        raise RpcFailed(result["error"])
-    return result
+    return checked(cipher.open(await socket.rpc(method, cipher.seal(params), timeout)))

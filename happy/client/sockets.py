@@ -32,6 +32,11 @@ Method = Callable[[Any], Any | Awaitable[Any]]
 CALL_TIMEOUT: Final = 30.0
 """Seconds that a call waits for its answer unless told otherwise."""
 
+METHOD_FAILED: Final = "The method failed"
+"""What the caller of a method that failed is told: why may be nothing for the server to read."""
+
+NO_RESULT: Final = "The method answered nothing"
+
 KEPT_EVENTS: Final = 1000
 """How many events a socket keeps for ``next_event`` unless told otherwise."""
 
@@ -213,7 +218,10 @@ class Socket:
     # Remote calls
 
     async def register(self, method: str, answer: Method, timeout: float = CALL_TIMEOUT) -> None:
-        """Answer remote calls of ``method`` from now on; returns when the server knows."""
+        """Answer remote calls of ``method`` from now on; returns when the server knows.
+
+        Where it fails, the caller gets an object with ``error`` for a result.
+        """
         self._methods[method] = answer
         self.emit("rpc-register", {"method": method})
         await self.next_event("rpc-registered", {"method": method}.__eq__, timeout)
@@ -225,14 +233,19 @@ class Socket:
         self._methods.pop(method, None)
 
     async def rpc(self, method: str, params: Any = None, timeout: float = 60.0) -> Any:
-        """Call a method that some socket of the account answers. Raises RpcFailed.
+        """Call a method that some socket of the account answers.
 
         The server itself gives up after 15 seconds without such a socket, and 30 without an answer.
+
+        Raises RpcFailed for the server's error, for the method's own unless it is sealed, and where there is
+        no result: a method that returns nothing answers ``null``.
         """
         answer = await self.call("rpc-call", {"method": method, "params": params}, timeout=timeout)
         if not answer["ok"]:
             raise RpcFailed(answer["error"])
-        return answer.get("result")
+        if "result" not in answer:
+            raise RpcFailed(NO_RESULT)
+        return checked(answer["result"])
 
     # What the connection says
 
@@ -293,14 +306,21 @@ class Socket:
             self._mailbox.put(name, first)
 
     async def _answer(self, method: str, params: Any, ack_id: int) -> None:
-        """Answer a remote call, without a result if the method fails."""
-        results: list[Any] = []
+        """Answer a remote call."""
         try:
             result = self._methods[method](params)
-            results.append(await result if inspect.isawaitable(result) else result)
+            packet = encode_ack(ack_id, [await result if inspect.isawaitable(result) else result])
         except Exception:
             self.log.failure("A remote call failed")
-        self._link.send(encode_ack(ack_id, results).text)
+            packet = encode_ack(ack_id, [{"error": METHOD_FAILED}])
+        self._link.send(packet.text)
+
+
+def checked(result: Any) -> Any:
+    """The result of a remote call. Raises RpcFailed for one that says that the method failed."""
+    if isinstance(result, dict) and isinstance(result.get("error"), str):
+        raise RpcFailed(result["error"])
+    return result
 
 
 def _of_type(member: str, wants: Predicate | str | None, *, body: str | None = None) -> Predicate | None:

@@ -20,6 +20,7 @@ from happy.client import (
     sealed_method,
 )
 from happy.client._packets import Kind, Packet, decode_packet
+from happy.client.sockets import METHOD_FAILED, NO_RESULT
 
 
 class Link:
@@ -300,11 +301,24 @@ class RemoteCallTests(SocketCase):
         assert self.link.said[-2:] == [Packet(Kind.ACK, 5, [{"got": [1]}]), Packet(Kind.ACK, 4, ["done"])]
 
     def test_failing_method(self) -> None:
-        """A method that fails is logged and answered without a result."""
+        """A method that fails, or returns what cannot be sent, is logged and answered with an error."""
         self.register("m:bad", lambda params: params["missing"])
-        self.link.event("rpc-request", {"method": "m:bad", "params": {}}, ack_id=0)
-        assert self.link.said[-1] == Packet(Kind.ACK, 0, [])
-        assert len(self.flushLoggedErrors(KeyError)) == 1
+        self.register("m:odd", lambda params: object())
+        for number, method in enumerate(("m:bad", "m:odd")):
+            self.link.event("rpc-request", {"method": method, "params": {}}, ack_id=number)
+            assert self.link.said[-1] == Packet(Kind.ACK, number, [{"error": METHOD_FAILED}])
+        assert len(self.flushLoggedErrors(KeyError, TypeError)) == 2
+
+    def test_answers_that_are_errors(self) -> None:
+        """A call fails whose method failed or answered nothing, even if the server says that it went well."""
+        answers = ({"ok": True, "result": {"error": METHOD_FAILED}}, {"ok": True})
+        for number, answer in enumerate(answers):
+            call = start(self.socket.rpc("m:bad"))
+            self.link.ack(number, answer)
+            assert self.failureResultOf(call, RpcFailed).value.error in (METHOD_FAILED, NO_RESULT)
+        call = start(self.socket.rpc("m:x"))
+        self.link.ack(2, {"ok": True, "result": None})
+        assert self.successResultOf(call) is None
 
     def test_requests_of_unknown_methods_are_kept(self) -> None:
         """A request that no method answers can be awaited like any event."""
