@@ -319,7 +319,7 @@ class Config:
         (),
         kinds.network,
         "HAPPY_TRUSTED_PROXIES",
-        "Network of reverse proxies whose X-Forwarded headers are believed; repeatable.",
+        "Network of reverse proxies whose X-Forwarded-For is believed; repeatable.",
         "127.0.0.0/8",
         many=True,
     )

@@ -17,7 +17,7 @@ from happy.errors import Refusal
 from happy.outbound.objects import attachment
 from happy.outbound.objects import attachments as folder_of
 from happy.server import Server
-from happy.wire.structs import Blob, Body, Redirect, Reply
+from happy.wire.structs import Blob, Body, Key, Redirect, Reply
 
 LARGEST = 10 * MIB
 _LONGEST_NAME = 255  # bytes; what file systems take
@@ -69,7 +69,7 @@ class InvalidRef(Refusal):
 class UploadRequest(Body):
     """``size`` is in bytes; only its upper bound counts. The name is not used."""
 
-    filename: str
+    filename: Key
     size: Annotated[float, Meta(le=LARGEST)]
 
 
@@ -91,7 +91,7 @@ class FormUpload(Reply):
 
 
 class DownloadRequest(Body):
-    ref: str
+    ref: Key
 
 
 class Download(Reply):

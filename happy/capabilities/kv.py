@@ -18,7 +18,7 @@ from happy.storage import kv as storage
 from happy.storage.kv import ABSENT, Entry, Slot
 from happy.storage.large import Page
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Number, Query, Reply
+from happy.wire.structs import Base64, Body, Key, Number, Query, Reply
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class ListQuery(Query):
 
 
 class Wanted(Body):
-    keys: Annotated[list[str], Meta(min_length=1, max_length=100)]
+    keys: Annotated[list[Key], Meta(min_length=1, max_length=100)]
 
 
 class Mutation(Body):
@@ -89,7 +89,7 @@ class Mutation(Body):
     ``version`` is the stored one, -1 for a key that was never written.
     """
 
-    key: str
+    key: Key
     value: Base64 | None
     version: Number
 

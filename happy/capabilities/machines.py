@@ -23,7 +23,7 @@ from happy.storage import machines as storage
 from happy.storage.large import at_hand
 from happy.storage.machines import MachineRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, LenientBase64, NonEmpty, Number, Reply, Timestamp
+from happy.wire.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
 
 LIST_LENGTH = 1000
 
@@ -43,7 +43,7 @@ class ForeignMachine(Refusal):
 
 
 class Register(Body):
-    id: str
+    id: Key
     metadata: str
     daemon_state: str | UnsetType = UNSET
     data_encryption_key: LenientBase64 | None = None

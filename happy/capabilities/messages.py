@@ -18,7 +18,7 @@ from happy.storage import messages as storage
 from happy.storage.large import Large, Page
 from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
 from happy.wire.answers import failure
-from happy.wire.structs import Body, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
+from happy.wire.structs import Body, Key, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Receipts(Reply):
 class Said(Body):
     """A ``local_id`` that is no text does not count."""
 
-    sid: str
+    sid: Key
     message: str
     local_id: Annotated[Any, stands_for(str | UnsetType)] = None
 

@@ -12,7 +12,7 @@ from happy.realtime.updates import Activity, devices_of
 from happy.server import Server
 from happy.storage import presence as storage
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, stands_for
+from happy.wire.structs import Body, Key, stands_for
 
 presence = Capability("presence")
 
@@ -20,18 +20,18 @@ presence = Capability("presence")
 class SessionAlive(Body):
     """``time`` is the client's clock in ms; ``thinking`` is any JSON value, taken for its truth."""
 
-    sid: str
+    sid: Key
     time: float
     thinking: Annotated[Any, stands_for(bool | UnsetType)] = None
 
 
 class SessionEnd(Body):
-    sid: str
+    sid: Key
     time: float
 
 
 class MachineAlive(Body):
-    machine_id: str
+    machine_id: Key
     time: float
 
 

@@ -32,6 +32,7 @@ from happy.storage.types import Millis
 from happy.wire.structs import (
     Base64,
     Body,
+    Key,
     LenientBase64,
     NonEmpty,
     Number,
@@ -65,7 +66,7 @@ class InvalidCursor(Refusal):
 class OpenSession(Body):
     """``agent_state`` is accepted and ignored."""
 
-    tag: str
+    tag: Key
     metadata: str
     agent_state: str | None = None
     data_encryption_key: LenientBase64 | None = None

@@ -17,7 +17,7 @@ from happy.server import Server
 from happy.storage import relationships
 from happy.storage.database import Transaction
 from happy.storage.relationships import Pair, Person, Status
-from happy.wire.structs import Body, Query, Reply
+from happy.wire.structs import Body, Key, Query, Reply
 
 social = Capability("social")
 
@@ -34,7 +34,7 @@ class Search(Query):
 class Other(Body):
     """The other account's id."""
 
-    uid: str
+    uid: Key
 
 
 class Found(Reply):

@@ -22,6 +22,7 @@ from happy.wire.structs import (
     SAFE,
     Body,
     EpochSeconds,
+    Key,
     Positive,
     Reply,
     Size500,
@@ -43,7 +44,7 @@ usage = Capability("usage")
 class UsageQuery(Body):
     """Bounds are epoch seconds, inclusive; without one, all time. No session: every session and none."""
 
-    session_id: str | None = None
+    session_id: Key | None = None
     start_time: Positive | None = None
     end_time: Positive | None = None
     group_by: Literal["hour", "day"] | None = None

@@ -9,7 +9,7 @@ from happy.errors import Refusal
 from happy.outbound._http import CallFailed
 from happy.outbound.voice import PAGE, Spent, conversation_of
 from happy.server import Server
-from happy.wire.structs import Body, Reply
+from happy.wire.structs import Body, Key, Reply
 
 FREE_SECONDS = 1200
 HARD_SECONDS = 18_000
@@ -53,7 +53,7 @@ class NoUsage(Refusal):
 class Start(Body):
     """``agent_id`` names an agent of the voice provider."""
 
-    agent_id: str
+    agent_id: Key
 
 
 class Granted(Reply):

@@ -36,6 +36,7 @@ __all__ = [
     "Headers",
     "Integer",
     "Invalid",
+    "Key",
     "LenientBase64",
     "MalformedJson",
     "NamedFile",
@@ -72,7 +73,10 @@ NonNegative = Annotated[int, Meta(ge=0, le=SAFE)]
 Positive = Annotated[int, Meta(gt=0, le=SAFE)]
 Number = int | float
 """Any number, kept as it was written."""
-NonEmpty = Annotated[str, Meta(min_length=1)]
+Key = Annotated[str, Meta(max_length=validation.LONGEST_KEY)]
+"""What a client calls something by."""
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=validation.LONGEST_KEY)]
+"""A :data:`Key` that is one."""
 Size200 = Annotated[str, Meta(min_length=1, max_length=200)]
 """1 to 200 UTF-16 code units; every ``max_length`` of a text counts those."""
 Size500 = Annotated[str, Meta(min_length=1, max_length=500)]

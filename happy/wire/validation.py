@@ -28,8 +28,10 @@ MOST_PROBLEMS: Final = 100
 MOST_TEXT: Final = 4096
 """Problems, and characters of their texts, that are listed; what follows is not looked for."""
 
-_LONGEST_NAME: Final = 100
-"""Characters of a client's own names that are repeated to it."""
+LONGEST_KEY: Final = 1024
+"""Characters of what clients call things by, as in paths (http.md D31); in which units does not matter."""
+
+_LONGEST_NAME: Final = 100  # of what is repeated
 
 T = TypeVar("T")
 
@@ -110,12 +112,13 @@ def numeric_members(type: Any) -> frozenset[str]:
 
 @_cached
 def counts_utf16(type: Any) -> bool:
-    """Whether a text in ``type`` has a greatest length, which is meant in UTF-16 code units.
+    """Whether a text in ``type`` has a greatest length of the contract's, which is in UTF-16 code units.
 
     The typed decoder counts code points instead and lets too much pass.
     """
     return any(
-        isinstance(part, shapes.StrType) and part.max_length is not None for part in _parts(_describe(type))
+        isinstance(part, shapes.StrType) and part.max_length not in (None, LONGEST_KEY)
+        for part in _parts(_describe(type))
     )
 
 

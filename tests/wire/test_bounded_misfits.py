@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from happy.wire.query import coerce_number
-from happy.wire.structs import Body, Invalid, MalformedJson, Size200, decode_body, parse_json
+from happy.wire.structs import Body, Invalid, Key, MalformedJson, Size200, decode_body, parse_json
 from happy.wire.surrogates import mend_surrogates
+from happy.wire.validation import counts_utf16
 
 
 class Item(Body):
@@ -30,6 +31,10 @@ class Long(Body):
 
 class Named(Body):
     counts: dict[str, float]
+
+
+class Called(Body):
+    name: Key
 
 
 class Titled(Body):
@@ -133,3 +138,12 @@ def mended(text: str) -> str:
 
 def surrogate(text: str, third: str) -> bool:
     return len(text) == 6 and text.startswith((r"\ud", r"\uD")) and text[3].lower() in third
+
+
+def test_keys() -> None:
+    """What something is called by has a length, which costs the usual request nothing."""
+    assert decode_body(Called, b'{"name":"' + b"n" * 1024 + b'"}').name == "n" * 1024
+    assert problems(Called, b'{"name":"' + b"n" * 1025 + b'"}') == (
+        "body/name Too big: expected string to have <=1024 characters"
+    )
+    assert not counts_utf16(Called)
