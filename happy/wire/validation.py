@@ -28,8 +28,8 @@ MOST_PROBLEMS: Final = 100
 MOST_TEXT: Final = 4096
 """Problems, and characters of their texts, that are listed; what follows is not looked for."""
 
-LONGEST_KEY: Final = 1024
-"""Characters of what clients call things by, as in paths (http.md D31); in which units does not matter."""
+LONGEST_KEY: Final = 16 * 1024
+"""Characters of what clients call things by, far beyond what is stored (http.md 3.9); of whatever kind."""
 
 _LONGEST_NAME: Final = 100  # of what is repeated
 

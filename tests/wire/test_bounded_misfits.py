@@ -142,8 +142,8 @@ def surrogate(text: str, third: str) -> bool:
 
 def test_keys() -> None:
     """What something is called by has a length, which costs the usual request nothing."""
-    assert decode_body(Called, b'{"name":"' + b"n" * 1024 + b'"}').name == "n" * 1024
-    assert problems(Called, b'{"name":"' + b"n" * 1025 + b'"}') == (
-        "body/name Too big: expected string to have <=1024 characters"
+    assert decode_body(Called, b'{"name":"' + b"n" * 16_384 + b'"}').name == "n" * 16_384
+    assert problems(Called, b'{"name":"' + b"n" * 16_385 + b'"}') == (
+        "body/name Too big: expected string to have <=16384 characters"
     )
     assert not counts_utf16(Called)
