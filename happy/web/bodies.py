@@ -46,7 +46,7 @@ class Keep:
         self.disk = disk
         self.payer: Payer | None = payer
         self._memory = memory.open(owner, payer)
-        self._working = False
+        self._working = 0
         self._ended = False
 
     def take(self, size: int) -> bool:
@@ -67,19 +67,21 @@ class Keep:
 
     def begin(self) -> None:
         """A request is under way; until :meth:`done` what it takes is not given back."""
-        self._working = True
+        self._working += 1
 
     def done(self) -> None:
-        """It is answered, or nobody needs to. May be called again."""
-        self._working = False
-        if self._ended:
-            self._memory.close()
+        """It is answered, or need not be any more."""
+        self._working -= 1
+        self._close_if_idle()
 
     def end(self) -> None:
         """The connection is gone."""
         self._ended = True
         self.payer = None
-        if not self._working:
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._ended and not self._working:
             self._memory.close()
 
 

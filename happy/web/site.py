@@ -93,6 +93,7 @@ class HappyRequest(Request):
     _received = 0
     _unquestioned = MIB
     _counted = False
+    _kept = False
     _meter: Meter | None = None
     _realtime: Realtime | None = None
     _complete = False
@@ -113,7 +114,7 @@ class HappyRequest(Request):
             self._unquestioned = min(self.target.limit, MIB)
             self.keep.begin()
             self.site.router.work.enter()
-            self._counted = True
+            self._counted = self._kept = True
         if not self.finished:
             self._admit(length or 0)
 
@@ -123,7 +124,9 @@ class HappyRequest(Request):
 
     def release(self) -> None:
         """Nothing more is done for the request. May be called again."""
-        self.keep.done()
+        if self._kept:
+            self._kept = False
+            self.keep.done()
 
     def _admit(self, size: int) -> bool:
         """Whether a body of ``size`` bytes is read; if not, the refusal was sent."""
@@ -257,10 +260,10 @@ class HappyRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         if self._complete:
             self.content = None  # the work goes on, and closes it at its end
-        elif self._counted:
+        else:
             self.release()
-        elif self._realtime is not None:
-            self._realtime.lose(self)
+            if self._realtime is not None:
+                self._realtime.lose(self)
         super().connectionLost(reason)
         self._left()
 
@@ -333,6 +336,7 @@ class HappySite(Site):
         if not keep.take(CONNECTION_BYTES):
             place.leave()
             keep.end()
+            self._refused()
             return _Refusal()
         channel.admit(place, self.processor.open(owner), keep, proxied=proxied)
         self._channels.add(channel)
