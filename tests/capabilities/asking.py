@@ -9,7 +9,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -34,7 +34,7 @@ from happy.threads import Threads
 from happy.tokens import Keys, Tokens
 from happy.web.routes import RouteTable
 from happy.web.shares import Processor
-from happy.wire.answers import Answer
+from happy.wire.answers import Answer, Pieces
 from happy.wire.payload import Payload, payload_of
 from happy.wire.structs import Blob
 from tests.harness import DatabaseCase, RecordingPublisher
@@ -155,7 +155,29 @@ class CapabilityCase(DatabaseCase):
             in_turns=Processor(self.server.clock).open("asker").in_turns,
             facts=lambda payload: _facts(payload, address),
         )
-        return _taken_apart(await call_route(self.server, match.route, inputs))
+        return await self.taken_apart(await call_route(self.server, match.route, inputs))
+
+    async def taken_apart(self, answer: Answer) -> Answered:
+        """An answer with all that is read of it."""
+        content = answer.content
+        if isinstance(content, Blob):
+            assert content.path is not None
+            content = content.path.read_bytes()
+        elif not isinstance(content, bytes):
+            content = b"".join([piece async for piece in self.pieces(content)])
+        return Answered(answer.status, content, answer.content_type, answer.headers)
+
+    async def pieces(self, content: Pieces) -> AsyncIterator[bytes]:
+        """The pieces of an answer, one by one, each of which counts until the next one is read."""
+        holding = self.server.memory.open(f"account:{self}", Surprised())
+        try:
+            while piece := await content.read(holding):
+                assert holding.size == len(piece)
+                yield piece
+                holding.give_back(len(piece))
+        finally:
+            content.close()
+            holding.close()
 
 
 def _encode(body: Any) -> bytes:
@@ -166,9 +188,8 @@ def _facts(payload: Payload, address: str) -> RequestFacts:
     return RequestFacts(base_url=BASE, address=address, raw=payload.raw, header=lambda name: None)
 
 
-def _taken_apart(answer: Answer) -> Answered:
-    content = answer.content
-    if isinstance(content, Blob):
-        assert content.path is not None
-        content = content.path.read_bytes()
-    return Answered(answer.status, content, answer.content_type, answer.headers)
+class Surprised:
+    """Holds something that nobody takes away."""
+
+    def give_up(self) -> None:
+        raise AssertionError("somebody else needs the room")
