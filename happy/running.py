@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from happy import takeover
+from happy.allocator import Memory
 from happy.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.contract.documents import Documents
@@ -58,7 +59,6 @@ from happy.storage.migrate import migrate
 from happy.storage.statistics import estimate_records
 from happy.threads import Threads
 from happy.tokens import Keys, Tokens
-from happy.trimming import Trimming
 from happy.web.resource import Router
 from happy.web.site import HappySite
 
@@ -124,9 +124,9 @@ class Running:
         hub = Hub(self._metrics, self._recovery(config))
         database = await self._start_database(config, dsn, hub)
         self.server = await self._build(config, database, hub, await deriving)
-        trimming = Trimming(self._reactor)
-        trimming.start()
-        self._lifecycle.started("giving memory back", trimming.stop, 0.1)
+        memory = Memory(self._reactor, self._reactor.callInThread)
+        memory.start()
+        self._lifecycle.started("giving back memory", memory.stop, 0.1)
         housekeeping = Housekeeping(self.server)
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)

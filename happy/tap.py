@@ -20,7 +20,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
-from happy.allocator import give_back_large_blocks
 from happy.clocks import follow_monotonic_time
 from happy.config import Config
 from happy.errors import StartupError
@@ -71,7 +70,6 @@ class HappyService(Service):
 
     def _start(self) -> None:
         _spare_the_collector()
-        give_back_large_blocks()
         _stop_at_a_signal(self._reactor)
         self._mind_the_log()
         self._starting = Deferred.fromCoroutine(self._parts.start())

@@ -20,7 +20,6 @@ LEAVES = {
     "happy.driving",
     "happy.errors",
     "happy.faults",
-    "happy.heap",
     "happy.private",
     # Time, what lasts or repeats, and what is kept for a while.
     "happy.caches",

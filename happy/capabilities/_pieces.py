@@ -144,7 +144,8 @@ class _Written:
     def __init__(self, server: Server, account: str | None, write: Callable[[_Written], Written]) -> None:
         self._database = server.database
         self._turn = f"large {account}"
-        self._pieces: Written | None = write(self)
+        self._write: Callable[[_Written], Written] | None = write
+        self._pieces: Written | None = None
         self._allowance: Allowance
 
     async def read(self, allowance: Allowance) -> bytes:
@@ -152,9 +153,11 @@ class _Written:
 
         Raises Overloaded when there is no room for it, Changed, and what the database does.
         """
-        if self._pieces is None:
+        if self._write is None:
             return b""
         self._allowance = allowance
+        if self._pieces is None:
+            self._pieces = self._write(self)
         try:
             return await self._pieces.__anext__()
         except StopAsyncIteration:
@@ -162,7 +165,7 @@ class _Written:
 
     def close(self) -> None:
         """No more is wanted; what is being read is dropped when it comes."""
-        self._pieces = None  # It has us, and we had it.
+        self._write = self._pieces = None  # What writes has this, and must not be had by it.
 
     async def listing(self, listing: Listing[Any]) -> Written:
         """The JSON of a whole listing."""
@@ -227,7 +230,7 @@ class _Written:
         try:
             release = await self._database.linearizer.acquire([self._turn])
             try:
-                if self._pieces is None:
+                if self._write is None:
                     raise Changed
                 return await self._database.read(lambda tx: large.read(tx, start))
             finally:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from twisted.internet.defer import Deferred
 
 from happy.errors import Overloaded
-from happy.heap import trim
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -27,10 +26,6 @@ SMALL: Final = 4096
 
 PATIENCE: Final = 30.0
 """Seconds that a large body may wait to be worked on."""
-
-
-TRIMMED: Final = 64 * 1024 * 1024
-"""Bytes of large bodies after which freed memory is given back to the system."""
 
 
 class Keep:
@@ -166,7 +161,6 @@ class LargeWork:
         self._size = size
         self._left = size
         self._clock = clock
-        self._done = 0
         self._waiting: OrderedDict[str, deque[_Turn]] = OrderedDict()
 
     async def enter(self, owner: str, size: int) -> None:
@@ -189,10 +183,6 @@ class LargeWork:
     def leave(self, size: int) -> None:
         """Give room back."""
         self._left += size
-        self._done += size
-        if self._left == self._size and self._done >= TRIMMED:
-            self._done = 0
-            self._clock.callLater(0, trim)  # when the request is forgotten
         while self._waiting:
             owner, turns = next(iter(self._waiting.items()))
             turn = turns[0]

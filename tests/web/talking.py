@@ -53,6 +53,9 @@ class Wire(StringTransport):
         if self.room is not None and len(self.value()) > self.room and self.producer is not None:
             self.producer.pauseProducing()
 
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
+
     def resumeProducing(self) -> None:
         if not self.disconnecting:
             super().resumeProducing()

@@ -14,8 +14,7 @@ from happy.bounds import Budget
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.errors import Overloaded
 from happy.server import Server
-from happy.web import bodies
-from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, TRIMMED, LargeWork
+from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, LargeWork
 from happy.web.site import HappySite
 from happy.wire.structs import Body
 from tests.toys import toy_server
@@ -300,17 +299,6 @@ class LargeWorkTests(SynchronousTestCase):
         self.assertNoResult(small)
         self.work.leave(1000)
         self.successResultOf(small)
-
-    def test_memory_goes_back(self) -> None:
-        """After much large work, once nothing is left of it, freed memory is given back to the system."""
-        trims: list[None] = []
-        self.patch(bodies, "trim", lambda: trims.append(None))
-        for size in (TRIMMED // 2, TRIMMED):
-            self.successResultOf(self.enter("a", size))
-            self.assertEqual(trims, [])
-            self.work.leave(size)
-            self.clock.advance(0)
-        self.assertEqual(len(trims), 1)
 
     def test_patience(self) -> None:
         """Nobody waits for ever, and nobody behind who gave up either."""
