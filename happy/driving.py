@@ -63,8 +63,8 @@ def _resume(
     except StopIteration as end:
         done(end.value)
     except BaseException as error:
-        outcome = None  # This frame is in the traceback, and must not have the error in its turn.
-        failed(error)
+        # Not with this frame in its traceback: it has the failure, and so do those that called it.
+        failed(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
     else:
         # Answering None says that the outcome, a failure too, is dealt with.
         add = waits_for.settled if type(waits_for) is Outcome else waits_for.addBoth

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -140,3 +142,24 @@ class DriveTests(SynchronousTestCase):
         second.settle(Failure(ValueError("no")))
         self.assertEqual(self.successResultOf(first), 1)
         self.failureResultOf(second, ValueError)
+
+    def test_failures_are_freed(self) -> None:
+        """Work that fails leaves nothing for Python's collector: tracebacks hold all that the work held."""
+        gate: Deferred[None] = Deferred()
+        held = Held()
+        left = weakref.ref(held)
+
+        async def work(held: Held) -> None:
+            await gate
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.drive(work(held))
+        del held
+        gate.errback(ValueError("no"))
+        self.assertIsInstance(self.outcomes.pop(), ValueError)
+        self.assertIsNone(left())
+
+
+class Held:
+    """Something large."""
