@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import weakref
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from happy.driving import drive
 from happy.errors import QueryFailed
@@ -59,4 +61,5 @@ class PoolTests(DatabaseCase):
         reading = self.database.read(lambda tx: work(tx, texts))
         drive(reading, ended.callback, lambda error: ended.callback(type(error)))
         self.assertIs(await ended, QueryFailed)
+        await deferLater(reactor, 0)  # type: ignore[arg-type]
         self.assertIsNone(left())
