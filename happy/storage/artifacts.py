@@ -68,7 +68,7 @@ INSERT INTO "Artifact" (
 )
 VALUES (%(id)s, %(account)s, %(header)s, 1, %(body)s, 1, %(key)s, %(now)s, %(now)s)
 ON CONFLICT ("id") DO NOTHING
-RETURNING {_COLUMNS}
+RETURNING {_TABLE.small}
 """
 
 BY_ID = _TABLE.measured('FROM "Artifact" WHERE "id" = %(id)s AND "accountId" = %(account)s')
@@ -120,7 +120,7 @@ async def get_or_create(
         "now": tx.now,
     }
     if (created := await tx.row(CREATE, parameters)) is not None:
-        return ArtifactRow._make(created), True
+        return _TABLE.row(created, header, body, data_encryption_key), True
     found = await find(tx, account, artifact)
     return None if found is None else (found, False)
 

@@ -153,6 +153,19 @@ class Table(Generic[Row]):
         """Statement for the rows named by ``ids``, in any order."""
         self.slices = {column: self._slice(column) for column in large}
 
+    @property
+    def small(self) -> str:
+        """The columns besides those with such values, as a statement names them."""
+        large = {column.name for column in self._large}
+        return ", ".join(name for name in self._columns if name not in large)
+
+    def row(self, small: Sequence[Any], *values: Any) -> Row:
+        """A row of the values of :attr:`small` columns, and of those of the others."""
+        names = [column.name for column in self._large]
+        others, given = iter(small), dict(zip(names, values, strict=True))
+        row: Row = self._make([given[name] if name in given else next(others) for name in self._columns])
+        return row
+
     def measured(self, source: str, order: str = "") -> str:
         """A statement for the rows of ``source`` with contents if there is room; ``order`` is as in there."""
         size = " + ".join(column.size for column in self._large)

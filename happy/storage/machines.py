@@ -57,7 +57,7 @@ VALUES (
     %(key)s, false, %(now)s, %(now)s, %(now)s
 )
 ON CONFLICT DO NOTHING
-RETURNING {_COLUMNS}
+RETURNING {_TABLE.small}
 """
 
 BY_ID = _TABLE.measured('FROM "Machine" WHERE "accountId" = %(account)s AND "id" = %(id)s')
@@ -123,7 +123,7 @@ async def get_or_create(
     }
     found = await find(tx, account, machine)
     if found is None and (created := await tx.row(CREATE, parameters)) is not None:
-        return MachineRow._make(created), True
+        return _TABLE.row(created, metadata, daemon_state, data_encryption_key), True
     found = found or await find(tx, account, machine)
     return found and (found, False)
 

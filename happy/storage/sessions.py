@@ -57,7 +57,7 @@ INSERT INTO "Session"
     ("id", "accountId", "tag", "metadata", "dataEncryptionKey", "lastActiveAt", "createdAt", "updatedAt")
 VALUES (%(id)s, %(account)s, %(tag)s, %(metadata)s, %(key)s, %(now)s, %(now)s, %(now)s)
 ON CONFLICT ("accountId", "tag") DO NOTHING
-RETURNING {_COLUMNS}
+RETURNING {_TABLE.small}
 """
 
 BY_TAG = _TABLE.measured('FROM "Session" WHERE "accountId" = %(account)s AND "tag" = %(tag)s')
@@ -139,7 +139,7 @@ async def get_or_create(
     }
     found = (await _TABLE.page(tx, BY_TAG, parameters)).only
     if found is None and (created := await tx.row(CREATE, parameters)) is not None:
-        return SessionRow._make(created), True
+        return _TABLE.row(created, metadata, None, data_encryption_key), True
     found = found or (await _TABLE.page(tx, BY_TAG, parameters)).only
     if found is None:
         raise LookupError("a session vanished while it was being opened")
