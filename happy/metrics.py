@@ -114,6 +114,11 @@ class Metrics:
         self.happy_commit_refused_total = self._counter(
             "happy_commit_refused_total", "Messages refused because the database does not take their data"
         )
+        self.happy_commit_turned_away_total = self._counter(
+            "happy_commit_turned_away_total",
+            "Times that messages found no room in the queue, or no end",
+            "reason",
+        )
         self.happy_transaction_retries_total = self._counter(
             "happy_transaction_retries_total", "Attempts at the database repeated", "reason"
         )

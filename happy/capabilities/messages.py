@@ -108,9 +108,9 @@ class Said(Body):
 async def latest(server: Server, caller: Caller, session_id: str) -> Listing[LatestMessages]:
     """The newest messages, newest first."""
     found = await server.database.read(
-        lambda tx: storage.before(tx, caller.account, session_id, BEYOND_ALL, LATEST)
+        lambda tx: storage.before(tx, caller.account, session_id, BEYOND_ALL, LATEST), owner=caller.account
     )
-    return _listing(server, session_id, _owned(found), lambda views: LatestMessages(messages=views))
+    return _listing(server, caller, session_id, _owned(found), lambda views: LatestMessages(messages=views))
 
 
 @messages.get("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound,))
@@ -118,17 +118,21 @@ async def page(server: Server, caller: Caller, session_id: str, query: PageQuery
     """One page forwards or backwards. Numbers beyond the storable range simply have nothing behind them."""
     account, fetched = caller.account, query.limit + 1
     if (below := query.before_seq) is not UNSET:
-        found = await server.database.read(lambda tx: storage.before(tx, account, session_id, below, fetched))
+        found = await server.database.read(
+            lambda tx: storage.before(tx, account, session_id, below, fetched), owner=account
+        )
     else:
         above = 0 if query.after_seq is UNSET else query.after_seq
-        found = await server.database.read(lambda tx: storage.after(tx, account, session_id, above, fetched))
+        found = await server.database.read(
+            lambda tx: storage.after(tx, account, session_id, above, fetched), owner=account
+        )
     rows = _owned(found)
     has_more = len(rows.rows) > query.limit
 
     def reply(views: list[MessageView]) -> MessagePage:
         return MessagePage(messages=views, has_more=has_more)
 
-    return _listing(server, session_id, rows.first(query.limit), reply)
+    return _listing(server, caller, session_id, rows.first(query.limit), reply)
 
 
 @messages.post("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound, Unstorable), limit=100 * MIB)
@@ -176,7 +180,11 @@ def _owned(found: Page[MessageRow] | None) -> Page[MessageRow]:
 
 
 def _listing(
-    server: Server, session: str, rows: Page[MessageRow], reply: Callable[[list[MessageView]], T]
+    server: Server,
+    caller: Caller,
+    session: str,
+    rows: Page[MessageRow],
+    reply: Callable[[list[MessageView]], T],
 ) -> Listing[T]:
     """Messages, shown once the sockets here have been told of them (D-3)."""
     return Listing(
@@ -184,7 +192,7 @@ def _listing(
         view=_view,
         reply=reply,
         again=lambda tx, ids: storage.named(tx, session, ids),
-        settled=lambda: server.committer.settled(session),
+        settled=lambda: server.committer.settled(caller.account, session),
     )
 
 

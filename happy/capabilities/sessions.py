@@ -164,7 +164,9 @@ FAILED = {"result": "error"}
 @sessions.get("/v1/sessions")
 async def list_changed(server: Server, caller: Caller) -> Listing[SessionsV1]:
     """The sessions changed last."""
-    page = await server.database.read(lambda tx: storage.recently_changed(tx, caller.account, LIST_LENGTH))
+    page = await server.database.read(
+        lambda tx: storage.recently_changed(tx, caller.account, LIST_LENGTH), owner=caller.account
+    )
     return _listing(server, caller, page, SessionViewV1, lambda views: SessionsV1(sessions=views))
 
 
@@ -188,7 +190,7 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
     row, new = await server.database.transact(work, accounts=[account])
     if not new:
         server.presence.resume_session(account, row.id)
-        await server.committer.settled(row.id)
+        await server.committer.settled(account, row.id)
     return OpenedSession(session=SessionViewV1(**members_of(row)))
 
 
@@ -198,7 +200,10 @@ async def list_page(server: Server, caller: Caller, query: PageQuery) -> Listing
     below = _below(query.cursor)
     since = None if query.changed_since is UNSET else Millis(min(query.changed_since, LATEST_MS))
     found = await server.database.read(
-        lambda tx: storage.newest(tx, caller.account, below=below, changed_since=since, limit=query.limit + 1)
+        lambda tx: storage.newest(
+            tx, caller.account, below=below, changed_since=since, limit=query.limit + 1
+        ),
+        owner=caller.account,
     )
     page, has_next = found.first(query.limit), len(found.rows) > query.limit
     cursor = CURSOR + page.rows[-1].id if has_next else None
@@ -218,7 +223,7 @@ async def list_active(server: Server, caller: Caller, query: ActiveQuery) -> Lis
             tx, caller.account, since=Millis(tx.now - RECENT_MS), limit=query.limit
         )
 
-    page = await server.database.read(work)
+    page = await server.database.read(work, owner=caller.account)
     return _listing(server, caller, page, SessionView, lambda views: Sessions(sessions=views))
 
 
@@ -251,7 +256,7 @@ async def delete(server: Server, caller: Caller, session_id: str) -> Done:
             raise SessionNotOwned
         tx.publish(devices_of(account), DeleteSession(sid=session_id))
 
-    await server.database.transact(work, accounts=[account])
+    await server.database.transact(work, accounts=[account], aside=True)
     server.objects.remove_session(session_id)
     return Done()
 
@@ -302,7 +307,7 @@ def _listing(
         view=lambda row: shape(**members_of(row)),
         reply=reply,
         again=lambda tx, ids: storage.named(tx, caller.account, ids),
-        settled=server.committer.settled,
+        settled=lambda: server.committer.settled(caller.account),
     )
 
 
@@ -311,7 +316,9 @@ async def _stop(server: Server, account: str, session: str) -> bool:
 
     Outside of any transaction, since stopping waits for heartbeats that are being stored.
     """
-    if not await server.database.read(lambda tx: presence_storage.owns_session(tx, account, session)):
+    if not await server.database.read(
+        lambda tx: presence_storage.owns_session(tx, account, session), owner=account
+    ):
         return False
     await server.presence.stop_session(account, session)
     return True

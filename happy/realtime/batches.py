@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
@@ -19,7 +20,7 @@ Release = Callable[[], None]
 class Append:
     """Messages of one sender to one session: stored together, answered together.
 
-    ``size`` is that of the contents, in characters; ``since`` the clock's time when it was queued.
+    ``size`` is that of the texts, in characters; ``since`` the clock's time when it was queued.
     """
 
     __slots__ = ("account", "answer", "answered", "rows", "session", "since", "size", "skip")
@@ -37,7 +38,7 @@ class Append:
         self.skip = skip
         self.since = since
         self.rows = [AppendRow(account, session, m.local_id, new_cuid(), m.content) for m in messages]
-        self.size = sum(len(row.content) for row in self.rows)
+        self.size = sum(len(session) + len(row.local_id or "") + len(row.content) for row in self.rows)
         self.answer: Deferred[Stored] = Deferred()
         self.answered = False
 
@@ -89,21 +90,27 @@ class Batch:
 class Flight:
     """Appends between the queue and their answers, and what holds their accounts meanwhile.
 
-    ``stored`` are the batches that were committed, each with its rows; ``refused`` the appends that the
-    database would not have.
+    ``pending`` is what is not stored yet, ``stored`` are the batches that were, each with its rows, and
+    ``refused`` the appends that the database would not have. One that is ``diverted`` does not hold up those
+    that come after it.
     """
 
     def __init__(self, appends: Sequence[Append], releases: Iterable[Release], since: float) -> None:
         self.appends = appends
         self.since = since
+        self.pending = deque([Batch(appends)])
         self.stored: list[tuple[Batch, Sequence[AppendedRow]]] = []
         self.refused: list[tuple[Append, Exception]] = []
+        self.diverted = False
+        self._accounts = {append.account for append in appends}
         self._releases = list(releases)
         self._watchers: list[Deferred[None]] = []
 
-    def carries(self, session: str | None) -> bool:
-        """Whether messages of the session are aboard; of any session for None."""
-        return session is None or any(append.session == session for append in self.appends)
+    def carries(self, account: str, session: str | None = None) -> bool:
+        """Whether messages of the account are aboard; of one of its sessions, if one is named."""
+        return account in self._accounts and (
+            session is None or any(append.session == session for append in self.appends)
+        )
 
     def landing(self) -> Deferred[None]:
         """Fires when everything aboard is delivered and answered."""

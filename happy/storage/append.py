@@ -10,9 +10,10 @@ writes to the same accounts.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from happy.errors import ConnectionLost, Overloaded, QueryFailed
 from happy.storage.types import Millis
@@ -20,6 +21,8 @@ from happy.storage.types import Millis
 if TYPE_CHECKING:
     from happy.storage.database import Database
     from happy.storage.transaction import Transaction
+
+T = TypeVar("T")
 
 APPEND = """
 SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
@@ -85,12 +88,14 @@ class AppendedRow(NamedTuple):
 class Writer:
     """Appends one batch after another, over whatever connection there is.
 
+    One that works ``aside`` is for what takes long (:meth:`happy.storage.database.Database.apply`).
     ``in_doubt`` tells that nobody knows what became of the batch before: the same one has to be appended
     again, and no other, until that is known.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, aside: bool = False) -> None:
         self._database = database
+        self._aside = aside
         self._name = secrets.token_hex(8)
         self._numbers = count(1)
         self._unanswered: int | None = None
@@ -110,19 +115,24 @@ class Writer:
         """
         if self._unanswered is not None:
             batch = self._unanswered
-            stored = await self._database.apply(lambda tx: find_or_give_up(tx, self._name, batch, rows))
+            stored = await self._apply(
+                rows, partial(find_or_give_up, writer=self._name, batch=batch, rows=rows)
+            )
             self._unanswered = None
             if stored is not None:
                 return stored
         self._unanswered = number = next(self._numbers)
         try:
-            stored = await self._database.apply(lambda tx: append(tx, self._name, number, rows))
+            stored = await self._apply(rows, partial(append, writer=self._name, batch=number, rows=rows))
         except (QueryFailed, Overloaded) as refused:
             if not isinstance(refused, ConnectionLost):
                 self._unanswered = None
             raise
         self._unanswered = None
         return stored
+
+    async def _apply(self, rows: Sequence[AppendRow], work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._database.apply(work, owner=rows[0].account, aside=self._aside)
 
 
 async def append(tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow]) -> list[AppendedRow]:

@@ -211,6 +211,6 @@ class ReadingTests(CallingCase):
             await self.database.ping()
             await self.database.ping()
             self.assertFalse(answer.called)
-            settled.assert_called_once_with(self.session)
+            settled.assert_called_once_with(self.account, self.session)
             landing.callback(None)
             self.assertEqual(await answer, ([1], False))

@@ -29,7 +29,7 @@ class Broken:
 
     linearizer = toy_server().database.linearizer
 
-    async def read(self, work: object) -> None:
+    async def read(self, work: object, *, owner: str = "") -> None:
         raise RuntimeError("a value that must not be logged")
 
     async def transact(self, work: object, *, accounts: object = ()) -> None:

@@ -168,7 +168,7 @@ def test_too_many_events_at_once(world: HappyWorld, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(application, "MAX_HANDLERS", 3)
     never: Deferred[None] = Deferred()
     world.server.database = SimpleNamespace(  # type: ignore[misc]
-        linearizer=Broken.linearizer, transact=lambda *_, **__: never, read=lambda *_: never
+        linearizer=Broken.linearizer, transact=lambda *_, **__: never, read=lambda *_, **__: never
     )
     flood, other = world.client(), world.client()
     for _ in range(3):

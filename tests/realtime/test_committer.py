@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -14,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from happy.errors import Overloaded, QueryFailed
 from happy.ids import new_cuid
 from happy.metrics import Metrics
-from happy.realtime import committer as module
-from happy.realtime.committer import Committer
+from happy.realtime.committer import SLOW_ATTEMPTS, Committer
 from happy.realtime.hub import Hub, Scope
+from happy.realtime.message_queue import LARGE_BYTES
 from happy.realtime.updates import DeleteMachine, devices_of
 from happy.storage.append import AppendedRow
 from happy.storage.linearizer import Linearizer
@@ -172,36 +173,18 @@ class CommitterTests(CommitterCase):
         await self.assertFailure(self.send(("a", "x"), (OVERSIZED_INDEX_KEY, "x")), QueryFailed)
         self.assertEqual(self.stored(self.session), [])
 
-    async def test_full_queue(self) -> None:
-        """A sender that finds the queue full is told so; what was queued is stored."""
-        self.patch(module, "MAX_QUEUED_ROWS", 3)
-        first = self.send(("0", "x"))  # in flight at once
-        queued = [self.send((str(n), "x")) for n in range(1, 4)]
-        await self.assertFailure(self.send(("4", "x")), Overloaded)
-        await gatherResults([first, *queued])
-        self.assertEqual([row[1] for row in self.stored(self.session)], ["0", "1", "2", "3"])
-
     async def test_settled(self) -> None:
         """A reader that waits for the batch in flight finds its updates delivered."""
         watcher = connect(self.account)
         self.hub.add(watcher)
         running = self.send((None, "x"))
-        elsewhere = self.committer.settled("another session")
-        self.assertTrue(elsewhere.called)
-        await self.committer.settled(self.session)
+        for elsewhere in ((self.account, "another session"), ("another account", None)):
+            self.assertTrue(self.committer.settled(*elsewhere).called)
+        readers = [self.committer.settled(self.account, self.session), self.committer.settled(self.account)]
+        self.assertFalse(any(reader.called for reader in readers))
+        await gatherResults(readers)
         self.assertEqual(len(events(watcher)), 1)
         await running
-
-    async def test_full_for_one_account(self) -> None:
-        """One account cannot fill the queue: it is refused, others are not."""
-        self.patch(module, "MAX_ACCOUNT_ROWS", 2)
-        account = await self.new_account()
-        session = await self.new_session(account)
-        running = [self.send((str(n), "x")) for n in range(3)]  # the first one is in flight at once
-        await self.assertFailure(self.send(("4", "x")), Overloaded)
-        running += [self.committer.append(account, session, [NewMessage(str(n), "x")]) for n in range(2)]
-        await gatherResults(running)
-        self.assertEqual([len(self.stored(each)) for each in (self.session, session)], [3, 2])
 
     async def test_busy_accounts_stand_aside(self) -> None:
         """Messages of an account that somebody holds wait; those of others do not."""
@@ -222,7 +205,7 @@ class CommitterTests(CommitterCase):
         session = await self.new_session(account)
         under_way: list[bool] = []
         first = self.send((None, "x"))
-        first.addCallback(lambda _: under_way.append(not self.committer.settled(session).called))
+        first.addCallback(lambda _: under_way.append(not self.committer.settled(account, session).called))
         second = self.committer.append(account, session, [NewMessage(None, "y")])
         await gatherResults([first, second])
         self.assertEqual(under_way, [True])
@@ -233,6 +216,39 @@ class CommitterTests(CommitterCase):
         await self.committer.stopService()
         self.assertTrue(all(answer.called for answer in running))
         self.assertEqual(len(self.stored(self.session)), 3)
+
+    async def test_after_the_stop(self) -> None:
+        """What comes when the committer stops, or has stopped, is refused; nothing is stored of it."""
+        running = self.send((None, "x"))
+        stopping = self.committer.stopService()
+        await self.assertFailure(self.send((None, "late")), Overloaded)
+        await stopping
+        await running
+        await self.assertFailure(self.send((None, "later")), Overloaded)
+        self.assertEqual([row[2] for row in self.stored(self.session)], ["x"])
+
+    async def test_large_ones_go_aside(self) -> None:
+        """What is large keeps its order in its own account, and keeps nobody else waiting."""
+        account = await self.new_account()
+        session = await self.new_session(account)
+        large = "x" * (LARGE_BYTES + 1)
+        order: list[str] = []
+
+        def note(answer: Deferred[Any], what: str) -> Deferred[Any]:
+            return answer.addCallback(lambda stored: (order.append(what), stored)[1])
+
+        answers = [
+            note(self.send((None, "before")), "before"),
+            note(self.send((None, large), ("l", large)), "large"),
+            note(self.send((None, "after")), "after"),
+            note(self.committer.append(account, session, [NewMessage(None, "other")]), "other"),
+        ]
+        stored = await gatherResults(answers)
+        self.assertEqual(order, ["before", "other", "large", "after"])
+        self.assertEqual([message.seq for each in stored[:3] for message in each], [1, 2, 3, 4])
+        self.assertEqual([len(row[2]) for row in self.stored(self.session)], [6, *[len(large)] * 2, 5])
+        [again] = await self.send(("l", large))
+        self.assertEqual((again.seq, again.new), (3, False))
 
 
 class WritersTests(CommitterCase):
@@ -315,42 +331,130 @@ class LostAnswerTests(CommitterCase):
         await self.run_into(LATE)
 
 
-class FullDatabase:
-    """A database that cannot store anything until there is ``room``."""
+class Trouble:
+    """A database that answers each call as it is told to, and stores nothing.
+
+    ``fails`` decides by the texts of a batch, and whether it is stored aside: the SQLSTATE to fail with, or
+    None.
+    """
 
     def __init__(self) -> None:
         self.linearizer = Linearizer()
-        self.room = False
-        self.attempts = 0
+        self.fails: Callable[[list[str], bool], str | None] = lambda contents, aside: None
+        self.attempts: list[tuple[list[str], bool]] = []
+        self.hold: Deferred[None] | None = None
 
-    async def apply(self, work: Any) -> list[AppendedRow]:
-        self.attempts += 1
-        if not self.room:
-            raise QueryFailed("53100")
-        return [AppendedRow(1, True, "id", 1, 1, 0, 0)]
+    async def apply(self, work: Any, *, owner: str, aside: bool) -> list[AppendedRow]:
+        if self.hold is not None:
+            await self.hold
+        contents = [row.content for row in work.keywords["rows"]]
+        self.attempts.append((contents, aside))
+        if (state := self.fails(contents, aside)) is not None:
+            raise QueryFailed(state)
+        return [AppendedRow(n + 1, True, "id", 1, 1, 0, 0) for n in range(len(contents))]
 
 
-class FullDiskTests(SynchronousTestCase):
-    """What waits for a full disk."""
+class TroubleTests(SynchronousTestCase):
+    """Batches that cannot be stored, on a database that is not there."""
 
     def setUp(self) -> None:
         metrics = Metrics(CollectorRegistry())
-        self.clock, self.database = Clock(), FullDatabase()
+        self.metrics = metrics
+        self.clock, self.database = Clock(), Trouble()
         self.committer = Committer(self.clock, self.database, Hub(metrics), metrics)  # type: ignore[arg-type]
         self.logged: list[LogEvent] = []
         globalLogPublisher.addObserver(self.logged.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
 
-    def test_tried_again(self) -> None:
+    def send(self, account: str, *contents: str) -> Deferred[Any]:
+        return self.committer.append(account, f"{account}'s", [NewMessage(None, each) for each in contents])
+
+    def together(self, *accounts: str) -> list[Deferred[Any]]:
+        """A message of each account, all in one batch, while another is being stored."""
+        self.database.hold = hold = Deferred[None]()
+        self.send("first", "first")
+        answers = [self.send(account, account) for account in accounts]
+        self.database.hold = None
+        hold.callback(None)
+        return answers
+
+    def test_a_full_disk(self) -> None:
         """Messages are tried again until there is room, and the log says so now and then."""
-        first = self.committer.append("a", "s", [NewMessage("1", "x")])
-        second = self.committer.append("a", "s", [NewMessage("2", "x")])
+        self.database.fails = lambda contents, aside: "53100"
+        first, second = self.send("a", "1"), self.send("a", "2")
         self.clock.pump([0.1] * 20)
         [said] = [formatEvent(event) for event in self.logged]
         self.assertEqual(said, "2 messages wait: the disk is full")
         self.clock.pump([0.5] * 21)
         self.assertEqual(len(self.logged), 2)
         self.assertNoResult(first)
-        self.database.room = True
+        self.database.fails = lambda contents, aside: None
         self.clock.pump([0.5])
         self.assertEqual([len(self.successResultOf(one)) for one in (first, second)], [1, 1])
+
+    def test_one_that_takes_too_long(self) -> None:
+        """It is looked for aside, by halves, and refused after some attempts; the others are stored."""
+        for state in ("57014", "53200", "55P03"):
+            self.database.attempts.clear()
+            self.database.fails = lambda contents, aside, state=state: state if "c" in contents else None
+            answers = self.together(*"abcdef")
+            self.clock.pump([0.5] * 6)
+            refused = answers.pop(2)
+            self.failureResultOf(refused, Overloaded)
+            self.assertTrue(all(len(self.successResultOf(answer)) == 1 for answer in answers))
+            tried = [contents for contents, aside in self.database.attempts if "c" in contents]
+            self.assertEqual(tried[-SLOW_ATTEMPTS:], [["c"]] * SLOW_ATTEMPTS)
+            self.assertEqual([aside for _, aside in self.database.attempts].count(False), 2)
+            self.assertTrue(self.committer.settled("a").called)
+        turned_away = self.metrics.happy_commit_turned_away_total.labels("slow")
+        self.assertEqual(turned_away._value.get(), 3)
+
+    def test_others_do_not_wait_for_it(self) -> None:
+        """While a batch is looked into aside, messages of other accounts are stored."""
+        self.database.fails = lambda contents, aside: "57014" if "a" in contents else None
+        slow = self.send("a", "a")
+        self.assertEqual(len(self.successResultOf(self.send("b", "b"))), 1)
+        self.assertNoResult(slow)
+        self.assertNoResult(self.committer.settled("a"))
+        self.assertTrue(self.committer.settled("b").called)
+
+    def test_its_data_and_its_time(self) -> None:
+        """A batch that is halved for its data, and then takes too long, stores nothing twice."""
+
+        def fails(contents: list[str], aside: bool) -> str | None:
+            return "54000" if "d" in contents else "57014" if "b" in contents and not aside else None
+
+        self.database.fails = fails
+        answers = self.together(*"abcd")
+        self.clock.pump([0.5] * 3)
+        self.failureResultOf(answers.pop(), QueryFailed)
+        self.assertTrue(all(len(self.successResultOf(answer)) == 1 for answer in answers))
+        stored = [contents for contents, aside in self.database.attempts if fails(contents, aside) is None]
+        self.assertEqual(sorted(each for contents in stored for each in contents), ["a", "b", "c", "first"])
+
+    def test_readers_do_not_wait_for_ever(self) -> None:
+        """Who waits for a batch that cannot be stored is refused after a while; others do not wait at all."""
+        self.database.fails = lambda contents, aside: "53100"
+        sent = self.send("a", "x")
+        reader = self.committer.settled("a")
+        self.assertTrue(self.committer.settled("b").called)
+        self.clock.pump([0.5] * 9)
+        self.assertNoResult(reader)
+        self.clock.pump([0.5] * 2)
+        self.failureResultOf(reader, Overloaded)
+        self.database.fails = lambda contents, aside: None
+        self.clock.pump([0.5])
+        self.assertEqual(len(self.successResultOf(sent)), 1)
+
+    def test_stopping_in_trouble(self) -> None:
+        """A stop waits for what is being looked into, and for nothing that comes then."""
+        self.database.fails = lambda contents, aside: None if aside else "57014"
+        self.database.hold = hold = Deferred[None]()
+        sent = self.send("a", "x")
+        stopping = self.committer.stopService()
+        self.failureResultOf(self.send("b", "late"), Overloaded)
+        self.assertNoResult(stopping)
+        self.database.hold = None
+        hold.callback(None)
+        self.assertEqual(len(self.successResultOf(sent)), 1)
+        self.successResultOf(stopping)

@@ -65,12 +65,12 @@ class LosesAnswers:
     def __init__(self, database: Any, lost: int, arrives: bool) -> None:
         self.database, self.lost, self.arrives = database, lost, arrives
 
-    async def apply(self, work: Any) -> Any:
+    async def apply(self, work: Any, **how: Any) -> Any:
         self.lost -= 1
         if self.lost < 0:
-            return await self.database.apply(work)
+            return await self.database.apply(work, **how)
         if self.arrives:
-            await self.database.apply(work)
+            await self.database.apply(work, **how)
         raise ConnectionLost(None)
 
 
