@@ -54,7 +54,8 @@ class OutcomeUnknown(DatabaseDown):
 
 
 NUL_IN_TEXT = "22021"
-_UNSTORABLE = (NUL_IN_TEXT, "22P05", "54000")  # U+0000 in a text or in JSON, a key too long for its index
+# U+0000 in a text or in JSON, a number too large, a key too long for its index
+_UNSTORABLE = (NUL_IN_TEXT, "22P05", "22003", "54000")
 
 
 class QueryFailed(Exception):

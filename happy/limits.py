@@ -12,6 +12,8 @@ MINUTE = 60.0
 MOST_KEYS = 100_000
 UPLOAD_REQUESTS = 60
 """Upload requests of an account in a minute (http.md T1)."""
+FRIEND_REQUESTS = 60
+"""Changes an account may make to what it is to others, in a minute: they are told of each."""
 
 
 class Windows:
@@ -66,12 +68,13 @@ class Limits:
     """Every limit of how often a client may ask.
 
     ``addresses`` counts the open authentication endpoints per peer address, ``logins`` logins per
-    public key, ``uploads`` upload requests per account.
+    public key, ``uploads`` upload requests and ``friends`` changes of friendships per account.
     """
 
     addresses: Windows
     logins: Windows
     uploads: Windows
+    friends: Windows
 
     @classmethod
     def per_minute(cls, now: Callable[[], float], *, addresses: int, logins: int) -> Limits:
@@ -80,4 +83,5 @@ class Limits:
             addresses=Windows(addresses, MINUTE, now),
             logins=Windows(logins, MINUTE, now),
             uploads=Windows(UPLOAD_REQUESTS, MINUTE, now),
+            friends=Windows(FRIEND_REQUESTS, MINUTE, now),
         )

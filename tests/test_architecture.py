@@ -146,6 +146,20 @@ def test_transport_knows_no_capabilities() -> None:
     assert not strays
 
 
+def test_somebody_pays_for_every_call_of_the_database() -> None:
+    """A capability says whose share of the database a call comes from; otherwise it is the server's own."""
+    strays = []
+    for path in _modules("capabilities"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Attribute(attr="database"), attr="read" | "transact")
+                ):
+                    named = {keyword.arg for keyword in node.keywords}
+                    strays += [] if named & {"owner", "accounts"} else [f"{path.name}:{node.lineno}"]
+    assert not strays
+
+
 def test_every_package_has_a_row() -> None:
     """A new package comes with a decision about its dependencies."""
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}

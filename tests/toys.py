@@ -23,11 +23,13 @@ class ToyDatabase:
         self.notes: list[tuple[Any, ...]] = []
         self.linearizer = Linearizer()
 
-    async def read(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def read(self, work: Callable[[Any], Awaitable[Any]], *, owner: str) -> Any:
         self.notes.append(("read",))
         return await work("tx")
 
-    async def transact(self, work: Callable[[Any], Awaitable[Any]], *, accounts: Sequence[str] = ()) -> Any:
+    async def transact(
+        self, work: Callable[[Any], Awaitable[Any]], *, accounts: Sequence[str] = (), owner: str | None = None
+    ) -> Any:
         self.notes.append(("transact", tuple(accounts)))
         try:
             result = await work("tx")

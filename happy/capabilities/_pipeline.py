@@ -39,6 +39,9 @@ _log = Logger()
 
 BEARER: Final = "Bearer "
 
+NOBODY: Final = "nobody"
+"""Whom the database's time belongs to that goes to requests of no account."""
+
 
 NO_CREDENTIALS: Final = "Missing authorization header"
 WRONG_TOKEN: Final = "Invalid token"
@@ -239,9 +242,11 @@ async def _run(
     if "tx" not in declared.parameters:
         return await handler(**values)
     if read_only:
-        return await server.database.read(lambda tx: handler(tx=tx, **values))
-    accounts = () if caller is None else (caller.account,)
-    return await server.database.transact(lambda tx: handler(tx=tx, **values), accounts=accounts)
+        owner = NOBODY if caller is None else caller.account
+        return await server.database.read(lambda tx: handler(tx=tx, **values), owner=owner)
+    if caller is None:
+        return await server.database.transact(lambda tx: handler(tx=tx, **values), owner=NOBODY)
+    return await server.database.transact(lambda tx: handler(tx=tx, **values), accounts=(caller.account,))
 
 
 async def call_event(

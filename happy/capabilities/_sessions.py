@@ -15,5 +15,6 @@ class SessionNotFound(Refusal):
 
 async def check_owner(server: Server, caller: Caller, session: str) -> None:
     """Raises SessionNotFound for a session that is not the caller's."""
-    if not await server.database.read(lambda tx: owns_session(tx, caller.account, session)):
+    account = caller.account
+    if not await server.database.read(lambda tx: owns_session(tx, account, session), owner=account):
         raise SessionNotFound

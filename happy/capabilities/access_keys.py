@@ -136,7 +136,7 @@ async def change(
 async def get(server: Server, caller: Caller, body: WantedKey) -> KeyAnswer:
     """The key of a pair, or null, for a socket."""
     pair = await server.database.read(
-        lambda tx: storage.find(tx, caller.account, body.session_id, body.machine_id)
+        lambda tx: storage.find(tx, caller.account, body.session_id, body.machine_id), owner=caller.account
     )
     if pair is None:
         return KeyAnswer(ok=False, error=PairNotFound.error)

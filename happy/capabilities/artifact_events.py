@@ -138,7 +138,9 @@ def _fits(part: Any) -> bool:
 @artifact_events.event("artifact-read", invalid=INVALID, failure=FAILURE)
 async def read(server: Server, caller: Caller, body: Named) -> Found | Failed:
     """One artifact with its body."""
-    row = await server.database.read(lambda tx: storage.find(tx, caller.account, body.artifact_id))
+    row = await server.database.read(
+        lambda tx: storage.find(tx, caller.account, body.artifact_id), owner=caller.account
+    )
     return NOT_FOUND if row is None else Found(artifact=_shared(row))
 
 

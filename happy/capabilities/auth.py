@@ -104,7 +104,7 @@ async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -
     key = _signer(body)
     if not server.limits.logins.admit(key):
         raise TooManyRequests
-    account = await server.database.transact(lambda tx: accounts.log_in(tx, key))
+    account = await server.database.transact(lambda tx: accounts.log_in(tx, key), owner=_peer(request))
     return LoggedIn(token=server.tokens.issue(account))
 
 
@@ -113,7 +113,7 @@ async def poll_terminal(server: Server, request: RequestFacts, body: TerminalPol
     """What a terminal repeats until it is approved; the first call makes the request."""
     _count_address(server, request)
     key = _device_key(body.public_key)
-    found = await _poll(server, Kind.TERMINAL, key, bool(body.supports_v2))
+    found = await _poll(server, request, Kind.TERMINAL, key, bool(body.supports_v2))
     return _progress(server, found, session=found.id)
 
 
@@ -125,7 +125,9 @@ async def terminal_status(server: Server, request: RequestFacts, query: StatusQu
         key = _device_key(query.public_key)
     except InvalidPublicKey:
         return PairingStatus(progress="not_found")
-    found = await server.database.read(lambda tx: auth_requests.find(tx, Kind.TERMINAL, key))
+    found = await server.database.read(
+        lambda tx: auth_requests.find(tx, Kind.TERMINAL, key), owner=_peer(request)
+    )
     if found is None:
         return PairingStatus(progress="not_found")
     if _answered(found):
@@ -144,7 +146,7 @@ async def poll_device(server: Server, request: RequestFacts, body: DevicePoll) -
     """What a further device repeats until it is approved; the first call makes the request."""
     _count_address(server, request)
     key = _device_key(body.public_key)
-    return _progress(server, await _poll(server, Kind.ACCOUNT, key))
+    return _progress(server, await _poll(server, request, Kind.ACCOUNT, key))
 
 
 @auth.post("/v1/auth/account/response", refuses=(InvalidPublicKey, RequestNotFound))
@@ -157,6 +159,11 @@ def _count_address(server: Server, request: RequestFacts) -> None:
     """Count a request to an open endpoint. Raises TooManyRequests."""
     if not server.limits.addresses.admit(request.address):
         raise TooManyRequests
+
+
+def _peer(request: RequestFacts) -> str:
+    """Who pays for the database's time of a request that belongs to no account yet."""
+    return f"address:{request.address}"
 
 
 def _signer(body: SignedChallenge) -> str:
@@ -182,12 +189,17 @@ def _device_key(text: str) -> str:
     return encode_hex(key)
 
 
-async def _poll(server: Server, kind: Kind, key: str, supports_v2: bool = False) -> Request:
+async def _poll(
+    server: Server, request: RequestFacts, kind: Kind, key: str, supports_v2: bool = False
+) -> Request:
     """The request for ``key``; most polls find it and write nothing."""
-    found = await server.database.read(lambda tx: auth_requests.find(tx, kind, key))
+    owner = _peer(request)
+    found = await server.database.read(lambda tx: auth_requests.find(tx, kind, key), owner=owner)
     if found is not None and (not found.waiting or _just_noted(server, found)):
         return found
-    return await server.database.transact(lambda tx: auth_requests.poll(tx, kind, key, supports_v2))
+    return await server.database.transact(
+        lambda tx: auth_requests.poll(tx, kind, key, supports_v2), owner=owner
+    )
 
 
 def _just_noted(server: Server, request: Request) -> bool:

@@ -205,9 +205,9 @@ async def _link(server: Server, account: str, code: str) -> str:
     except Rejected:
         raise NotConnected("github_user_fetch_failed") from None
     sealed = server.vault.seal(["user", account, "github", "token"], token)
-    linked = await server.database.read(lambda tx: storage.owner(tx, user.id)) == account
+    linked = await server.database.read(lambda tx: storage.owner(tx, user.id), owner=account) == account
     image = None if linked else await _picture(server, account, user.avatar_url)
-    holders = await server.database.read(lambda tx: storage.holders(tx, user.id, user.login))
+    holders = await server.database.read(lambda tx: storage.holders(tx, user.id, user.login), owner=account)
 
     async def work(tx: Transaction) -> None:
         await storage.store_user(tx, user.id, user.profile, sealed)
@@ -278,7 +278,7 @@ async def _picture(server: Server, account: str, url: str | None) -> _Image | No
         return None
     reuse_key = f"image-url:{url}"
     try:
-        known = await server.database.read(lambda tx: uploads.reusable_image(tx, reuse_key))
+        known = await server.database.read(lambda tx: uploads.reusable_image(tx, reuse_key), owner=account)
         return _Image(known, None) if known else _Image(await _imported(server, account, url), reuse_key)
     except (CallFailed, NotAPicture) as reason:
         _log.warn("A picture of a GitHub user is left out: {reason}", reason=str(reason))

@@ -129,7 +129,9 @@ async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Lis
 @kv.post("/v1/kv/bulk", failure={"error": "Failed to get values"})
 async def get_several(server: Server, caller: Caller, body: Wanted) -> Listing[Values]:
     """Those of the entries that exist."""
-    page = await server.database.read(lambda tx: storage.get_several(tx, caller.account, set(body.keys)))
+    page = await server.database.read(
+        lambda tx: storage.get_several(tx, caller.account, set(body.keys)), owner=caller.account
+    )
     return _listing(caller, page, lambda views: Values(values=views))
 
 

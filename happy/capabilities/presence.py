@@ -54,7 +54,7 @@ async def session_end(server: Server, caller: Caller, body: SessionEnd) -> None:
     if at is None:
         return
     account, session = caller.account, body.sid
-    if not await server.database.read(lambda tx: storage.owns_session(tx, account, session)):
+    if not await server.database.read(lambda tx: storage.owns_session(tx, account, session), owner=account):
         return
     await server.presence.stop_session(account, session)
 

@@ -121,7 +121,7 @@ async def _delivered(server: Server, account: str, session: str, happening: Happ
 
 async def _notify(server: Server, account: str, session: str, happening: Happening) -> Outcome:
     """Push to every device of the account, and forget those that are gone."""
-    rows = await server.database.read(lambda tx: push_tokens.newest(tx, account, _DEVICES))
+    rows = await server.database.read(lambda tx: push_tokens.newest(tx, account, _DEVICES), owner=account)
     if not rows:
         return Outcome(result="no_tokens")
     data = {} if happening.data is UNSET else happening.data
@@ -137,7 +137,7 @@ async def _forget(server: Server, account: str, tokens: Sequence[str]) -> None:
     if not tokens:
         return
     try:
-        await server.database.transact(lambda tx: push_tokens.remove(tx, account, tokens))
+        await server.database.transact(lambda tx: push_tokens.remove(tx, account, tokens), owner=account)
     except Exception as error:
         _log.warn("Tokens of devices that are gone stay: {fault}", fault=describe_fault(error))
 

@@ -27,6 +27,13 @@ class UserNotFound(Refusal):
     error = "User not found"
 
 
+class TooManyRequests(Refusal):
+    """The account used up the current minute's changes."""
+
+    status = 429
+    error = "Too many requests. Try again in a minute."
+
+
 class Search(Query):
     query: str
 
@@ -78,7 +85,7 @@ async def friends(tx: Transaction, caller: Caller, server: Server) -> Friends:
     return Friends(friends=_shown(await relationships.friends(tx, caller.account), server))
 
 
-@social.post("/v1/friends/add")
+@social.post("/v1/friends/add", refuses=(TooManyRequests,))
 async def add(caller: Caller, body: Other, server: Server) -> Related:
     """Ask an account to be a friend, or accept its request."""
 
@@ -89,10 +96,11 @@ async def add(caller: Caller, body: Other, server: Server) -> Related:
 
     if body.uid == caller.account or _nobodys(body.uid):
         return Related(user=None)
+    _count(server, caller)
     return _related(await server.database.transact(work, accounts=[caller.account, body.uid]), server)
 
 
-@social.post("/v1/friends/remove")
+@social.post("/v1/friends/remove", refuses=(TooManyRequests,))
 async def remove(caller: Caller, body: Other, server: Server) -> Related:
     """End a friendship, withdraw a request or decline one; nobody is notified."""
 
@@ -101,7 +109,14 @@ async def remove(caller: Caller, body: Other, server: Server) -> Related:
 
     if _nobodys(body.uid):
         return Related(user=None)
+    _count(server, caller)
     return _related(await server.database.transact(work, accounts=[caller.account, body.uid]), server)
+
+
+def _count(server: Server, caller: Caller) -> None:
+    """Count what somebody else is told of. Raises TooManyRequests."""
+    if not server.limits.friends.admit(caller.account):
+        raise TooManyRequests
 
 
 def befriended(pair: Pair) -> Pair:

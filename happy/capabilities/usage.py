@@ -38,6 +38,9 @@ COST = ("total", "input", "output")
 LARGEST_REPORT = 16 * 1024
 """Bytes of a report's numbers as JSON, and with that how many there are: sums look at each of them."""
 
+SUM_SECONDS = 3.0
+"""How long the database may add up one account's reports: some hundred thousand of usual size."""
+
 usage = Capability("usage")
 
 
@@ -168,7 +171,7 @@ async def query(server: Server, caller: Caller, body: UsageQuery) -> Spans:
             raise SessionNotFound
         return await storage.sums(tx, caller.account, session, first, last, span=span, zone=zone)
 
-    spans = _spans(await server.database.read(work))
+    spans = _spans(await server.database.read(work, owner=caller.account, seconds=SUM_SECONDS))
     return Spans(usage=spans, group_by=span, total_reports=sum(one.report_count for one in spans))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
 from happy.capabilities.social import befriended, parted
+from happy.limits import FRIEND_REQUESTS
 from happy.realtime.updates import FriendRequest
 from happy.storage.relationships import Pair, Status, literally
 from tests.capabilities.asking import CapabilityCase
@@ -207,6 +208,20 @@ class FriendshipTests(SocialCase):
             self.assertEqual(
                 (await self.friends(a), await self.friends(b)), ([(b, "friend")], [(a, "friend")])
             )
+
+    async def test_too_many_changes(self) -> None:
+        """An account may change so many friendships a minute; what was refused tells nobody anything."""
+        ann, bob = [await self.new_account() for _ in range(2)]
+        statuses = []
+        for _ in range(FRIEND_REQUESTS // 2 + 1):
+            for path in ("/v1/friends/add", "/v1/friends/remove"):
+                statuses.append((await self.ask("POST", path, {"uid": bob}, account=ann)).status)
+        self.assertEqual(statuses, [200] * FRIEND_REQUESTS + [429] * 2)
+        told = len(self.hub.seqs(bob))
+        answer = await self.ask("POST", "/v1/friends/add", {"uid": bob}, account=ann)
+        self.assertEqual(answer.json, {"error": "Too many requests. Try again in a minute."})
+        self.assertEqual(len(self.hub.seqs(bob)), told)
+        self.assertEqual((await self.ask("POST", "/v1/friends/add", {"uid": ann}, account=bob)).status, 200)
 
     async def test_ring_of_requests(self) -> None:
         """Many who ask each other at the same time do not get in each other's way."""
