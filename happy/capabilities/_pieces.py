@@ -20,6 +20,7 @@ import msgspec
 
 from happy.codecs import encode_base64
 from happy.errors import Changed, Overloaded
+from happy.storage.calls import NOBODY
 from happy.storage.large import ROOM, SLICE, Kind, Large, Page
 from happy.wire.answers import Allowance, Answer, answer_of, json_answer
 from happy.wire.structs import encode
@@ -143,6 +144,7 @@ class _Written:
 
     def __init__(self, server: Server, account: str | None, write: Callable[[_Written], Written]) -> None:
         self._database = server.database
+        self._owner = account or NOBODY
         self._turn = f"large {account}"
         self._write: Callable[[_Written], Written] | None = write
         self._pieces: Written | None = None
@@ -218,7 +220,9 @@ class _Written:
         expected = min(sum(size for _, size in asked), ROOM)
         _take(self._allowance, expected)
         try:
-            found = await self._database.read(lambda tx: listing.again(tx, [name for name, _ in asked]))
+            found = await self._database.read(
+                lambda tx: listing.again(tx, [name for name, _ in asked]), owner=self._owner
+            )
             await listing.settled()
             return found
         finally:
@@ -232,7 +236,7 @@ class _Written:
             try:
                 if self._write is None:
                     raise Changed
-                return await self._database.read(lambda tx: large.read(tx, start))
+                return await self._database.read(lambda tx: large.read(tx, start), owner=self._owner)
             finally:
                 release()
         finally:

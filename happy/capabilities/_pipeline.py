@@ -16,6 +16,7 @@ from happy.capabilities import _pieces
 from happy.capabilities._declare import Caller, Event, RequestFacts, Route
 from happy.errors import AccountVanished, DatabaseDown, Overloaded, QueryFailed, Refusal, TooLarge
 from happy.faults import describe_fault
+from happy.storage.calls import NOBODY
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault, json_answer
 from happy.wire.payload import Payload, UnsupportedMedia
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 _log = Logger()
 
 BEARER: Final = "Bearer "
-
-NOBODY: Final = "nobody"
-"""Whom the database's time belongs to that goes to requests of no account."""
 
 
 NO_CREDENTIALS: Final = "Missing authorization header"

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOBODY: Final = "nobody"
+"""Whom the database's time belongs to that goes to requests of no account."""
+
 SERVER: Final = ""
 """The owner of what the server does by itself. There is little of it, and it comes first."""
 
