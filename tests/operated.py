@@ -33,14 +33,33 @@ def free_port() -> int:
 
 
 class Operated:
-    """``twistd -n happy`` with its data in ``folder``, which may be started again and again."""
+    """``twistd -n happy`` with its data in ``folder``, which may be started again and again.
 
-    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    ``twistd`` is that of another installation, ``files`` how many files it may have open.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        twistd: Path | None = None,
+        files: int | None = None,
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._options = options
-        self._environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(environment or {})}
+        program = twistd or Path(sys.executable).with_name("twistd")
+        limit = "" if files is None else f"ulimit -n {files}; "
+        self._command = ["sh", "-c", f'{limit}exec "$0" "$@"', str(program.absolute())]
+        given = dict(environment or {})
+        path = [given.pop("PYTHONPATH", ""), "" if twistd else str(ROOT)]
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            **given,
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,14 +85,18 @@ class Operated:
         """Everything that it said."""
         return (self.folder / "log").read_text()
 
+    @property
+    def log_size(self) -> int:
+        """How many bytes it said."""
+        return (self.folder / "log").stat().st_size
+
     def start(self, patience: float = 120.0) -> float:
         """Start it; the seconds until it answered. Raises RuntimeError."""
         listen = f"--listen=tcp:{self.port}:interface=localhost"
-        twistd = str(Path(sys.executable).with_name("twistd"))
         begun = time.perf_counter()
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [twistd, "-n", "--pidfile=", "happy", listen, *self._options],
+                [*self._command, "-n", "--pidfile=", "happy", listen, *self._options],
                 env=self._environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -118,9 +141,15 @@ class Operated:
 
 
 @contextmanager
-def operated(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[Operated]:
+def operated(
+    folder: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    twistd: Path | None = None,
+    files: int | None = None,
+) -> Iterator[Operated]:
     """A server that has not been started, and that is gone afterwards."""
-    server = Operated(folder, *options, environment=environment)
+    server = Operated(folder, *options, environment=environment, twistd=twistd, files=files)
     try:
         yield server
     finally:
