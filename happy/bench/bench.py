@@ -27,10 +27,10 @@ class Bench:
         self.verdict = Verdict()
         self.figures: dict[str, float] = {}
         # Workers take different addresses, so that a server's limits per address hold back none of them.
-        self._sources = Sources(target, job.addresses, first=job.index)
-        self._target = target
+        self.sources = Sources(target, job.addresses, first=job.index)
+        self.target = target
         self._say = say
-        self.http = Http(loop, target, self._sources)
+        self.http = Http(loop, target, self.sources)
         self.accounts = Accounts(self.http, job.run)
 
     def link(
@@ -42,7 +42,7 @@ class Bench:
     ) -> Link:
         """Begin to connect a socket. One that is lost counts as an error, unless ``lost`` looks after it."""
         login = account.login(scope)
-        return Link(self.loop, self._target, self._sources, login, heard, lost or self._lost)
+        return Link(self.loop, self.target, self.sources, login, heard, lost or self._lost)
 
     def _lost(self, reason: str) -> None:
         self.recorder.error(f"socket lost: {reason}")

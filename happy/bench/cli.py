@@ -57,6 +57,9 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--batch", type=_batch, default=1, help="messages, updates or calls at once (1)")
     group.add_argument("--via", choices=["socket", "http"], default="socket", help="how messages are sent")
     group.add_argument("--scale", type=_positive, default=1.0, help="profile: part of the hosted service (1)")
+    group.add_argument(
+        "--passing", type=_rate, default=0.0, help="profile: clients a second that come and break off (0)"
+    )
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:
@@ -90,6 +93,13 @@ def _positive(value: str) -> float:
     number = float(value)
     if not number > 0:
         raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def _rate(value: str) -> float:
+    number = float(value)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError("must not be negative")
     return number
 
 

@@ -8,7 +8,8 @@ import msgspec
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """The load of a run; each scenario uses some of it. 0 leaves a number to the scenario.
 
-    ``size`` is in bytes; ``patience`` in seconds that late answers get at the end.
+    ``size`` is in bytes; ``patience`` in seconds that late answers get at the end; ``passing`` is clients a
+    second that come and break off.
     """
 
     scenario: str
@@ -22,6 +23,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     targets: int = 0
     scale: float = 1.0
     via: str = "socket"
+    passing: float = 0.0
     patience: float = 15.0
 
 

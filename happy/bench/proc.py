@@ -61,6 +61,14 @@ def runs(pid: int) -> bool:
         return False
 
 
+def state(pid: int) -> str:
+    """What it is doing, in the letters of ``ps``; empty for a process that is gone."""
+    try:
+        return _fields(pid)[0]
+    except OSError:
+        return ""
+
+
 def name(pid: int) -> str:
     """The command's name; empty for a process that is gone."""
     try:
@@ -98,6 +106,14 @@ def resident_bytes(pid: int) -> int:
     """Memory in RAM. 0 if the process is gone."""
     try:
         return int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def open_files(pid: int) -> int:
+    """How many files and connections it has open. 0 if that cannot be seen."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return 0
 

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+import struct
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urlsplit
@@ -200,6 +201,12 @@ class Stream:
         if not self._gone:
             self.close()
             self.closed(_reason(error))
+
+    def reset(self) -> None:
+        """Break off as a phone does that loses its network: what is on its way is thrown away."""
+        if not self._gone:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close()
 
     def close(self) -> None:
         """Drop the connection, without a word to anybody."""

@@ -1,56 +1,25 @@
-"""What may happen to a server: each of these does it, and returns when it is over."""
+"""What may happen to a server: each of these does it, and returns when it is over, with a note."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
-from happy.bench import proc
+from tests.faults.clocks import PATIENCE, STEPS, step_clock
 from tests.faults.crowds import send_garbage, stop_reading
-from tests.operated import Operated
+from tests.faults.dying import kill_backend, kill_postgres, kill_server, refuse_forks, wait_for_database
+from tests.faults.freezing import LONGEST, freeze_postgres
+from tests.faults.stage import Stage
+from tests.hostile.attacker import Attacker
+from tests.hostile.watching import MIB, Gauge
 
+LEFT, PATIENCE_FOR_MEMORY = 64.0, 60.0
+"""MiB that may be left of broken-off transfers, so many seconds after the last one."""
+BREAKING = ("broken_off_downloads", "broken_off_uploads", "broken_off_sockets")
 _STEP = 0.05
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Where it happens: ``seconds`` is for what lasts, ``sockets`` for crowds, ``small`` is the data's file
-    system, if it is one that can be filled.
-    """
-
-    server: Operated
-    seconds: float
-    sockets: int
-    small: Path | None = None
-
-
-def kill_postgres(stage: Stage) -> str:
-    """Every process of PostgreSQL dies at once; the server starts it again."""
-    postmaster = stage.server.postgres
-    for pid in [postmaster, *proc.children(postmaster, proc.parents())]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return "killed"
-
-
-def kill_backend(stage: Stage) -> str:
-    """One of PostgreSQL's sessions dies, and PostgreSQL throws out all others and recovers."""
-    backends = proc.children(stage.server.postgres, proc.parents())
-    os.kill(max(backends), signal.SIGKILL)
-    return "killed"
-
-
-def kill_server(stage: Stage) -> str:
-    """The server dies and is started again at once, as whatever supervises it does."""
-    stage.server.kill()
-    return f"serving again after {stage.server.start():.2f} s"
 
 
 def deaf_sockets(stage: Stage) -> str:
@@ -89,6 +58,44 @@ def _fill(descriptor: int) -> None:
             size //= 2
 
 
+def break_off(stage: Stage) -> str:
+    """Transfers of every kind break off; what the server kept for them must go."""
+    attacker, notes = Attacker(), []
+    end = time.monotonic() + stage.seconds
+    with Gauge(stage.server.pid) as gauge:
+        base = gauge.now
+        while not notes or time.monotonic() < end:
+            for name in BREAKING:
+                notes.append(attacker.attack(name, stage.scene, stage.seconds + PATIENCE_FOR_MEMORY).note)
+        attacker.close()
+    begun = time.monotonic()
+    while gauge.now - base > LEFT * MIB and time.monotonic() - begun < PATIENCE_FOR_MEMORY:
+        time.sleep(_STEP)
+    left = (gauge.now - base) / MIB
+    stage.expect(left <= LEFT, f"{left:.0f} MiB stayed of transfers that broke off")
+    count = sum(int(note.split()[0]) for note in notes if note[:1].isdigit())
+    stage.expect(count > 0, "nothing was broken off: the fault took no effect")
+    return f"{count:,} broken off, at most {(gauge.most - base) / MIB:+.0f} MiB, then {left:+.0f} MiB"
+
+
+def several(stage: Stage) -> str:
+    """Crowds that misbehave, transfers that break off, and PostgreSQL killed, at the same time."""
+    notes: list[str] = []
+    crowds = [
+        threading.Thread(target=lambda harm=harm: notes.append(harm(stage)))
+        for harm in (deaf_sockets, garbage, break_off)
+    ]
+    for crowd in crowds:
+        crowd.start()
+    for kill in (kill_postgres, kill_backend, kill_backend, kill_postgres):
+        time.sleep(stage.seconds / 5)
+        wait_for_database(stage)
+        notes.append(kill(stage))
+    for crowd in crowds:
+        crowd.join()
+    return "; ".join(notes)
+
+
 FAULTS: dict[str, Callable[[Stage], str]] = {
     "postgres": kill_postgres,
     "backend": kill_backend,
@@ -96,18 +103,22 @@ FAULTS: dict[str, Callable[[Stage], str]] = {
     "deaf": deaf_sockets,
     "garbage": garbage,
     "disk": full_disk,
+    "frozen": freeze_postgres,
+    "clock": step_clock,
+    "broken": break_off,
+    "forks": refuse_forks,
+    "several": several,
 }
 """By the names that the command line has for them."""
 
-
-@contextmanager
-def small_file_system(folder: Path, megabytes: int) -> Iterator[bool]:
-    """A file system of that size in a folder, if this process may make one."""
-    folder.mkdir()
-    options = f"size={megabytes}m,mode=0755"
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True)
-    try:
-        yield made.returncode == 0
-    finally:
-        if made.returncode == 0:
-            subprocess.run(["umount", "-l", folder], check=True)
+LASTING: dict[str, Callable[[float], float]] = {
+    "deaf": lambda seconds: seconds,
+    "garbage": lambda seconds: seconds,
+    "disk": lambda seconds: seconds,
+    "frozen": lambda seconds: min(seconds, LONGEST) + 5,
+    "clock": lambda seconds: len(STEPS) * min(seconds, PATIENCE),
+    "broken": lambda seconds: seconds + 10,
+    "forks": lambda seconds: min(seconds, LONGEST) + 5,
+    "several": lambda seconds: seconds + 10,
+}
+"""How long each takes where ``seconds`` is what lasts; the others take a moment."""

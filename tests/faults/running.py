@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from happy.bench.coordinator import Run
 from happy.bench.load import Load
-from tests.faults.harm import FAULTS, Stage, small_file_system
+from tests.faults.harm import FAULTS, LASTING
 from tests.faults.judging import Effect, Incident, effects
 from tests.faults.load import Background, memory
+from tests.faults.stage import Stage, small_file_system
+from tests.interposed import Switches
 from tests.operated import operated
 
-LASTING = frozenset({"deaf", "garbage", "disk"})
 SERVER = ("--metrics-enabled=false", "--address-limit=0", "--login-limit=0")
 
 
@@ -41,7 +42,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long the load goes on."""
-        lasting = self.lasting * sum(fault in LASTING for fault in self.faults)
+        lasting = sum(LASTING[fault](self.lasting) for fault in self.faults if fault in LASTING)
         return self.quiet + lasting + self.settling * len(self.faults) + self.slack
 
 
@@ -54,6 +55,7 @@ class Outcome:
     memory: float
     log: str
     skipped: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def perform(plan: Plan, say: Callable[[str], None]) -> Outcome:
@@ -75,7 +77,7 @@ def perform(plan: Plan, say: Callable[[str], None]) -> Outcome:
         say("waiting for the load to end, and for what it finds")
         run = background.result()
         found = effects(run, incidents, (2.0, plan.quiet))
-        return Outcome(run, found, memory(run), stage.server.log, skipped)
+        return Outcome(run, found, memory(run), stage.server.log, skipped, stage.problems)
 
 
 def _hurt(
@@ -85,9 +87,12 @@ def _hurt(
     for fault in faults:
         begin = load.clock()
         say(f"{begin:6.1f} s: {fault}")
+        known = len(stage.problems)
         note = FAULTS[fault](stage)
         end = load.clock()
         say(f"{end:6.1f} s: {fault}, {note}")
+        for problem in stage.problems[known:]:
+            say(f"FAIL: {problem}")
         load.wait_until(end + plan.settling)
         # The tool's seconds end a little late: the last one might see what comes next.
         yield Incident(fault, begin, end, end + plan.settling - 1, note)
@@ -98,12 +103,11 @@ def _stage(plan: Plan) -> Iterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="happy-faults-", dir=plan.folder) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        if "disk" not in plan.faults:
-            with operated(folder, *SERVER, *plan.options) as server:
-                yield Stage(server, plan.lasting, plan.sockets)
-            return
+        switches = Switches(folder)
+        full = small_file_system(folder / "data", plan.disk) if "disk" in plan.faults else nullcontext(False)
         with (
-            small_file_system(folder / "data", plan.disk) as made,
-            operated(folder, *SERVER, *plan.options) as server,
+            full as made,
+            operated(folder, *SERVER, *plan.options, environment=switches.environment) as server,
         ):
-            yield Stage(server, plan.lasting, plan.sockets, folder / "data" if made else None)
+            small = folder / "data" if made else None
+            yield Stage(server, switches, plan.lasting, plan.sockets, small)

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.judging import Effect
 from tests.faults.running import Outcome, Plan, perform
 
-FAULTS = ("deaf", "garbage", "disk", "postgres", "server")
+FAULTS = ("deaf", "garbage", "disk", "broken", "clock", "frozen", "postgres", "forks", "several", "server")
 SOCKETS = 30
 PLAN = Plan(
     faults=FAULTS,
@@ -22,7 +22,7 @@ PLAN = Plan(
     settling=3.0,
     slack=5.0,
     disk=256,
-    options=("--max-queued=1000000",),
+    options=("--max-queued=1000000", "--ping-interval=1", "--connect-timeout=1"),
 )
 
 
@@ -42,6 +42,11 @@ def effect(outcome: Outcome, fault: str) -> Effect:
 def test_nothing_is_lost(outcome: Outcome) -> None:
     """What was confirmed is stored, once and in order, and whoever was connected heard of it so."""
     assert outcome.run.verdict.dump() == {"lost": 0, "duplicated": 0, "reordered": 0, "unstored": 0}
+
+
+def test_what_each_fault_looked_at(outcome: Outcome) -> None:
+    """Each took effect, and what was looked at meanwhile was as it must be."""
+    assert outcome.problems == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -101,9 +101,11 @@ class Lane:
         return whole[:size]
 
     def answer(self) -> Answer:
-        """The next answer."""
-        top = self.line(END).lower()
-        status = int(top.split(b" ", 2)[1])
+        """The next answer that is final."""
+        status = 100
+        while status == 100:
+            top = self.line(END).lower()
+            status = int(top.split(b" ", 2)[1])
         fields = dict(line.partition(b":")[::2] for line in top.split(b"\r\n")[1:])
         if b"content-length" in fields:
             return Answer(status, top, self.take(int(fields[b"content-length"])))

@@ -83,13 +83,7 @@ class Scene(msgspec.Struct, frozen=True):
 
     def login(self) -> str:
         """A new account's token. Raises Refused."""
-        key, challenge = SigningKey(os.urandom(32)), os.urandom(32)
-        proof = {
-            "publicKey": _base64(bytes(key.verify_key)),
-            "challenge": _base64(challenge),
-            "signature": _base64(key.sign(challenge).signature),
-        }
-        return str(self._granted("/v1/auth", proof)["token"])
+        return str(self._granted("/v1/auth", proof())["token"])
 
     def session(self, token: str, tag: str = CANARY, metadata: str = CANARY) -> str:
         """A session's id. Raises Refused."""
@@ -176,6 +170,16 @@ class Scene(msgspec.Struct, frozen=True):
 def text(size: int) -> str:
     """A text of that length."""
     return (CANARY * (size // len(CANARY) + 1))[:size]
+
+
+def proof() -> dict[str, str]:
+    """What a new account logs in with."""
+    key, challenge = SigningKey(os.urandom(32)), os.urandom(32)
+    return {
+        "publicKey": _base64(bytes(key.verify_key)),
+        "challenge": _base64(challenge),
+        "signature": _base64(key.sign(challenge).signature),
+    }
 
 
 def swallow(lane: Lane) -> None:

@@ -1,4 +1,4 @@
-"""What the system does to a server under test, switched from outside: clock, forks, names.
+"""What the system does to a server under test, switched from outside: clock, forks, disk, names.
 
 The server is not changed for it: Python loads ``sitecustomize`` from a folder on its path before anything
 else, and that takes the place of a few functions of the standard library. It looks at a page of memory that

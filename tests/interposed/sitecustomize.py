@@ -1,12 +1,15 @@
 """Takes the place of the system for a server under test; see the package.
 
-``time.time`` differs by the seconds of the first switch, new processes fail as if there were too many while
-the second one is on, and no name but this machine's is known, so that a test never reaches anybody else.
+``time.time`` differs by the seconds of the first switch. New processes fail as if there were too many while
+the second one is on. A file takes a second to open while there is another of its name and ``.slow``, as on a
+network disk. No name but this machine's is known, so that a test never reaches anybody else.
 """
 
 from __future__ import annotations
 
+import builtins
 import errno
+import io
 import ipaddress
 import mmap
 import os
@@ -14,9 +17,11 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _PAGE = struct.Struct("dqq")
+_SLOW = 1.0
 _HERE = {None, "", b"", "localhost", b"localhost"}
 
 with open(os.environ["HAPPY_TESTS_SWITCHES"], "r+b") as _file:
@@ -37,6 +42,12 @@ def _refusable(start: Callable[..., Any]) -> Callable[..., Any]:
         return start(*arguments, **options)
 
     return begin
+
+
+def _open(begin: Callable[..., Any], path: Any, *arguments: Any, **options: Any) -> Any:
+    if not isinstance(path, int) and os.path.exists(os.fsdecode(path) + ".slow"):
+        time.sleep(_SLOW)
+    return begin(path, *arguments, **options)
 
 
 def _is_here(host: Any) -> bool:
@@ -63,4 +74,7 @@ time.time_ns = _shifted(time.time_ns, 10**9, int)
 os.fork = _refusable(os.fork)
 os.posix_spawn = _refusable(os.posix_spawn)
 os.posix_spawnp = _refusable(os.posix_spawnp)
+# No functions, which would become methods where a class keeps one of these as an attribute.
+os.open = partial(_open, os.open)
+builtins.open = io.open = partial(_open, io.open)
 socket.getaddrinfo = _local(socket.getaddrinfo)

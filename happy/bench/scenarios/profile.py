@@ -13,6 +13,7 @@ from happy.bench.checks import judge_history
 from happy.bench.history import numbers_of, read_session
 from happy.bench.loop import gather, now
 from happy.bench.pace import Pace
+from happy.bench.passers import Passers
 from happy.bench.population import Population
 
 _JOINING_AT_ONCE = 64
@@ -65,6 +66,7 @@ class Profile:
         self._people = Population.of(bench.load.scale, bench.load.accounts, bench.load.messages)
         share = bench.job.share(self._people.accounts)
         self._homes = [Household(bench, self._people, number) for number in share]
+        self._passers = Passers(bench, self._people.accounts + bench.job.index)
 
     async def prepare(self) -> None:
         """Make all accounts and connect everybody."""
@@ -75,6 +77,8 @@ class Profile:
         self._terminals = [one for home in self._homes for one in home.terminals]
         self._daemons = [one for home in self._homes for one in home.daemons]
         self._apps = [one for home in self._homes for one in home.apps]
+        if self._bench.load.passing:
+            await self._passers.prepare()
 
     async def _each(self, what: str, coroutines: list[Coroutine[Any, Any, None]], at_once: int) -> None:
         done = 0
@@ -111,6 +115,7 @@ class Profile:
         if self._apps:
             apps = cycle(self._apps)
             traffic.append((people.calls, lambda due: next(apps).call(due)))
+        traffic.append((self._bench.load.passing, self._passers.come))
         return traffic
 
     def _beating(self, name: str, clients: Sequence[Terminal | Daemon]) -> Callable[[float], None]:

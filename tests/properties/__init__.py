@@ -1,0 +1,1 @@
+"""A million inputs made from what is declared, beside an innocent client: ``python -m tests.properties``."""
