@@ -42,8 +42,11 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long the load goes on."""
-        lasting = sum(LASTING[fault](self.lasting) for fault in self.faults if fault in LASTING)
-        return self.quiet + lasting + self.settling * len(self.faults) + self.slack
+        return self.quiet + sum(map(self.lasts, self.faults)) + self.slack
+
+    def lasts(self, fault: str) -> float:
+        """How long a fault and what is looked at after it may take."""
+        return self.settling + (LASTING[fault](self.lasting) if fault in LASTING else 0.0)
 
 
 @dataclass
@@ -75,7 +78,11 @@ def perform(plan: Plan, say: Callable[[str], None]) -> Outcome:
         background.start()
         incidents = list(_hurt(stage, plan, faults, background, say))
         say("waiting for the load to end, and for what it finds")
-        run = background.result()
+        try:
+            run = background.result()
+        except Exception as error:
+            error.add_note("\n".join(stage.problems))
+            raise
         found = effects(run, incidents, (2.0, plan.quiet))
         return Outcome(run, found, memory(run), stage.server.log, skipped, stage.problems)
 
@@ -86,6 +93,9 @@ def _hurt(
     load.wait_until(plan.quiet)
     for fault in faults:
         begin = load.clock()
+        if begin + plan.lasts(fault) > plan.seconds:
+            stage.problems.append(f"no time was left for {fault}")
+            continue
         say(f"{begin:6.1f} s: {fault}")
         known = len(stage.problems)
         note = FAULTS[fault](stage)

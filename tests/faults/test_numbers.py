@@ -7,14 +7,14 @@ import pytest
 from tests.faults.ledgers import Body, Ear, Ledger, Message, Place, Sent, Stored, Update
 from tests.faults.numbers import Plan, perform
 
-PLAN = Plan(accounts=5, postgres=3, backends=1, servers=1, pause=0.6)
+PLAN = Plan(accounts=5, postgres=2, backends=0, servers=1, pause=0.3)
 
 
 def test_every_number_is_what_was_told() -> None:
     """Nothing is lost, given twice, out of order, falling or unstored, on any socket and in the database."""
     outcome = perform(PLAN, lambda line: None)
     assert outcome.faults == {}, outcome.examples
-    assert outcome.kills == {"postgres": 3, "backend": 1, "server": 1}
+    assert outcome.kills == {"postgres": 2, "server": 1}
     assert outcome.announced > outcome.confirmed > 100
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.judging import Effect
 from tests.faults.running import Outcome, Plan, perform
 
-FAULTS = ("deaf", "garbage", "disk", "broken", "clock", "frozen", "postgres", "forks", "several", "server")
+FAULTS = ("deaf", "garbage", "disk", "broken", "clock", "frozen", "postgres", "forks", "server")
 SOCKETS = 30
 PLAN = Plan(
     faults=FAULTS,
@@ -19,8 +19,8 @@ PLAN = Plan(
     sockets=SOCKETS,
     quiet=2.0,
     lasting=2.0,
-    settling=3.0,
-    slack=5.0,
+    settling=2.0,
+    slack=4.0,
     disk=256,
     options=("--max-queued=1000000", "--ping-interval=1", "--connect-timeout=1"),
 )

@@ -15,16 +15,18 @@ from tests.hostile.attacks import names
 from tests.hostile.judging import Bounds
 from tests.hostile.running import Arena, arena
 
-BOUNDS = Bounds(latency=1.0, growth=320, left=float("inf"), patience=0, log=64, stalls=float("inf"))
+BOUNDS = Bounds(latency=1.0, growth=224, left=float("inf"), patience=0, log=64, stalls=float("inf"))
+OPTIONS = ("--memory=128MiB", "--ping-interval=2", "--ping-timeout=3", "--connect-timeout=4")
+"""So little memory that a moment's attack can fill it, and so little patience that it is empty again soon."""
 LONGEST = 20.0
 """Seconds that an attack may take before it is broken off."""
-LEFT, PATIENCE = 160, 30.0
+LEFT, PATIENCE = 128, 30.0
 """MiB that may be left of all attacks together, so many seconds after the last one."""
 
 
 @pytest.fixture(scope="module")
 def playing() -> Iterator[Arena]:
-    """A server that forgets clients sooner than usual, so that the tests need not wait for it."""
+    """A server and the innocent."""
     with arena(
         at_length=False, options=("--ping-interval=2", "--ping-timeout=3", "--connect-timeout=4")
     ) as one:
