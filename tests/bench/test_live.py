@@ -102,8 +102,10 @@ class ScenarioTests(BenchCase):
         assert (measures["pages forwards"]["count"], measures["pages backwards"]["count"]) == (3, 3)
 
     async def test_profile(self) -> None:
-        """Everybody does something, at the rates of the profile."""
-        measures = (await self.clean("profile", "--seconds", "2", "--scale", "0.01"))["measures"]
+        """Everybody does something, at the rates of the profile, and others come and break off."""
+        arguments = ("--seconds", "2", "--scale", "0.01", "--passing", "10")
+        measures = (await self.clean("profile", *arguments))["measures"]
+        assert measures["passers"]["count"] >= 12
         assert abs(measures["session heartbeats"]["count"] - 100) <= 2
         assert measures["messages"]["count"] >= 3
         assert {"posts", "calls", "machine heartbeats"} <= set(measures)

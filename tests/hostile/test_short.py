@@ -27,9 +27,7 @@ LEFT, PATIENCE = 128, 30.0
 @pytest.fixture(scope="module")
 def playing() -> Iterator[Arena]:
     """A server and the innocent."""
-    with arena(
-        at_length=False, options=("--ping-interval=2", "--ping-timeout=3", "--connect-timeout=4")
-    ) as one:
+    with arena(at_length=False, options=OPTIONS) as one:
         yield one
 
 
