@@ -1,9 +1,8 @@
 """What many share: bounded as a whole and for each owner, and taken from the largest when it runs out.
 
 An owner is whoever pays: an account, or before a login the address that somebody comes from. One owner never
-has more than half. When everything is taken, whoever has most of all loses its largest holding (the latest of
-several), unless that is the one who asks: then it is refused. So whoever fills a bound hurts itself, and
-nobody else.
+has more than half. When everything is taken, whoever has most of all loses its largest holding, unless that
+is the one who asks: then it is refused. So whoever fills a bound hurts itself, and nobody else.
 """
 
 from __future__ import annotations
@@ -44,12 +43,19 @@ class Budget:
     """``size`` of something, of which no owner gets more than ``share`` (half of it by default).
 
     ``refused`` is told why somebody got nothing, or lost what it had: :data:`OVER_SHARE` or
-    :data:`CROWDED_OUT`.
+    :data:`CROWDED_OUT`. Of several equally large holdings the one goes that was taken first, or in a line,
+    where ``latest`` is set, the one that came last.
     """
 
     def __init__(
-        self, size: int, *, share: int | None = None, refused: Callable[[str], None] = lambda why: None
+        self,
+        size: int,
+        *,
+        share: int | None = None,
+        refused: Callable[[str], None] = lambda why: None,
+        latest: bool = False,
     ) -> None:
+        self._latest = latest
         self.size = size
         self.share = size // 2 if share is None else share
         self.used = 0
@@ -87,7 +93,8 @@ class Budget:
             if largest is asking or largest.used <= asking.used + amount:
                 self._refused(CROWDED_OUT)
                 return False
-            max(reversed(largest.holdings), key=lambda holding: holding.size).lose()
+            holdings = reversed(largest.holdings) if self._latest else iter(largest.holdings)
+            max(holdings, key=lambda holding: holding.size).lose()
             self._refused(CROWDED_OUT)
         return True
 

@@ -46,6 +46,16 @@ def test_the_largest_holder_pays() -> None:
     assert budget.used == 75
 
 
+@pytest.mark.parametrize("latest", [False, True])
+def test_of_equals(latest: bool) -> None:
+    """Of equally large holdings the oldest goes, or in a line the newest."""
+    budget = Budget(100, latest=latest)
+    first, second, other = Holder(budget, "a"), Holder(budget, "a"), Holder(budget, "b")
+    assert all(holder.holding.take(25) for holder in (first, second, other))
+    assert Holder(budget, "c").holding.take(30)
+    assert (first.lost, second.lost) == (not latest, latest)
+
+
 def test_the_largest_asks_in_vain() -> None:
     """Who would have the most afterwards is refused, and nobody loses anything."""
     budget = Budget(100)

@@ -71,7 +71,7 @@ class MessageQueue:
         self._clock = clock
         self._linearizer = linearizer
         self._ready = ready
-        self._budget = Budget(MAX_QUEUED_BYTES, refused=refused)
+        self._budget = Budget(MAX_QUEUED_BYTES, refused=refused, latest=True)
         self._lines: dict[str, _Line] = {}
         self._common: OrderedDict[str, _Line] = OrderedDict()
         self._large: OrderedDict[str, _Line] = OrderedDict()

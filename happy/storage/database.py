@@ -90,7 +90,7 @@ class Database:
         self._publisher = publisher
         self._patience = patience
         self._metrics = metrics
-        self._places = Budget(backlog, refused=self._count_refusal)
+        self._places = Budget(backlog, refused=self._count_refusal, latest=True)
         self._attempts = Attempts(clock, self.connector)
         self._busy = 0
         self._pings: list[Deferred[None]] = []
