@@ -57,6 +57,7 @@ _DATA = stored_values(
     '"data"',
     '"dataVersion"',
     '"accountId" = %(account)s AND "machineId" = %(machine)s',
+    unique=False,
 )
 
 

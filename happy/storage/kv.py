@@ -45,8 +45,8 @@ _COLUMNS = '"key", "value", "version"'
 _VALUE = Column('"value"', Kind.BYTES, '"version"')
 _MINE = '"accountId" = %(account)s'
 
-_ENTRIES = Table('"UserKVStore"', Entry, _COLUMNS, [_VALUE], f'{_MINE} AND "value" IS NOT NULL')
-_LOCKED = Table('"UserKVStore"', LockedRow, _COLUMNS, [_VALUE], _MINE)
+_ENTRIES = Table('"UserKVStore"', Entry, _COLUMNS, [_VALUE], f'{_MINE} AND "value" IS NOT NULL', unique=False)
+_LOCKED = Table('"UserKVStore"', LockedRow, _COLUMNS, [_VALUE], _MINE, unique=False)
 
 _EXISTING = f'FROM "UserKVStore" WHERE {_MINE} AND "value" IS NOT NULL'
 _BY_KEY = 'ORDER BY "key"'

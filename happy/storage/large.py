@@ -138,18 +138,28 @@ class Table(Generic[Row]):
     """A table with such columns.
 
     ``columns``, as a statement names them, are those of a ``row`` in its order. The first one names a row
-    among those that ``mine``, a condition with parameters of its own, is true of.
+    among those that ``mine``, a condition with parameters of its own, is true of; a ``unique`` one among all.
     """
 
-    def __init__(self, name: str, row: type[Row], columns: str, large: Sequence[Column], mine: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        row: type[Row],
+        columns: str,
+        large: Sequence[Column],
+        mine: str,
+        *,
+        unique: bool = True,
+    ) -> None:
         self._name = name
         # As ``row._make``, which is written in Python and counts the members every time.
         self._make: Any = partial(tuple.__new__, row)
         self._columns = [column.strip() for column in columns.split(",")]
         self._large = large
         self._mine = mine
+        self._unique = unique
         self._places = {column: self._columns.index(column.name) for column in large}
-        self.again = self.measured(f"FROM {name} WHERE {self._columns[0]} = ANY (%(ids)s::text[]) AND {mine}")
+        self.again = self.measured(f"FROM {self._found('= ANY (%(ids)s::text[])')}")
         """Statement for the rows named by ``ids``, in any order."""
         self.slices = {column: self._slice(column) for column in large}
 
@@ -175,11 +185,20 @@ class Table(Generic[Row]):
 SELECT {columns}, "size" FROM (SELECT {", ".join(self._columns)}, {size} AS "size" {source}) AS "page" {order}
 """
 
+    def _found(self, named: str) -> str:
+        """SQL for the rows with ids as ``named``, if they are mine.
+
+        A planner that does not know how much is mine might else go through all of that.
+        """
+        rows = f"SELECT * FROM {self._name} WHERE {self._columns[0]} {named}"
+        if self._unique:
+            return f'({rows} OFFSET 0) AS "found" WHERE {self._mine}'
+        return f'({rows} AND {self._mine}) AS "found" WHERE true'
+
     def _slice(self, column: Column) -> str:
         version = "" if column.version is None else f" AND {column.version} = %(version)s"
         return f"""
-SELECT {column.slice} FROM {self._name}
-WHERE {self._columns[0]} = %(id)s AND {self._mine}{version} AND {column.name} IS NOT NULL
+SELECT {column.slice} FROM {self._found("= %(id)s")}{version} AND {column.name} IS NOT NULL
 """
 
     async def page(self, tx: Transaction, statement: str, parameters: Mapping[str, Any]) -> Page[Row]:

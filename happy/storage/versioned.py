@@ -27,9 +27,12 @@ class Versioned(NamedTuple):
     changed: bool
 
 
-def stored_values(table: str, id: str, value: str, version: str, mine: str) -> Table[StoredRow]:
+def stored_values(
+    table: str, id: str, value: str, version: str, mine: str, *, unique: bool = True
+) -> Table[StoredRow]:
     """A text column as :func:`compare_and_set` looks at it; arguments as of :class:`Table`."""
-    return Table(table, StoredRow, f"{id}, {version}, {value}", [Column(value, Kind.TEXT, version)], mine)
+    column = Column(value, Kind.TEXT, version)
+    return Table(table, StoredRow, f"{id}, {version}, {value}", [column], mine, unique=unique)
 
 
 async def compare_and_set(

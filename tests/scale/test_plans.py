@@ -90,6 +90,17 @@ def active(tx: Any) -> Awaitable[Any]:
     return sessions.recently_active(tx, BIG, Millis(tx.now - IDLE), 150)
 
 
+def named(table: Any, owner: str, id: str) -> Callable[[Any], Awaitable[Any]]:
+    """A hundred rows by their ids, as a longer list is read."""
+    return lambda tx: table.named(tx, owner, [id.format(n) for n in range(500, 600)])
+
+
+def sliced(table: Any, **parameters: str) -> Callable[[Any], Awaitable[Any]]:
+    """A slice of the first large value of a row."""
+    statement = next(iter(table._TABLE.slices.values()))
+    return lambda tx: tx.rows(statement, {**parameters, "version": 0, "start": 1})
+
+
 def flushed(kind: str, count: int) -> Callable[[Any], Awaitable[Any]]:
     """The heartbeats of so many sessions or machines."""
     flush = presence.flush_sessions if kind == "s" else presence.flush_machines
@@ -131,6 +142,12 @@ CASES = {
     "H2": Case(partial(machines.recently_active, account=BIG, limit=100), 100, 130),
     "U4, a week": Case(reports(7), 7 * 24 * 5 + 10, 200),
     "U4, one session": Case(reports(700, "s000100"), SIZE.reports, 600),
+    "some sessions": Case(named(sessions, BIG, "s{:06}"), 100, 500),
+    "some messages": Case(named(messages, LARGEST, "m{:09}"), 100, 500),
+    "some machines": Case(named(machines, BIG, "h{:06}"), 100, 500),
+    "some items": Case(named(feed, BIG, "f{:06}"), 100, 500),
+    "a slice of a session": Case(sliced(sessions, account=BIG, id="s000500"), 1, 10),
+    "a slice of a message": Case(sliced(messages, session=LARGEST, id="m000000500"), 1, 10),
     "N1": Case(partial(feed.page, user=BIG, limit=51), 51, 70),
     "N1, before": Case(partial(feed.page, user=BIG, below=5_000, limit=201), 201, 230),
     "N1, after": Case(partial(feed.page, user=BIG, above=5_000, limit=201), 201, 230),
@@ -183,6 +200,6 @@ def test_lists_are_what_they_seem(explaining: Explaining) -> None:
     found, _ = explaining.plans(page("s005000"))
     assert [row.id for row in found.rows] == [f"s{n:06}" for n in range(4_999, 4_798, -1)]
     rows, _ = explaining.plans(forwards(SIZE.messages - 501))
-    assert [row.seq for row in rows] == list(range(SIZE.messages - 500, SIZE.messages + 1))
+    assert [row.seq for row in rows.rows] == list(range(SIZE.messages - 500, SIZE.messages + 1))
     stored, _ = explaining.plans(appended("local", 250))
     assert not any(row.new for row in stored)
