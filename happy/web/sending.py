@@ -66,7 +66,8 @@ class Sender:
 
     async def _stream(self, request: Request, answer: Answer, pieces: Pieces, payer: str) -> int:
         """Send piece by piece. When there is no room, the answer becomes another one, or breaks off."""
-        stream = Stream(request, pieces, self._memory, payer)
+        wrote = partial(self._note, request, payer)
+        stream = Stream(request, pieces, self._memory, payer, wrote)
         try:
             if request.method == b"HEAD":
                 _begin(request, answer, pieces.length)
@@ -76,8 +77,6 @@ class Sender:
             if fault is not None:
                 return await self.send(request, fault, payer, cors=False)
             _begin(request, answer, pieces.length)
-            if request.channel is not None:
-                self.unsent.wrote(request.channel.transport, payer)
             if await stream.send():
                 request.finish()
         except (Changed, Overloaded):
@@ -89,9 +88,14 @@ class Sender:
     def _close(self, request: Request, content: bytes, payer: str) -> None:
         if request.channel is not None:
             if len(content) > TINY:
-                self.unsent.wrote(request.channel.transport, payer)
+                self._note(request, payer)
             request.write(content)
             request.finish()
+
+    def _note(self, request: Request, payer: str) -> None:
+        """Something was written to the connection, if there is one."""
+        if request.channel is not None:
+            self.unsent.wrote(request.channel.transport, payer)
 
     async def _send_blob(self, request: Request, answer: Answer, blob: Blob, payer: str) -> int:
         if blob.path is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -67,11 +67,15 @@ class Stream:
 
     A piece is read when the client has taken the one before, and no more once the client is gone. What is
     kept here is paid for in ``memory`` by ``payer``, who loses the connection when that is too much.
+    ``wrote`` is called when something was written that the client has not taken.
     """
 
-    def __init__(self, request: Request, pieces: Pieces, memory: Budget, payer: str) -> None:
+    def __init__(
+        self, request: Request, pieces: Pieces, memory: Budget, payer: str, wrote: Callable[[], None]
+    ) -> None:
         self._request = request
         self._pieces = pieces
+        self._wrote = wrote
         self._holding = memory.open(payer, self)
         self._piece = b""
         self._gone = False
@@ -93,6 +97,7 @@ class Stream:
         request.notifyFinish().addErrback(self._left)
         request.registerProducer(self, True)
         self._full = is_full(channel)
+        self._wrote()
         try:
             while not self._gone and self._piece:
                 await self._write_piece()
@@ -102,6 +107,7 @@ class Stream:
             self._abort()
             raise
         finally:
+            self._wrote()
             self._detach()
         return not self._gone
 
@@ -125,6 +131,7 @@ class Stream:
     def pauseProducing(self) -> None:
         """The connection is full."""
         self._full = True
+        self._wrote()
 
     def stopProducing(self) -> None:
         """The connection is lost."""

@@ -95,6 +95,10 @@ class StreamCase(SynchronousTestCase):
         connection.send(message(method, target, None, ANN, version=version))
         return connection
 
+    def give(self, piece: bytes) -> None:
+        """The piece that is waited for."""
+        self.pieces.asked[-1].callback(piece)
+
     def rest(self, connection: Connection) -> bytes:
         """What the client reads when it reads all there is."""
         data = b""
@@ -159,9 +163,6 @@ class Ignorant:
 
 class PieceTests(StreamCase):
     """Bodies that are made while they are sent."""
-
-    def give(self, piece: bytes) -> None:
-        self.pieces.asked[-1].callback(piece)
 
     def test_chunked(self) -> None:
         """A body of unknown length is sent in chunks, each piece when the one before is written."""
@@ -247,6 +248,26 @@ class PieceTests(StreamCase):
         self.assertTrue(connection.wire.aborted)
         exposition = self.server.metrics.exposition().decode()
         self.assertIn('reason="crowd"} 1.0', exposition)
+
+
+class StalledTests(StreamCase):
+    """Clients that stop reading in the middle."""
+
+    def test_later(self) -> None:
+        """The minute begins when the client stops, though at first it took everything."""
+        connection = self.ask("/slow", room=100_000)
+        self.give(b"a" * 1000)
+        connection.wire.take()
+        self.served.clock.pump([1] * 100)
+        for _ in range(4):
+            self.give(b"b" * 40_000)
+        self.served.clock.pump([1] * 59)
+        self.assertFalse(connection.wire.aborted)
+        self.served.clock.pump([1] * 3)
+        self.assertTrue(connection.wire.aborted)
+        connection.lose()
+        self.served.clock.pump([1] * 2)
+        self.assertEqual((self.memory.used, self.served.clock.getDelayedCalls()), (0, []))
 
 
 class PipelineTests(StreamCase):
