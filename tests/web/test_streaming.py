@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from happy.bounds import Budget
 from happy.capabilities._declare import Caller, Capability
 from happy.errors import Changed, Overloaded
+from happy.web import site
 from happy.web.sending import AT_ONCE
 from happy.wire.answers import Allowance, Answer
 from tests.toys import toy_server
@@ -68,9 +69,10 @@ async def slow(server: Any, caller: Caller) -> Any:
 
 
 class StreamCase(SynchronousTestCase):
-    """A site with a small budget."""
+    """A site with a small budget, of which connections by themselves take nothing."""
 
     def setUp(self) -> None:
+        self.patch(site, "CONNECTION_BYTES", 0)
         self.memory = Budget(4 * LARGE, share=2 * LARGE)
         self.pieces = Slow()
         self.server = toy_server(memory=self.memory, hub=self.pieces)
@@ -135,16 +137,15 @@ class PayingTests(StreamCase):
 
     def test_crowd(self) -> None:
         """When there is no room for somebody else, the largest owner's largest answer is broken off."""
-        connection = self.ask("/large")
-        self.ask("/large")
+        connections = [self.ask("/large") for _ in range(2)]
         other = self.memory.open("account:bob", Ignorant())
         self.assertTrue(other.take(2 * LARGE - 1))
         third = self.memory.open("account:cid", Ignorant())
         self.assertTrue(third.take(2))
         self.assertEqual(self.memory.used, 3 * LARGE + 1)
-        self.assertTrue(connection.wire.aborted)
+        [broken] = [connection for connection in connections if connection.wire.aborted]
         self.assertEqual(len(self.served.router.work), 2)
-        connection.lose()
+        broken.lose()
         self.assertEqual(len(self.served.router.work), 1)
 
     def test_head(self) -> None:
