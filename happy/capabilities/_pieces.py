@@ -144,8 +144,7 @@ class _Written:
 
     def __init__(self, server: Server, account: str | None, write: Callable[[_Written], Written]) -> None:
         self._database = server.database
-        self._owner = account or NOBODY
-        self._turn = f"large {account}"
+        self._account = account or NOBODY
         self._write: Callable[[_Written], Written] | None = write
         self._pieces: Written | None = None
         self._allowance: Allowance
@@ -220,9 +219,8 @@ class _Written:
         expected = min(sum(size for _, size in asked), ROOM)
         _take(self._allowance, expected)
         try:
-            found = await self._database.read(
-                lambda tx: listing.again(tx, [name for name, _ in asked]), owner=self._owner
-            )
+            names = [name for name, _ in asked]
+            found = await self._database.read(lambda tx: listing.again(tx, names), owner=self._account)
             await listing.settled()
             return found
         finally:
@@ -232,11 +230,11 @@ class _Written:
         """A slice, of which an account reads one at a time: PostgreSQL looks at all of the value for it."""
         _take(self._allowance, SLICE)
         try:
-            release = await self._database.linearizer.acquire([self._turn])
+            release = await self._database.linearizer.acquire([f"large {self._account}"])
             try:
                 if self._write is None:
                     raise Changed
-                return await self._database.read(lambda tx: large.read(tx, start), owner=self._owner)
+                return await self._database.read(lambda tx: large.read(tx, start), owner=self._account)
             finally:
                 release()
         finally:
