@@ -19,6 +19,7 @@ from happy.faults import describe_fault
 from happy.storage.calls import NOBODY
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault, json_answer
+from happy.wire.complexity import TooComplex, check_complexity
 from happy.wire.payload import Payload, UnsupportedMedia
 from happy.wire.query import gather, split_query
 from happy.wire.structs import (
@@ -279,7 +280,12 @@ def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dic
     """What the handler asks for and the event holds."""
     values: dict[str, Any] = {}
     if "body" in event.parameters:
-        values["body"] = decode_body(event.parameters["body"], b"null" if data is None else data)
+        raw = b"null" if data is None else bytes(data)
+        try:
+            check_complexity(raw)
+        except TooComplex as excess:
+            raise MalformedJson(str(excess)) from None
+        values["body"] = decode_body(event.parameters["body"], raw)
     if "socket" in event.parameters:
         values["socket"] = socket
     return values

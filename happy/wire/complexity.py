@@ -29,7 +29,7 @@ class TooComplex(ValueError):
     """A text beyond the bounds. ``str()`` says which, without repeating it."""
 
 
-def check_complexity(text: bytes) -> None:
+def check_complexity(text: bytes, most_values: int = MOST_VALUES) -> None:
     """Nothing for a text within the bounds. Raises :class:`TooComplex`.
 
     Nearly every text is cleared by counting three characters; those of its strings count too, so only what
@@ -40,10 +40,10 @@ def check_complexity(text: bytes) -> None:
         return
     opened = _count(text, b"[") + _count(text, b"{")
     if opened > DEEPEST or (
-        size > MOST_VALUES and opened + _count(text, b",") + _count(text, b":") > MOST_VALUES
+        size > most_values and opened + _count(text, b",") + _count(text, b":") > most_values
     ):
-        meter = Meter()
-        for start in range(0, len(text), _PIECE):
+        meter = Meter(most_values)
+        for start in range(0, size, _PIECE):
             meter.feed(text[start : start + _PIECE])
 
 
@@ -55,9 +55,10 @@ def _count(text: bytes, character: bytes) -> int:
 class Meter:
     """Measures one text, piece by piece."""
 
-    __slots__ = ("_depth", "_escape", "_inside", "_values")
+    __slots__ = ("_depth", "_escape", "_inside", "_most", "_values")
 
-    def __init__(self) -> None:
+    def __init__(self, most_values: int = MOST_VALUES) -> None:
+        self._most = most_values
         self._depth = 0
         self._values = 0
         self._inside = False
@@ -65,8 +66,8 @@ class Meter:
 
     def feed(self, piece: bytes) -> None:
         """Measure the next piece. Raises :class:`TooComplex` as soon as the text is."""
-        pieces = self._without_escapes(piece).split(b'"', 2 * MOST_VALUES + 1)
-        if len(pieces) > 2 * MOST_VALUES + 1:
+        pieces = self._without_escapes(piece).split(b'"', 2 * self._most + 1)
+        if len(pieces) > 2 * self._most + 1:
             raise TooComplex("JSON has too many values")
         outside = b"".join(pieces[1 if self._inside else 0 :: 2])
         if not len(pieces) % 2:
@@ -86,7 +87,7 @@ class Meter:
     def _count(self, outside: bytes) -> None:
         brackets = outside.translate(_SIGNS, _OTHERS)
         self._values += outside.count(b",") + outside.count(b":") + brackets.count(b"\x01")
-        if self._values > MOST_VALUES or len(brackets) > 2 * MOST_VALUES:
+        if self._values > self._most or len(brackets) > 2 * self._most:
             raise TooComplex("JSON has too many values")
         if brackets:
             *_, self._depth = depths = list(accumulate(array("b", brackets), initial=self._depth))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from happy.wire.complexity import DEEPEST, TooComplex, check_complexity
+from happy.wire.complexity import DEEPEST, MOST_VALUES, TooComplex, check_complexity
 from happy.wire.engineio import InvalidPacket
 from happy.wire.jsontext import Attachment, decode_json, split_array, split_object
 from happy.wire.outgoing import MAIN
@@ -100,9 +100,14 @@ class Decoder:
         """
         if self.pending is not None:
             raise InvalidPacket("text in place of an attachment")
-        if len(data) > DEEPEST:
-            _check_complexity(data)
+        plain_event = data.startswith(b"2")
+        if len(data) > DEEPEST and not plain_event:
+            _check_complexity(data, MOST_VALUES)
         usual = _usual(data)
+        if len(data) > DEEPEST and plain_event:
+            # The one argument of a usual event stays as it is: how many values it has is for whoever decodes
+            # it to judge, and to answer. How deep it nests is not, since some pass it on.
+            _check_complexity(data, MOST_VALUES if usual is None else len(data))
         if usual is not None:
             return usual
         packet, expected = _decode(data)
@@ -127,9 +132,9 @@ class Decoder:
         return _attach(packet, tuple(attachments))
 
 
-def _check_complexity(data: bytes) -> None:
+def _check_complexity(data: bytes, most_values: int) -> None:
     try:
-        check_complexity(data)
+        check_complexity(data, most_values)
     except TooComplex as excess:
         raise InvalidPacket(str(excess)) from None
 
