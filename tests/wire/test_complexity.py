@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from happy.wire import complexity
 from happy.wire.complexity import DEEPEST, MOST_VALUES, Meter, TooComplex, check_complexity
+from happy.wire.engineio import InvalidPacket
+from happy.wire.incoming import Decoder, Event
 
 TEXTS = st.text(st.sampled_from('a"\\[]{},:é'), max_size=8)
 VALUES = st.recursive(
@@ -84,3 +86,19 @@ def test_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long text is looked at piece by piece."""
     monkeypatch.setattr(complexity, "_PIECE", 7)
     check_complexity(b'[["' + b'\\"[' * 1000 + b'"],' + b"[]," * 1000 + b"1]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passes"),
+    [(b"[%s]", True), (b"{%s}", False), (b'1,"x",[%s]', False), (b"[" * DEEPEST + b"%s", False)],
+)
+def test_of_an_event(arguments: bytes, passes: bool) -> None:
+    """A single argument may have any number of values, which its reader judges; nothing else may."""
+    values = b",".join([b"1"] * (MOST_VALUES + 10))
+    text = b'2["message",' + arguments.replace(b"%s", values) + b"]"
+    if passes:
+        event = Decoder().text(text)
+        assert isinstance(event, Event) and len(event.arguments) == 1
+    else:
+        with pytest.raises(InvalidPacket):
+            Decoder().text(text)
