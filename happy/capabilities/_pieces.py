@@ -14,6 +14,7 @@ from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -180,10 +181,11 @@ class _Written:
             found = await self._again(listing, asked)
             if found.whole:
                 piece = _written(listing, found, comma)
-                del found  # While the piece is sent, the rows need not be there as well.
+                del found  # While the piece is sent, the rows need not be there as well,
                 if piece:
                     yield self._counted(piece)
                     comma = b","
+                del piece  # nor the piece when it has been.
             elif len(asked) > 1:  # They have grown; by what they have now they are fewer at a time.
                 sizes = zip(found.rows, found.sizes, strict=True)
                 waiting.extendleft(reversed([(row[0], size) for row, size in sizes]))
@@ -214,31 +216,39 @@ class _Written:
             del data
             if text:
                 yield self._counted(text)
+            del text
 
     async def _again(self, listing: Listing[Any], asked: Sequence[tuple[str, int]]) -> Page[Any]:
-        expected = min(sum(size for _, size in asked), ROOM)
-        _take(self._allowance, expected)
-        try:
-            names = [name for name, _ in asked]
+        """The rows as they are by now."""
+        names = [name for name, _ in asked]
+
+        async def work() -> Page[Any]:
             found = await self._database.read(lambda tx: listing.again(tx, names), owner=self._account)
             await listing.settled()
             return found
-        finally:
-            self._allowance.give_back(expected)
+
+        return await self._in_turn(work, min(sum(size for _, size in asked), ROOM))
 
     async def _slice(self, large: Large, start: int) -> bytes:
-        """A slice, of which an account reads one at a time: PostgreSQL looks at all of the value for it."""
-        _take(self._allowance, SLICE)
+        read = partial(large.read, start=start)
+        return await self._in_turn(lambda: self._database.read(read, owner=self._account), SLICE)
+
+    async def _in_turn(self, work: Callable[[], Awaitable[T]], size: int) -> T:
+        """Read about ``size`` bytes. Each account has one turn, however many answers it is taking.
+
+        PostgreSQL looks at all of a value for a slice of it, and what is read is in memory several times.
+        """
+        release = await self._database.linearizer.acquire([f"large {self._account}"])
         try:
-            release = await self._database.linearizer.acquire([f"large {self._account}"])
+            if self._write is None:
+                raise Changed  # Nobody wants it any more.
+            _take(self._allowance, size)
             try:
-                if self._write is None:
-                    raise Changed
-                return await self._database.read(lambda tx: large.read(tx, start), owner=self._account)
+                return await work()
             finally:
-                release()
+                self._allowance.give_back(size)
         finally:
-            self._allowance.give_back(SLICE)
+            release()
 
     def _counted(self, piece: bytes) -> bytes:
         _take(self._allowance, len(piece))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from happy.bounds import Budget
 from happy.capabilities._pieces import COUNTED, PIECE
@@ -294,6 +294,26 @@ class RoomTests(PiecesCase):
         await self.sessions(1, "m" * (5 * ROOM))
         async for piece in self.pieces(await self.opened("/v1/sessions")):
             self.assertLess(len(piece), ROOM)
+
+    async def test_one_at_a_time(self) -> None:
+        """An account reads one piece at a time; who waits for its turn has nothing meanwhile."""
+        await self.sessions(4)
+        first, second = await self.opened("/v2/sessions"), await self.opened("/v1/sessions")
+        readings = [self.pieces(pieces) for pieces in (first, second)]
+        for reading in readings:
+            for _ in range(2):
+                await anext(reading)
+        release = await self.database.linearizer.acquire([f"large {self.account}"])
+        waiting = [Deferred.fromCoroutine(anext(reading)) for reading in readings]  # type: ignore[arg-type]
+        await self.database.ping()
+        self.assertEqual((self.server.memory.used, self.database.pool.busy), (0, 0))
+        kept = first._pieces.ag_frame.f_locals.values()  # type: ignore[attr-defined]
+        self.assertEqual([value for value in kept if isinstance(value, bytes) and len(value) > 100], [])
+        release()
+        for text in await gatherResults(waiting):
+            self.assertIn(b"metadata", text)
+        for reading in readings:
+            await reading.aclose()
 
     async def test_no_room(self) -> None:
         """A piece that there is no room for is not read."""
