@@ -113,18 +113,19 @@ class Holding:
 
     def take(self, amount: int) -> bool:
         """Take some more; False, and nothing taken, when there is none for this owner."""
-        budget, owner = self._budget, self._owner
         if self._lost:
             return False
-        if (
-            owner.used + amount > budget.share or budget.used + amount > budget.size
-        ) and not budget._make_room(owner, amount):
-            return False
+        budget, owner = self._budget, self._owner
+        used, total = owner.used + amount, budget.used + amount
+        if used > budget.share or total > budget.size:
+            if not budget._make_room(owner, amount):
+                return False
+            total = budget.used + amount
         if amount and not self.size:
             owner.holdings[self] = None
         self.size += amount
-        owner.used += amount
-        budget.used += amount
+        owner.used = used
+        budget.used = total
         return True
 
     def give_back(self, amount: int) -> None:
@@ -144,18 +145,20 @@ class Holding:
     def move(self, owner: str) -> bool:
         """Let another owner pay from now on; False, and nothing moved, if that is beyond its share."""
         budget, size = self._budget, self.size
-        if self._lost or budget.used_by(owner) + size > budget.share:
+        if self._lost:
+            return False
+        if size and budget.used_by(owner) + size > budget.share:
             return False
         entered = budget._enter(owner)
-        self.empty()
+        self.give_back(size)
         budget._leave(self._owner)
         self._owner = entered
-        return self.take(size) if size else True
+        return not size or self.take(size)
 
     def close(self) -> None:
         """Give back everything, for good. May be called again."""
         if self._payer is not None:
-            self.empty()
+            self.give_back(self.size)
             self._payer = None
             self._lost = True
             self._budget._leave(self._owner)

@@ -16,6 +16,9 @@ from happy.wire.structs import Body, Key, stands_for
 
 presence = Capability("presence")
 
+LONGEST_ID = 1024
+"""Characters of an id; nothing has a longer one, and none is kept to look for it."""
+
 
 class SessionAlive(Body):
     """``time`` is the client's clock in ms; ``thinking`` is any JSON value, taken for its truth."""
@@ -38,20 +41,22 @@ class MachineAlive(Body):
 @presence.event("session-alive", acks=False)
 async def session_alive(server: Server, caller: Caller, body: SessionAlive) -> None:
     """Keep a session shown as active."""
-    await server.presence.session_alive(caller.account, body.sid, body.time, truthy(body.thinking))
+    if len(body.sid) <= LONGEST_ID:
+        await server.presence.session_alive(caller.account, body.sid, body.time, truthy(body.thinking))
 
 
 @presence.event("machine-alive", acks=False)
 async def machine_alive(server: Server, caller: Caller, body: MachineAlive) -> None:
     """Keep a machine shown as online."""
-    await server.presence.machine_alive(caller.account, body.machine_id, body.time)
+    if len(body.machine_id) <= LONGEST_ID:
+        await server.presence.machine_alive(caller.account, body.machine_id, body.time)
 
 
 @presence.event("session-end", acks=False)
 async def session_end(server: Server, caller: Caller, body: SessionEnd) -> None:
     """Show a session as ended, and ignore its late heartbeats."""
     at = server.presence.accepted_time(body.time)
-    if at is None:
+    if at is None or len(body.sid) > LONGEST_ID:
         return
     account, session = caller.account, body.sid
     if not await server.database.read(lambda tx: storage.owns_session(tx, account, session), owner=account):

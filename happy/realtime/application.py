@@ -72,8 +72,8 @@ class Realtime:
         account = self._server.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)
-        if not socket.pay_as(owner_of(account)):
-            raise Undecided  # The account keeps too much, or too many connections; less later.
+        if self._server.hub.crowded(account) or not socket.pay_as(owner_of(account)):
+            raise Undecided  # The account has too much, but perhaps less when the client tries again.
         client = Client(
             socket,
             account,

@@ -234,15 +234,17 @@ class Calls:
 
     def forget(self, client: Client) -> None:
         """Undo every registration of a client that has gone, and let nobody wait for answers to it."""
-        methods, client.methods = client.methods or (), None
-        client.holding.give_back(sum(map(_cost, methods)))
-        self._pace.each(owner_of(client.account), methods, lambda method: self._drop(client, method))
+        methods, client.methods = client.methods, None
+        if methods:
+            client.holding.give_back(sum(map(_cost, methods)))
+            self._pace.each(owner_of(client.account), methods, lambda method: self._drop(client, method))
         self.abandon(client)
 
     def abandon(self, client: Client) -> None:
         """The answers to a client's calls will not reach it."""
         calls, client.calls = client.calls, None
-        self._pace.each(owner_of(client.account), list(calls or ()), _abandon)
+        if calls:
+            self._pace.each(owner_of(client.account), list(calls), _abandon)
 
     def _drop(self, client: Client, method: str) -> None:
         key = (client.account, method)

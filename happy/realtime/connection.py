@@ -111,6 +111,8 @@ class SocketConnection:
         """See :class:`happy.realtime.socket.Link`."""
         self._namespaces.dismiss(namespace)
         socket = self._sockets.pop(namespace, None)
+        if not self._sockets:
+            self._engine.left()
         if socket is not None:
             socket.connected = False
             self._clock.callLater(0, self._end_socket, socket, SERVER_DISCONNECT)
@@ -194,10 +196,8 @@ class SocketConnection:
     def _admit(self, _result: None, socket: Socket) -> None:
         if self._over:
             return
-        if not self._engine.settle():
-            self._reject(Undecided(), socket)
-            return
         self._be_patient()
+        self._engine.joined()
         self._namespaces.admit(socket.namespace)
         self._sockets[socket.namespace] = socket
         for packet in socket.missed:
@@ -221,6 +221,8 @@ class SocketConnection:
 
     def _disconnect(self, packet: Disconnect) -> None:
         self._end_socket(self._sockets.pop(packet.namespace), CLIENT_DISCONNECT)
+        if not self._sockets:
+            self._engine.left()
 
     def _event(self, packet: Event) -> None:
         if packet.name is None:
@@ -235,7 +237,9 @@ class SocketConnection:
             self._call("an answer", socket.answer, packet.ack_id, packet.arguments)
 
     def _end_socket(self, socket: Socket, reason: str) -> None:
-        self._engine.pace.each(self._engine.name, socket.gone(), self._lose_answer)
+        waiting = socket.gone()
+        if waiting:
+            self._engine.pace.each(self._engine.name, waiting, self._lose_answer)
         self._call("disconnecting", self._application.disconnected, socket, reason)
         socket.program = None
 

@@ -74,7 +74,6 @@ class EngineConnection:
         "_closing",
         "_forget",
         "_forgotten",
-        "_place",
         "_queued",
         "_session",
         "_settings",
@@ -82,6 +81,7 @@ class EngineConnection:
         "_stranger",
         "_timer",
         "_websocket",
+        "_weight",
         "handler",
         "holding",
         "name",
@@ -110,11 +110,11 @@ class EngineConnection:
         self._closing = False
         self._attached = self._queued = self._body = 0
         self._forgotten = False
+        self._weight = settings.session_bytes
         self._stranger = True
         self.name = owner
         self.pace = shared.pace
         self.holding = shared.memory.open(owner, self)
-        self._place = shared.strangers.open(owner, self)
 
     # For the handler
 
@@ -145,21 +145,32 @@ class EngineConnection:
             self._soon(self.shut, reason)
 
     def pay_as(self, owner: str) -> bool:
-        """Let another owner pay for this client from now on, and for its place among those who joined.
+        """Let another owner pay for this client from now on.
 
         False if that is more than the owner may have: the connection is to be closed then.
         """
+        if self._weight and self._websocket is not None:
+            self._be_light()
         if not self.holding.move(owner):
             return False
         self.name = owner
-        return self.settle() if self._stranger else self._place.move(owner)
+        return True
 
-    def settle(self) -> bool:
-        """Be no stranger any more, if it still is one; False if the owner may have no more connections."""
-        if not self._stranger:
-            return True
+    def joined(self) -> None:
+        """The client is in a namespace: it counts only for what is really kept, unless it is on polling."""
         self._stranger = False
-        return self._take_place()
+        if self._weight and self._websocket is not None:
+            self._be_light()
+
+    def _be_light(self) -> None:
+        weight, self._weight = self._weight, 0
+        self.holding.give_back(weight)
+
+    def left(self) -> None:
+        """The client is in no namespace any more."""
+        self._stranger = True
+        if not self._weight and self.holding.take(self._settings.session_bytes):
+            self._weight = self._settings.session_bytes
 
     def give_up(self) -> None:
         """Somebody else needs what this client has. For :class:`happy.bounds.Budget`."""
@@ -175,20 +186,12 @@ class EngineConnection:
             self._settings.dropped(reason)
             self._soon(self.break_off)
 
-    def _take_place(self) -> bool:
-        """Whether there is a place on the transport in use, instead of the one before."""
-        budget = self._shared.polling if self._websocket is None else self._shared.websockets
-        self._place.close()
-        self._place = budget.open(self.name, self)
-        return self._place.take(1)
-
     # For the endpoint and the transports
 
     def enter(self, size: int) -> bool:
-        """Whether there is a place for one more stranger, and room for the ``size`` of what it presents."""
-        if self._place.take(1) and (not size or self.holding.take(size)):
+        """Whether there is room for one more client, and the ``size`` of what it presents. Asked once."""
+        if self.holding.take(self._weight + size):
             return True
-        self._place.close()
         self.holding.close()
         return False
 
@@ -315,7 +318,7 @@ class EngineConnection:
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             _PERFORMERS[type(effect)](self, effect)
-        if self._session.queued_bytes != self._queued:
+        if self._websocket is None and self._session.queued_bytes != self._queued:
             self._count_queue()
         if self._forgotten and not self._attached:
             self.holding.close()
@@ -366,8 +369,9 @@ class EngineConnection:
 
     def _upgrade(self, effect: Upgraded) -> None:
         self._websocket = effect.websocket
-        if not (self._stranger or self._take_place()):
-            self.drop("crowd")
+        self._count_queue()
+        if not self._stranger:
+            self.joined()
 
     def _end(self, effect: Ended) -> None:
         self._closing = True
@@ -376,7 +380,6 @@ class EngineConnection:
 
     def _gone(self, effect: Forgotten) -> None:
         self._forgotten = True
-        self._place.close()
         self._forget(self._session.sid)
 
 

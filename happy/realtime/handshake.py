@@ -26,6 +26,7 @@ LONGEST_TOKEN = 16 * 1024
 
 _ABSENT = (None, "", 0)  # and False; what else is no text was meant to be a token, and is a wrong one
 _SCOPES = {scope.value: scope for scope in Scope}
+_USER = Scope.USER.value
 
 
 class Credentials(Body):
@@ -60,7 +61,7 @@ class Handshake:
         self.token = auth.get("token")
         client_type = _text(auth.get("clientType"))
         self.scope = _SCOPES.get(client_type or "", Scope.USER)
-        self.declared = client_type == Scope.USER.value
+        self.declared = client_type == _USER
         self.subject = self._subject(auth)
         self.client = _text(auth.get("happyClient")) or header_client
         self.app_state = _text(auth.get("appState"))

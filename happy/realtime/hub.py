@@ -101,15 +101,19 @@ class Client:
         return self.account, self.scope, self.subject, self.declared
 
 
+MAX_CLIENTS = 2_000
+"""Clients of an account: all of them are told what one is told."""
+
 _ABSENT = object()
 
 
 class _Account:
-    """The connected clients of one account, by what they watch."""
+    """The connected clients of one account, by what they watch; ``size`` is their number."""
 
-    __slots__ = ("machines", "sessions", "users")
+    __slots__ = ("machines", "sessions", "size", "users")
 
     def __init__(self) -> None:
+        self.size = 0
         self.users: dict[Client, object] = {}
         self.sessions: dict[str, dict[Client, object]] = {}
         self.machines: dict[str, dict[Client, object]] = {}
@@ -118,6 +122,7 @@ class _Account:
         return self.sessions if scope is Scope.SESSION else self.machines
 
     def add(self, client: Client) -> None:
+        self.size += 1
         if client.scope is Scope.USER:
             self.users[client] = None
         else:
@@ -126,16 +131,15 @@ class _Account:
     def remove(self, client: Client) -> bool:
         """Whether the client was there."""
         if client.scope is Scope.USER:
-            return self.users.pop(client, _ABSENT) is not _ABSENT
-        rooms = self.rooms(client.scope)
-        members = rooms.get(client.subject, {})
-        there = members.pop(client, _ABSENT) is not _ABSENT
-        if there and not members:
-            del rooms[client.subject]
+            there = self.users.pop(client, _ABSENT) is not _ABSENT
+        else:
+            rooms = self.rooms(client.scope)
+            members = rooms.get(client.subject, {})
+            there = members.pop(client, _ABSENT) is not _ABSENT
+            if there and not members:
+                del rooms[client.subject]
+        self.size -= there
         return there
-
-    def empty(self) -> bool:
-        return not (self.users or self.sessions or self.machines)
 
     def audience(self, audience: Audience) -> Iterator[Client]:
         yield from self.users
@@ -163,12 +167,17 @@ class Hub:
         self._accounts.setdefault(client.account, _Account()).add(client)
         self._gauge(client).inc()
 
+    def crowded(self, account: str) -> bool:
+        """Whether an account has as many clients as it may have."""
+        known = self._accounts.get(account)
+        return known is not None and known.size >= MAX_CLIENTS
+
     def remove(self, client: Client) -> None:
         """Forget a client that has gone."""
         account = self._accounts.get(client.account)
         if account is None or not account.remove(client):
             return
-        if account.empty():
+        if not account.size:
             del self._accounts[client.account]
         self._gauge(client).dec()
 

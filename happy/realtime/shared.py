@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
@@ -14,8 +14,6 @@ from happy.wire.engineio import EngineSettings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
-
-_ANY_NUMBER: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +37,9 @@ class RealtimeSettings(EngineSettings):
     pace: Pace | None = None
     """How the reactor's time is shared, where the reactor itself tells of its turns."""
 
-    max_strangers: int = 10_000
-    """Connections on which no namespace was joined yet, half of them from one address at most. When there
-    are as many, the address with most of them loses its oldest."""
-
-    max_polling: int = 20_000
-    """Sessions on polling that have joined, half of them of one owner at most. When there are as many, the
-    owner of most of them loses its oldest."""
-
-    max_of_owner: int = 2_000
-    """Connections of one owner that have joined, by transport: all of them are told what one is told."""
+    session_bytes: int = 16 * 1024
+    """What a connection counts as that is in no namespace, or on polling: twice what it needs, since anybody
+    can open any number of these."""
 
     slow_reader_seconds: float = 60.0
     """A WebSocket client that takes nothing of what waits for it for so long is dropped."""
@@ -71,24 +62,16 @@ class RealtimeSettings(EngineSettings):
 
 
 class Shared:
-    """The budgets of an endpoint, by owner, and its pace.
-
-    ``memory`` is bytes. The others are places, of which each connection has one: among ``strangers`` until
-    it has joined a namespace, then among those on ``polling`` or the ``websockets``.
-    """
+    """What is kept for the clients of an endpoint, by owner, and for how long they are served in a turn."""
 
     log = Logger()
 
     def __init__(self, settings: RealtimeSettings, clock: IReactorTime) -> None:
         self.memory = settings.memory or Budget(settings.max_memory)
         self.pace = settings.pace or Pace(clock)
-        self.strangers = Budget(settings.max_strangers)
-        most = settings.max_of_owner
-        self.polling = Budget(settings.max_polling, share=min(most, settings.max_polling // 2))
-        self.websockets = Budget(_ANY_NUMBER, share=most)
-        self._noted = settings.failed
+        self._settings = settings
 
     def failed(self, error: BaseException) -> None:
         """What a client sent met a fault of ours; nothing of what it was gets into the log."""
-        self._noted()
+        self._settings.failed()
         self.log.error("What a client sent met a fault: {error}", error=type(error).__name__)

@@ -83,12 +83,9 @@ class Handshake:
     @property
     def size(self) -> int:
         """Characters of it."""
-        return sum(
-            len(name) + len(value)
-            for kept in (self.headers, self.query)
-            if kept
-            for name, value in kept.items()
-        )
+        if not (self.headers or self.query):
+            return 0
+        return sum(len(name) + len(value) for name, value in (*self.headers.items(), *self.query.items()))
 
 
 class Link(Protocol):

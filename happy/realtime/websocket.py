@@ -272,7 +272,6 @@ class RealtimeWebSocket(ReadingWebSocket):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The transport is gone."""
         self._closing = True
-        self._forget_backlog()
         self.forget_input()
         if self._abortion is not None and self._abortion.active():
             self._abortion.cancel()
@@ -285,7 +284,8 @@ class RealtimeWebSocket(ReadingWebSocket):
     def _lose(self, *, clean: bool) -> None:
         owner, self.owner = self.owner, None
         if owner is not None:
-            self._forget_backlog()
+            if self._backlog is not None:
+                self._forget_backlog()
             self.give_back_input()
             self.holding = None
             owner.websocket_lost(self, clean=clean)

@@ -154,7 +154,8 @@ def _usual(data: bytes) -> Event | Ack | None:
             name, argument = _NAMED.decode(data[start:])
             if name in RESERVED or len(name) > LONGEST_NAME:
                 return None
-            return Event(MAIN, name, _arguments((argument,), data), number)
+            arguments = Arguments((argument,)) if len(data) <= _LARGE else _arguments((argument,), data)
+            return Event(MAIN, name, arguments, number)
         return Ack(MAIN, number, _arguments(_LIST.decode(data[start:]), data)) if data[0] == _ACK else None
     except (ValueError, RecursionError):
         return None

@@ -59,13 +59,14 @@ class Recorder:
 
 
 class World:
-    """An endpoint with a program, on a clock, and clients for it."""
+    """An endpoint with a program, on a clock, and clients for it, each of whoever is ``origin`` then."""
 
     def __init__(self, **settings: Any) -> None:
         self.clock = Clock()
         self.program = Recorder()
         self.settings = RealtimeSettings(path=PATH, **settings)
-        self.endpoint = RealtimeEndpoint(self.program, self.settings, self.clock)
+        self.origin = "somebody"
+        self.endpoint = RealtimeEndpoint(self.program, self.settings, self.clock, lambda channel: self.origin)
         self.site = echo_site(self.endpoint, self.clock)
 
     def peer(self) -> Peer:

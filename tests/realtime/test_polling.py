@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from happy.bounds import Budget
 from happy.realtime.socket import Attachment, EncodedPacket
 from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
 from tests.realtime.programs import PATH, World
@@ -37,29 +38,34 @@ class TestRequests:
         }
 
     def test_too_many_strangers(self) -> None:
-        """One address has a bounded number of clients that did not join; those who joined do not count."""
-        world = World(max_strangers=4)
+        """One address has a bounded number of clients that did not join; WebSockets that did do not count."""
+        world = World(memory=Budget(400), session_bytes=100)
         target = f"{PATH}?EIO=4&transport=polling"
         first = world.polling(joined=False)
-        world.websocket(joined=False)
+        websocket = world.websocket(joined=False)
         assert world.peer().ask("GET", target).status == 503
         refused = WebSocketPeer(world.site, world.clock, target.replace("=polling", "=websocket"))
         assert refused.rejection() == (503, b"Service Unavailable")
-        first.post(b"40")
+        websocket.text("40")
         assert world.peer().ask("GET", target).status == 200
         assert world.peer().ask("GET", target).status == 503
-        world.clock.advance(world.settings.connect_timeout)
-        world.clock.advance(world.settings.drain)
-        assert world.endpoint.count == 1
+        first.post(b"1")
+        world.clock.advance(world.settings.linger)
+        assert world.peer().ask("GET", target).status == 200
+        websocket.text('42["x"]')
+        assert world.last == ("event", "x", [])
 
-    def test_too_many_of_one(self) -> None:
-        """One owner has a bounded number of clients on polling; who joins beyond it is closed."""
-        world = World(max_polling=2)
-        world.polling()
-        one_more = world.polling(joined=False)
-        one_more.post(b"40")
-        assert one_more.poll().packets == [b"6", b"1"]
-        assert world.polling(joined=False).websocket
+    def test_crowd_of_one(self) -> None:
+        """When there is no room for one more client, who has most of them loses its oldest."""
+        dropped: list[str] = []
+        world = World(memory=Budget(400, share=400), session_bytes=100, dropped=dropped.append)
+        clients = []
+        for world.origin in ("crowd", "crowd", "ann", "crowd", "bob"):
+            clients.append(world.polling(joined=False))
+        world.clock.advance(0)
+        assert dropped == ["crowd"]
+        assert sorted(client.post(b"3").status for client in clients) == [200, 200, 200, 200, 400]
+        assert [client.post(b"3").status for client in (clients[2], clients[4])] == [200, 200]
 
     def test_too_many_packets(self) -> None:
         """A body with more packets than anybody has to send is not read; its session goes on."""

@@ -67,7 +67,7 @@ class TestSlowReaders:
         """When there is no room for what waits for all, the owner of most of it loses its largest client."""
         dropped: list[str] = []
         memory = Budget(1000, share=900)
-        world = World(memory=memory, dropped=dropped.append)
+        world = World(memory=memory, session_bytes=0, dropped=dropped.append)
         clients = [world.websocket() for _ in range(3)]
         for socket, owner in zip(world.program.sockets, ("ann", "ann", "bob"), strict=True):
             assert socket.pay_as(owner)
@@ -91,7 +91,7 @@ class TestSlowReaders:
         """What waits for one owner's clients is never more than its share: who goes beyond it is cut off."""
         dropped: list[str] = []
         memory = Budget(1000)
-        world = World(memory=memory, dropped=dropped.append)
+        world = World(memory=memory, session_bytes=0, dropped=dropped.append)
         client = world.websocket()
         client.transport.full = True
         world.program.socket.send(EncodedPacket(b"4" + b"x" * 400))
