@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from happy.bounds import Holding
 
+FRAME_BYTES: Final = 64
+"""What frames that wait cost beside their length."""
+
 LOOKS: Final = 4
 """How often in the time that a client may take nothing it is looked at whether it has taken something."""
 
@@ -37,7 +40,7 @@ class Backlog:
     """The frames that wait for one client, from when its transport became full until it is empty.
 
     ``stalled`` is called when the client has taken nothing for ``seconds``. ``size`` is what waits, with what
-    the transport has.
+    the transport has and what it costs to keep.
     """
 
     __slots__ = (
@@ -84,7 +87,7 @@ class Backlog:
 
     def put(self, frames: bytes) -> bool:
         """Keep more frames; False if there is no room for them."""
-        if not self._count(len(frames)):
+        if not self._count(len(frames) + FRAME_BYTES):
             return False
         self._frames.append(frames)
         return True
@@ -94,7 +97,7 @@ class Backlog:
         if not self._frames:
             return None
         frames = self._frames.popleft()
-        self._count(-len(frames))
+        self._count(-len(frames) - FRAME_BYTES)
         return frames
 
     def unstick(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from happy.realtime import polling
+from happy.realtime.kept import Kept
 from happy.wire.engine_events import (
     Abort,
     Accept,
@@ -60,11 +61,10 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-class EngineConnection:
+class EngineConnection(Kept):
     """One client. The endpoint makes it, and sets ``handler`` before anything else happens.
 
-    ``name`` is who pays for what is kept for the client, ``holding`` what that is; ``pace`` is how long the
-    reactor stays with it.
+    ``pace`` is how long the reactor stays with what it sends.
     """
 
     __slots__ = (
@@ -77,14 +77,9 @@ class EngineConnection:
         "_queued",
         "_session",
         "_settings",
-        "_shared",
-        "_stranger",
         "_timer",
         "_websocket",
-        "_weight",
         "handler",
-        "holding",
-        "name",
         "pace",
     )
 
@@ -100,21 +95,17 @@ class EngineConnection:
         forget: Callable[[str], None],
     ) -> None:
         """``forget`` is called with the sid when it no longer means anything."""
+        super().__init__(shared, owner)
         self._session = EngineSession(sid, settings, clock.seconds())
         self._settings = settings
         self._clock = clock
-        self._shared = shared
         self._forget = forget
         self._timer: IDelayedCall | None = None
         self._websocket: RealtimeWebSocket | None = None
         self._closing = False
         self._attached = self._queued = self._body = 0
         self._forgotten = False
-        self._weight = settings.session_bytes
-        self._stranger = True
-        self.name = owner
         self.pace = shared.pace
-        self.holding = shared.memory.open(owner, self)
 
     # For the handler
 
@@ -144,34 +135,6 @@ class EngineConnection:
         if not self._closing:
             self._soon(self.shut, reason)
 
-    def pay_as(self, owner: str) -> bool:
-        """Let another owner pay for this client from now on.
-
-        False if that is more than the owner may have: the connection is to be closed then.
-        """
-        if self._weight and self._websocket is not None:
-            self._be_light()
-        if not self.holding.move(owner):
-            return False
-        self.name = owner
-        return True
-
-    def joined(self) -> None:
-        """The client is in a namespace: it counts only for what is really kept, unless it is on polling."""
-        self._stranger = False
-        if self._weight and self._websocket is not None:
-            self._be_light()
-
-    def _be_light(self) -> None:
-        weight, self._weight = self._weight, 0
-        self.holding.give_back(weight)
-
-    def left(self) -> None:
-        """The client is in no namespace any more."""
-        self._stranger = True
-        if not self._weight and self.holding.take(self._settings.session_bytes):
-            self._weight = self._settings.session_bytes
-
     def give_up(self) -> None:
         """Somebody else needs what this client has. For :class:`happy.bounds.Budget`."""
         self._closing = True
@@ -180,6 +143,9 @@ class EngineConnection:
             self._websocket.abort()
         self._clock.callLater(0, self.break_off)
 
+    def _is_light(self) -> bool:
+        return self._websocket is not None
+
     def drop(self, reason: str) -> None:
         """Cut the connection a moment later, for one of the reasons that the settings name."""
         if not self._closing:
@@ -187,13 +153,6 @@ class EngineConnection:
             self._soon(self.break_off)
 
     # For the endpoint and the transports
-
-    def enter(self, size: int) -> bool:
-        """Whether there is room for one more client, and the ``size`` of what it presents. Asked once."""
-        if self.holding.take(self._weight + size):
-            return True
-        self.holding.close()
-        return False
 
     def open_polling(self, request: Request) -> None:
         """Start on polling, with this GET."""
@@ -370,8 +329,7 @@ class EngineConnection:
     def _upgrade(self, effect: Upgraded) -> None:
         self._websocket = effect.websocket
         self._count_queue()
-        if not self._stranger:
-            self.joined()
+        self.upgraded()
 
     def _end(self, effect: Ended) -> None:
         self._closing = True

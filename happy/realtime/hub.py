@@ -58,6 +58,7 @@ class Client:
         "account",
         "calls",
         "declared",
+        "gauge",
         "handling",
         "holding",
         "labels",
@@ -69,6 +70,8 @@ class Client:
         "subject",
         "viewing",
     )
+
+    gauge: Gauge
 
     def __init__(
         self,
@@ -165,7 +168,8 @@ class Hub:
     def add(self, client: Client) -> None:
         """Register a client; from now on it hears what it watches."""
         self._accounts.setdefault(client.account, _Account()).add(client)
-        self._gauge(client).inc()
+        client.gauge = self._gauge(client)
+        client.gauge.inc()
 
     def crowded(self, account: str) -> bool:
         """Whether an account has as many clients as it may have."""
@@ -179,7 +183,7 @@ class Hub:
             return
         if not account.size:
             del self._accounts[client.account]
-        self._gauge(client).dec()
+        client.gauge.dec()
 
     def _gauge(self, client: Client) -> Gauge:
         labels = (client.scope.value, *client.labels)

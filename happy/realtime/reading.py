@@ -134,8 +134,8 @@ class ReadingWebSocket(WebSocketServerProtocol):
     # What Autobahn calls
 
     def onMessageFrameData(self, payload: bytes) -> None:
-        """A part of a frame."""
-        if not self.failedByMe:
+        """A part of a frame, which nobody will hear of when the connection is closing."""
+        if self.state == self.STATE_OPEN:
             self._assembled += len(payload)
             self.frame_data = _joined(self.frame_data, payload)
 

@@ -67,6 +67,7 @@ class Shared:
     log = Logger()
 
     def __init__(self, settings: RealtimeSettings, clock: IReactorTime) -> None:
+        self.session_bytes = settings.session_bytes
         self.memory = settings.memory or Budget(settings.max_memory)
         self.pace = settings.pace or Pace(clock)
         self._settings = settings

@@ -186,7 +186,7 @@ class RealtimeWebSocket(ReadingWebSocket):
 
     def pauseProducing(self) -> None:
         """The transport is full."""
-        if self.holding is None:
+        if self.holding is None or self.state == self.STATE_CLOSED:
             return
         if self._backlog is None:
             seconds = self.factory.settings.slow_reader_seconds

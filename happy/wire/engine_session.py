@@ -4,16 +4,14 @@ The driver reports what happens (requests, frames, losses, time) and carries out
 report returns, in order. Requests and WebSocket connections are opaque to the machine: the driver passes
 them in and gets the same objects back inside effects.
 
-A polling payload may hold thousands of packets, each of which may cost the program on top some work. The
-machine takes one packet a step, and leaves it to the driver when to go on (:meth:`EngineSession.proceed`).
-
-What each input does in each state is listed in :mod:`happy.wire.engine_table`.
+Of a polling payload, which may hold thousands of packets, the machine takes one a step
+(:meth:`EngineSession.proceed`). What each input does in each state is listed in :mod:`happy.wire.engine_table`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from happy.wire.engine_events import (
     TRANSPORT_CLOSE,
@@ -32,10 +30,11 @@ from happy.wire.engine_events import (
     Upgraded,
     Write,
 )
-from happy.wire.engine_table import PACKETS, TABLE, on_standby
+from happy.wire.engine_table import A_LITTLE_LATE, PACKETS, POLLED, TABLE, on_standby
 from happy.wire.engineio import (
     CLOSE,
     NOOP,
+    PACKET_BYTES,
     PING,
     POLLING,
     PROBE_ANSWER,
@@ -109,7 +108,7 @@ class EngineSession:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that wait for a poll."""
+        """Bytes that wait for a poll, with what each packet costs."""
         return self._queued_bytes
 
     @property
@@ -130,7 +129,7 @@ class EngineSession:
         for timer, due in [(timer, due) for timer, due in self._due.items() if due <= now]:
             if timer in self._due:
                 del self._due[timer]
-                self._now = due if now - due < _A_LITTLE_LATE else now
+                self._now = due if now - due < A_LITTLE_LATE else now
                 self._step(timer)
         return self._take()
 
@@ -179,7 +178,7 @@ class EngineSession:
     def proceed(self, now: float) -> Sequence[Effect]:
         """Take the next packet of the POST, if the session still cares; answer it after the last."""
         self._now = now
-        packet = next(self._payload, None) if self._payload and self.state in _POLLED else None
+        packet = next(self._payload, None) if self._payload and self.state in POLLED else None
         if packet is not None:
             self._receive(packet)
         elif self._payload is not None:
@@ -206,8 +205,7 @@ class EngineSession:
         elif websocket is self._candidate:
             happened = on_standby(data, binary)
             # What is to come on the WebSocket must not overtake what came before.
-            early = happened is Input.COMMIT and self._payload is not None
-            self._step(Input.STRAY if early else happened)
+            self._step(Input.STRAY if happened is Input.COMMIT and self.unfinished else happened)
         return self._take()
 
     def websocket_lost(self, websocket: Any, now: float, *, clean: bool) -> Sequence[Effect]:
@@ -228,7 +226,7 @@ class EngineSession:
     def shut(self, reason: str, now: float) -> Sequence[Effect]:
         """The server ends the session, after what was sent before."""
         self._now = now
-        self._step(Input.SHUT if self._held is None else Input.SHUT_POLLED, reason)
+        self._step(Input.SHUT if self._held is None else Input.SHUTPOLLED, reason)
         return self._take()
 
     def break_off(self, now: float) -> Sequence[Effect]:
@@ -263,7 +261,7 @@ class EngineSession:
         if happened is Input.MESSAGE:
             self._step(happened, packet)
         elif happened is Input.CLOSE and self._held is not None:
-            self._step(Input.CLOSE_POLLED)
+            self._step(Input.CLOSEPOLLED)
         else:
             self._step(happened)
 
@@ -294,7 +292,7 @@ class EngineSession:
 
     def _enqueue(self, packet: EncodedPacket) -> None:
         self._queue.append(packet)
-        self._queued_bytes += len(packet.frames)
+        self._queued_bytes += len(packet.frames) + PACKET_BYTES
         self._flush()
 
     def _flush(self) -> None:
@@ -400,8 +398,3 @@ class EngineSession:
     def _end_draining(self, request: Any) -> None:
         self._effects.append(Answer(request, (*(self._take_queue() or (NOOP,)), CLOSE)))
         self._forget()
-
-
-_A_LITTLE_LATE: Final = 0.05
-
-_POLLED: Final = frozenset({State.POLLING, State.PROBING, State.PROBED})

@@ -104,6 +104,12 @@ TABLE: Final[Mapping[State, Mapping[Input, Row]]] = {
     },
 }
 
+POLLED: Final = frozenset({State.POLLING, State.PROBING, State.PROBED})
+"""The states of a session that is on polling and goes on."""
+
+A_LITTLE_LATE: Final = 0.05
+"""By so many seconds a timer may fire late and count as on time."""
+
 PACKETS: Final = {
     PacketType.OPEN: Input.IDLE,
     PacketType.CLOSE: Input.CLOSE,

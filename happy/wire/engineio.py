@@ -49,6 +49,10 @@ class Packet:
     binary: bool = False
 
 
+PACKET_BYTES: Final = 256
+"""What a packet that waits costs beside its text."""
+
+
 class EncodedPacket:
     """Something for a client, encoded once for every transport and any number of clients.
 

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from happy.bounds import Budget
 from happy.realtime.socket import Attachment, EncodedPacket
+from happy.wire.engineio import PACKET_BYTES
 from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
 from tests.realtime.programs import PATH, World
 from tests.strategies import texts
@@ -396,12 +397,12 @@ class TestEnding:
     def test_too_much_is_queued(self) -> None:
         """A client that does not poll while much is said to it is dropped, though not while sending."""
         dropped: list[str] = []
-        world = World(max_queued_bytes=1000, dropped=dropped.append)
+        world = World(max_queued_bytes=1500, dropped=dropped.append)
         client = world.polling()
         packet = EncodedPacket(b"4" + b"x" * 396)
         for number in range(1, 4):
             world.program.socket.send(packet)
-            assert world.program.socket.queued_bytes == number * len(packet.frames)
+            assert world.program.socket.queued_bytes == number * (len(packet.frames) + PACKET_BYTES)
         assert world.program.heard[-1] == ("joined", "/")
         assert world.last == ("disconnected", "/", "transport error")
         assert unknown_sid(client)

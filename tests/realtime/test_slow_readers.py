@@ -6,6 +6,7 @@ from twisted.internet.error import ConnectionDone
 from wsproto.events import CloseConnection, Message, Ping
 
 from happy.bounds import Budget
+from happy.realtime.backlog import FRAME_BYTES
 from happy.realtime.socket import EncodedPacket, encode_event
 from tests.realtime.programs import World
 
@@ -23,7 +24,7 @@ class TestSlowReaders:
         for packet in packets:
             socket.send(packet)
         assert client.texts() == ['42["x",0]']
-        assert socket.queued_bytes == sum(len(packet.frames) for packet in packets)
+        assert socket.queued_bytes == sum(len(packet.frames) for packet in packets) + 4 * FRAME_BYTES
         client.transport.drain()
         assert client.texts() == [f'42["x",{number}]' for number in range(1, 5)]
         assert socket.queued_bytes == 0

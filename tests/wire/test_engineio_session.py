@@ -23,7 +23,7 @@ from happy.wire.engine_events import (
     Write,
 )
 from happy.wire.engine_session import EngineSession
-from happy.wire.engineio import CLOSE, NOOP, PING, Problem
+from happy.wire.engineio import CLOSE, NOOP, PACKET_BYTES, PING, Problem
 from tests.wire.sessions import (
     HELLO,
     KICKED,
@@ -59,7 +59,7 @@ class TestPolling:
         session = polling()
         session.send(HELLO)
         session.send(WORLD)
-        assert session.queued_bytes == len(HELLO.frames) + len(WORLD.frames)
+        assert session.queued_bytes == len(HELLO.frames) + len(WORLD.frames) + 2 * PACKET_BYTES
         assert session.poll("get", 0.0) == [Answer("get", (HELLO, WORLD))]
         assert session.queued_bytes == 0
 
