@@ -4,8 +4,8 @@ The driver reports what happens (requests, frames, losses, time) and carries out
 report returns, in order. Requests and WebSocket connections are opaque to the machine: the driver passes
 them in and gets the same objects back inside effects.
 
-Of a polling payload, which may hold thousands of packets, the machine takes one a step
-(:meth:`EngineSession.proceed`). What each input does in each state is listed in :mod:`happy.wire.engine_table`.
+Of a polling payload, which may hold thousands of packets, the machine takes one a step (``proceed``).
+What each input does in each state is listed in :mod:`happy.wire.engine_table`.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class EngineSession:
     def shut(self, reason: str, now: float) -> Sequence[Effect]:
         """The server ends the session, after what was sent before."""
         self._now = now
-        self._step(Input.SHUT if self._held is None else Input.SHUTPOLLED, reason)
+        self._step(Input.SHUT if self._held is None else Input.SHUT_POLLED, reason)
         return self._take()
 
     def break_off(self, now: float) -> Sequence[Effect]:
@@ -261,7 +261,7 @@ class EngineSession:
         if happened is Input.MESSAGE:
             self._step(happened, packet)
         elif happened is Input.CLOSE and self._held is not None:
-            self._step(Input.CLOSEPOLLED)
+            self._step(Input.CLOSE_POLLED)
         else:
             self._step(happened)
 
