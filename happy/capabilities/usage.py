@@ -38,7 +38,7 @@ COST = ("total", "input", "output")
 LARGEST_REPORT = 16 * 1024
 """Bytes of a report's numbers as JSON, and with that how many there are: sums look at each of them."""
 
-SUM_SECONDS = 3.0
+SUM_SECONDS = 2.5
 """How long the database may add up one account's reports: some hundred thousand of usual size."""
 
 usage = Capability("usage")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from happy.storage.database import Database
 
 ANSWER_SECONDS = 30.0
-EXPIRY_CHECK_SECONDS = 5.0
+EXPIRY_CHECK_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
 """How long a reader waits for messages under way; requests have more patience than that."""
 
@@ -145,20 +145,18 @@ class Committer(Service):
 
     def _wake(self) -> None:
         """Something may be there to be taken."""
-        if not self._running and self._queue.has_common:
+        if not self._running and self._queue.common:
             self._running = True
             Deferred.fromCoroutine(self._run())
-        if not self._running_aside and (self._queue.has_large or self._diverted):
+        if not self._running_aside and (self._queue.large or self._diverted):
             self._running_aside = True
             Deferred.fromCoroutine(self._run_aside())
 
     async def _run(self) -> None:
         """One batch after another, each sent before the one before is answered."""
         arrived: Flight | None = None
-        while True:
-            flight = self._take_off()
-            if flight is None and arrived is None:
-                break
+        while arrived is not None or self._queue.common:
+            flight = self._take_off() if self._queue.common else None
             # The statement is on its way when this returns.
             carried = Deferred.fromCoroutine(self._carry(flight)) if flight is not None else None
             if arrived is not None:
@@ -186,7 +184,7 @@ class Committer(Service):
     def _take_off(self) -> Flight | None:
         """What of the queue has accounts that nobody else holds, if there is any."""
         appends, releases = self._queue.take()
-        if self._queue.has_large:
+        if self._queue.large:
             self._wake()
         return self._begin(appends, releases) if appends else None
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Kept:
     """What one connection has of its endpoint's memory.
 
-    ``name`` is who pays, ``holding`` is where everything counts that is kept for the client. A connection that
-    is in no namespace, or on polling, counts for itself too, since anybody can open any number of these.
+    ``name`` is who pays, ``holding`` is where everything counts that is kept for the client. A connection
+    that is in no namespace, or on polling, counts for itself too, since anybody can open any number of these.
     """
 
     __slots__ = ("_shared", "_stranger", "_weight", "holding", "name")

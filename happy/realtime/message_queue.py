@@ -22,12 +22,11 @@ MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 LARGE_BYTES: Final = 1024 * 1024
 """Above this size what one sender appends at once is stored by itself, where nobody waits behind it."""
 
-MAX_QUEUED_ROWS: Final = 20_000
 MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
-"""Half of either is for one account: enough for the largest request."""
+"""Half of it is for one account: enough for the largest request."""
 
-ROW_BYTES: Final = MAX_QUEUED_BYTES // MAX_QUEUED_ROWS
-"""What a row counts in the bound besides its size."""
+ROW_BYTES: Final = MAX_QUEUED_BYTES // 20_000
+"""What a row counts in the queue besides its size."""
 
 
 class _Line:
@@ -47,14 +46,26 @@ class _Line:
         """Others need the room. If less than all of it went, the rest would be stored out of order."""
         self.crowded_out(self)
 
-    @property
-    def large(self) -> bool:
-        """Whether what comes next is stored by itself."""
-        return self.appends[0].size > LARGE_BYTES
+    def take(self, most_rows: int, most_size: int) -> tuple[list[Append], int, int]:
+        """What comes first and is not large, as much as fits; one at least. Also its rows and its size."""
+        appends = self.appends
+        append = appends.popleft()
+        taken, rows, size = [append], len(append.rows), append.size
+        while appends:
+            append = appends[0]
+            new_rows, new_size = rows + len(append.rows), size + append.size
+            if new_rows > most_rows or new_size > most_size or append.size > LARGE_BYTES:
+                break
+            taken.append(appends.popleft())
+            rows, size = new_rows, new_size
+        return taken, rows, size
 
 
 class MessageQueue:
     """The lines of all accounts. ``ready`` is called when one may have become free to be taken.
+
+    From those in ``common`` something may be taken into a batch of many, from those in ``large`` something
+    that is stored by itself; both are in the order of their turns.
 
     An account is held in the linearizer from when something of it is taken until that is stored; while
     somebody else holds it, its line stands aside, and the others go on. ``refused`` is told why messages
@@ -73,9 +84,8 @@ class MessageQueue:
         self._ready = ready
         self._budget = Budget(MAX_QUEUED_BYTES, refused=refused, latest=True)
         self._lines: dict[str, _Line] = {}
-        self._common: OrderedDict[str, _Line] = OrderedDict()
-        self._large: OrderedDict[str, _Line] = OrderedDict()
-        """Lines that may be taken from, in turn, by how what comes next is stored."""
+        self.common: OrderedDict[str, _Line] = OrderedDict()
+        self.large: OrderedDict[str, _Line] = OrderedDict()
         self.rows = 0
 
     def __len__(self) -> int:
@@ -85,22 +95,12 @@ class MessageQueue:
         for line in self._lines.values():
             yield from line.appends
 
-    @property
-    def has_common(self) -> bool:
-        """Whether something may be taken into a batch of many."""
-        return bool(self._common)
-
-    @property
-    def has_large(self) -> bool:
-        """Whether something may be taken that is stored by itself."""
-        return bool(self._large)
-
     def add(self, append: Append) -> bool:
         """Put something at the end of its account's line; False when there is no room for it."""
         line = self._lines.get(append.account)
         if line is None:
             line = _Line(append.account, self._budget, self._crowd_out)
-        if not line.holding.take(_weight(append)):
+        if not line.holding.take(weight(len(append.rows), append.size)):
             if not line.appends:
                 line.holding.close()
             return False
@@ -116,43 +116,44 @@ class MessageQueue:
 
         Accounts take turns; none fills a batch while others wait.
         """
-        batch = _Room()
+        taken: list[Append] = []
         releases: list[Release] = []
-        while self._common:
-            _, line = self._common.popitem(last=False)
-            if not batch.fits(line.appends[0]):
-                self._common[line.account] = line
-                self._common.move_to_end(line.account, last=False)
+        rows, size = MAX_BATCH_ROWS, MAX_BATCH_BYTES
+        while self.common:
+            _, line = self.common.popitem(last=False)
+            first = line.appends[0]
+            if taken and (len(first.rows) > rows or first.size > size):
+                self.common[line.account] = line
+                self.common.move_to_end(line.account, last=False)
                 break
             release = self._hold(line)
             if release is not None:
-                own = _Room(MAX_BATCH_ROWS // 2, MAX_BATCH_BYTES // 2) if self._common else _Room()
-                while line.appends and not line.large and batch.fits(line.appends[0]):
-                    if not own.fits(line.appends[0]):
-                        break
-                    append = self._take_first(line)
-                    batch.add(append)
-                    own.add(append)
+                share = 2 if self.common else 1
+                most_rows, most_size = min(rows, MAX_BATCH_ROWS // share), min(size, MAX_BATCH_BYTES // share)
+                of_line, line_rows, line_size = line.take(most_rows, most_size)
+                rows -= line_rows
+                size -= line_size
+                taken += of_line
                 releases.append(release)
-                self._line_up(line)
-        return batch.appends, releases
+                self._left(line, line_rows, line_size)
+        return taken, releases
 
     def take_large(self) -> tuple[Append, Release] | None:
         """What is stored by itself next, if there is something whose account nobody holds."""
-        while self._large:
-            _, line = self._large.popitem(last=False)
+        while self.large:
+            _, line = self.large.popitem(last=False)
             release = self._hold(line)
             if release is not None:
-                append = self._take_first(line)
-                self._line_up(line)
+                append = line.appends.popleft()
+                self._left(line, len(append.rows), append.size)
                 return append, release
         return None
 
-    def _take_first(self, line: _Line) -> Append:
-        append = line.appends.popleft()
-        line.holding.give_back(_weight(append))
-        self.rows -= len(append.rows)
-        return append
+    def _left(self, line: _Line, rows: int, size: int) -> None:
+        """Something of a line was taken."""
+        self.rows -= rows
+        line.holding.give_back(weight(rows, size))
+        self._line_up(line)
 
     def _line_up(self, line: _Line, *, first: bool = False) -> None:
         """Give a line its place among those that may be taken from; one that is empty is over."""
@@ -160,7 +161,7 @@ class MessageQueue:
             del self._lines[line.account]
             line.holding.close()
         elif not line.asked:
-            lines = self._large if line.large else self._common
+            lines = self.large if line.appends[0].size > LARGE_BYTES else self.common
             lines[line.account] = line
             if first:
                 lines.move_to_end(line.account, last=False)
@@ -190,8 +191,8 @@ class MessageQueue:
         line.appends.clear()
         self.rows -= sum(len(append.rows) for append in appends)
         del self._lines[line.account]
-        self._common.pop(line.account, None)
-        self._large.pop(line.account, None)
+        self.common.pop(line.account, None)
+        self.large.pop(line.account, None)
         self._clock.callLater(0, self._turn_away, line, appends)
 
     def _turn_away(self, line: _Line, appends: list[Append]) -> None:
@@ -202,22 +203,6 @@ class MessageQueue:
             append.fail(Overloaded("too many messages wait for the database"))
 
 
-class _Room:
-    """What of a batch is taken, and how much more fits. The first append always does."""
-
-    def __init__(self, rows: int | None = None, size: int | None = None) -> None:
-        self.appends: list[Append] = []
-        self._rows = MAX_BATCH_ROWS if rows is None else rows
-        self._size = MAX_BATCH_BYTES if size is None else size
-
-    def fits(self, append: Append) -> bool:
-        return not self.appends or (len(append.rows) <= self._rows and append.size <= self._size)
-
-    def add(self, append: Append) -> None:
-        self.appends.append(append)
-        self._rows -= len(append.rows)
-        self._size -= append.size
-
-
-def _weight(append: Append) -> int:
-    return append.size + ROW_BYTES * len(append.rows)
+def weight(rows: int, size: int) -> int:
+    """What so many rows with texts of that size count in the queue."""
+    return size + ROW_BYTES * rows

@@ -30,8 +30,8 @@ UPDATE "Account" SET "seq" = "seq" + "Taken"."count", "updatedAt" = %s
  WHERE "Account"."id" = "Taken"."account"
 """
 
-LEAST_SECONDS: Final = 2.0
-"""What a statement may take even when its call has waited for as long as it may."""
+LEAST_SECONDS: Final = 1.0
+"""What a statement may take even when the time of its call is over."""
 
 _PAUSE = 0.5
 """Seconds between two looks at what became of a commit."""

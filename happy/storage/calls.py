@@ -24,30 +24,41 @@ WAITED = "patience"
 """A call had to wait longer than it may."""
 
 
+WAITING_SHARE: Final = 0.7
+"""Of the time of a call, what it may spend on waiting for its turn: then there is some left for its work."""
+
+
 class Call:
-    """One call, of an ``owner``, which may wait until ``deadline`` on the clock.
+    """One call, of an ``owner``, which is to end within ``seconds`` from now on.
 
     ``place`` is what it holds of the bound on calls. Whoever loses it stops waiting; work that has begun
     goes on to its end. ``leave`` answers the caller before that. ``refused`` is told of calls that waited
     in vain.
     """
 
-    __slots__ = ("_clock", "_lost", "_refused", "_turn", "deadline", "leave", "owner", "place")
+    __slots__ = ("_clock", "_deadline", "_last_turn", "_lost", "_refused", "_turn", "leave", "owner", "place")
 
-    def __init__(self, clock: Any, owner: str, deadline: float, refused: Callable[[str], None]) -> None:
+    def __init__(self, clock: Any, owner: str, seconds: float, refused: Callable[[str], None]) -> None:
+        now = clock.seconds()
         self._clock = clock
+        self._deadline = now + seconds
+        self._last_turn = now + seconds * WAITING_SHARE
         self._refused = refused
         self._turn: Deferred[Any] | None = None
         self._lost = False
         self.owner = owner
-        self.deadline = deadline
         self.place: Holding | None = None
         self.leave: Callable[[Exception], None] = lambda error: None
 
     @property
     def left(self) -> float:
         """The seconds that are left, not below zero."""
-        return max(0.0, float(self.deadline - self._clock.seconds()))
+        return max(0.0, float(self._deadline - self._clock.seconds()))
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether there is time to wait for a turn."""
+        return bool(self._clock.seconds() < self._last_turn)
 
     async def wait(self, turn: Deferred[T]) -> T:
         """Wait for a turn, which is cancelled when it does not come in time. Raises Overloaded."""
@@ -56,7 +67,7 @@ class Call:
         if self._lost:
             turn.cancel()
         self._turn = turn
-        timer = self._clock.callLater(self.left, turn.cancel)
+        timer = self._clock.callLater(max(0.0, self._last_turn - self._clock.seconds()), turn.cancel)
         try:
             return await turn
         except CancelledError:

@@ -198,8 +198,8 @@ class Database:
     # -- who may -------------------------------------------------------------------------------------
 
     def _call(self, owner: str, patience: float | None = None) -> Call:
-        deadline = self._clock.seconds() + (self._patience if patience is None else patience)
-        return Call(self._clock, owner, deadline, self._count_refusal)
+        seconds = self._patience if patience is None else patience
+        return Call(self._clock, owner, seconds, self._count_refusal)
 
     def _admit(self, owner: str) -> Call:
         """A new call. Raises Overloaded when there is no place for it."""
@@ -260,7 +260,7 @@ class Database:
 
     async def _hold(self, call: Call, accounts: frozenset[str], pool: Pool) -> tuple[Connection, Release]:
         """A connection and the accounts, neither of which is held while the other is waited for."""
-        while call.left:
+        while call.may_wait:
             release = await self._turn(call, accounts)
             if (connection := pool.try_borrow(call)) is not None:
                 return connection, release

@@ -6,6 +6,7 @@ the original made must have. The others add our own objects and are recorded in 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,6 +185,7 @@ async def migrate(database: Connects, patience: float = PATIENCE) -> None:
         connection = await database.connect(patience)
     except DatabaseDown as down:
         raise StartupError(f"DATABASE_URL: {down}") from None
+    connection.limit = math.inf  # a large table gets its index however long that takes
     try:
         await migrate_connection(connection)
     except QueryFailed as failed:

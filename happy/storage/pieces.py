@@ -61,16 +61,22 @@ class _Ahead:
 
 def any_large(params: Parameters) -> bool:
     """Whether something among the parameters is too large to be sent with the statement."""
-    return any(map(_is_large, params.values() if isinstance(params, Mapping) else params))
+    for value in params.values() if isinstance(params, dict) else params:
+        kind = type(value)
+        if kind is str:  # most are
+            if len(value) > LARGE:
+                return True
+        elif (kind is list or kind is bytes or kind is Jsonb) and _is_large(value):
+            return True
+    return False
 
 
 def _is_large(value: Any) -> bool:
-    kind = type(value)
-    if kind is str or kind is bytes:
-        return len(value) > LARGE
-    if kind is list:
-        return sum(len(text) for text in value if type(text) is str) > LARGE
-    return kind is Jsonb and len(value.text) > LARGE
+    if isinstance(value, list):
+        return sum(len(text) for text in value if isinstance(text, str)) > LARGE
+    if isinstance(value, Jsonb):
+        return len(value.text) > LARGE
+    return isinstance(value, str | bytes) and len(value) > LARGE
 
 
 class Pieces:

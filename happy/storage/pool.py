@@ -59,7 +59,8 @@ class Cursor(TxCursor):  # type: ignore[misc]
 class Deadlines:
     """Ends statements that have no answer in time, together with their connections.
 
-    One timer serves all of them, and is there only while one runs.
+    One timer serves all of them: a statement is over long before one of its own would be. It runs while
+    there are statements, and at most until the last connection is closed.
     """
 
     GRAIN: Final = 0.25
@@ -67,6 +68,7 @@ class Deadlines:
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
+        self._open: set[Connection] = set()
         self._running: dict[Connection, tuple[float, Deferred[Any]]] = {}
         self._timer: Any = None
 
@@ -79,13 +81,21 @@ class Deadlines:
     def end(self, connection: Connection) -> None:
         """The answer is there."""
         self._running.pop(connection, None)
-        if not self._running and self._timer is not None:
+
+    def opened(self, connection: Connection) -> None:
+        """There is one more connection."""
+        self._open.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._open.discard(connection)
+        if not self._open and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
         now = self._clock.seconds()
-        self._timer = self._clock.callLater(self.GRAIN, self._look)
+        self._timer = self._clock.callLater(self.GRAIN, self._look) if self._running else None
         for connection, (deadline, running) in list(self._running.items()):
             if deadline <= now:
                 connection.silent = True
@@ -159,6 +169,7 @@ class Connection(TxConnection):  # type: ignore[misc]
         """Close it, if there is anything to close: a connection that could not begin has nothing."""
         if self.pollable() is not None:
             super().close()
+        self.deadlines.closed(self)
 
 
 class Connector:
@@ -178,15 +189,20 @@ class Connector:
         connection = Connection(self._reactor)
         connection.name = f"happy {self._process}-{next(self._numbers)}"
         connection.deadlines = self._deadlines
+        self._deadlines.opened(connection)
         try:
             addresses = await self._addresses().addTimeout(patience, self._reactor)
             conninfo = self._conninfo(connection.name, addresses)
             await self._bounded(connection, connection.connect(conninfo), patience)
         except TimeoutError:
+            connection.close()
             raise ConnectionLost(None, "the host name was not looked up in time") from None
         except (psycopg2.Error, ConnectionDone) as error:
             connection.close()
             raise ConnectionLost(getattr(error, "pgcode", None), _first_line(error)) from None
+        except BaseException:
+            connection.close()
+            raise
         register_casts(connection.pollable())
         return connection
 

@@ -17,8 +17,8 @@ from happy.realtime.message_queue import (
     LARGE_BYTES,
     MAX_BATCH_ROWS,
     MAX_QUEUED_BYTES,
-    ROW_BYTES,
     MessageQueue,
+    weight,
 )
 from happy.storage.linearizer import Linearizer
 from happy.storage.messages import NewMessage
@@ -119,8 +119,7 @@ class BacklogTests(SynchronousTestCase):
     def test_half_for_one_account(self) -> None:
         """One account has half of the rows, or of the bytes; others still find room."""
         for content, rows in (("x", 1000), ("x" * (MAX_QUEUED_BYTES // 16), 1)):
-            weight = len(content) * rows + ROW_BYTES * rows + rows
-            fits = MAX_QUEUED_BYTES // 2 // weight
+            fits = MAX_QUEUED_BYTES // 2 // weight(rows, rows * (1 + len(content)))
             self.add("a", *[content] * fits, rows=rows)
             self.assertFalse(self.backlog.add(self.append("a", content, rows)))
             self.assertEqual(self.refused, [OVER_SHARE])

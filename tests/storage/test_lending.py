@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.errors import Overloaded
-from happy.storage.calls import SERVER, WAITED, Call
+from happy.storage.calls import SERVER, WAITED, WAITING_SHARE, Call
 from happy.storage.lending import Places
 
 
@@ -114,7 +114,7 @@ class CallTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.refused: list[str] = []
-        self.call = Call(self.clock, "a", 10.0, self.refused.append)
+        self.call = Call(self.clock, "a", 10.0 / WAITING_SHARE, self.refused.append)
 
     def wait(self, turn: Deferred[str]) -> Deferred[str]:
         return Deferred.fromCoroutine(self.call.wait(turn))
