@@ -51,11 +51,13 @@ def _pinged(witness: Socket, patience: float) -> bool:
 
 def _ended(silent: Socket, patience: float) -> bool:
     """Whether a socket that never logs in is closed."""
-    silent.plain.settimeout(patience)
+    end = time.monotonic() + patience
     try:
-        silent.drain()
+        while (left := end - time.monotonic()) > 0:
+            silent.plain.settimeout(left)
+            silent.packet()
     except TimeoutError:
         return False
     except GONE:
         return True
-    return True
+    return False

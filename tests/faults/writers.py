@@ -99,6 +99,16 @@ class Household:
             await self._writers.loop.sleep(_RETRY)
         self.ledger.fault("lost", f"{batch[0]} refused for {PATIENCE:.0f} s")
 
+    async def _granted(self, path: str) -> Answer:
+        """The answer to a request that is repeated until it is granted. Raises Unusable."""
+        begun = now()
+        while now() < begun + PATIENCE:
+            answer = await self._asked("GET", path)
+            if answer is not None and answer.status == 200:
+                return answer
+            await self._writers.loop.sleep(_RETRY)
+        raise Unusable(f"{path}: refused for {PATIENCE:.0f} s")
+
     async def _asked(self, method: str, path: str, value: object = msgspec.UNSET) -> Answer | None:
         try:
             return await self._writers.http.ask(method, path, self.account.token, value)
@@ -167,10 +177,7 @@ class Household:
         while more:
             after = messages[-1].seq if messages else 0
             path = f"/v3/sessions/{session}/messages?after_seq={after}&limit={_PAGE}"
-            answer = await self._asked("GET", path)
-            if answer is None or answer.status != 200:
-                raise Unusable("cannot read back what is stored")
-            page = _page(answer.body)
+            page = _page((await self._granted(path)).body)
             messages += page.messages
             more = page.has_more
         return messages

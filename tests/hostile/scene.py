@@ -136,12 +136,18 @@ class Scene(msgspec.Struct, frozen=True):
         return statuses
 
     def together(self, count: int, function: Callable[[int], Any]) -> int:
-        """Call a function with 0, 1, 2... at once; how many returned something, not cut off by the server."""
+        """Call a function with 0, 1, 2... at once; how many calls the server did not cut off.
+
+        Raises Misbehaved if one of them did.
+        """
         done: list[Any] = []
+        wrong: list[Misbehaved] = []
 
         def run(number: int) -> None:
             try:
                 done.append(function(number))
+            except Misbehaved as error:
+                wrong.append(error)
             except GONE:
                 return
 
@@ -150,6 +156,8 @@ class Scene(msgspec.Struct, frozen=True):
             thread.start()
         for thread in threads:
             thread.join()
+        for error in wrong:
+            raise error
         return len(done)
 
     def crowd(self, count: int, make: Callable[[int], T]) -> list[T]:

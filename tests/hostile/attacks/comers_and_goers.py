@@ -14,7 +14,7 @@ def attack(scene: Scene) -> str:
     sessions = [scene.session(token) for token in tokens]
     content = text(scene.pick(100_000, 300_000))
     count = 0
-    for number in scene.until(0.7, 25):
+    for number in scene.until(0.3, 25):
         token, session = tokens[number % len(tokens)], sessions[number % len(tokens)]
         try:
             link = scene.socket(token, timeout=5)

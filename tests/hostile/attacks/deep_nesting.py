@@ -19,7 +19,7 @@ def attack(scene: Scene) -> str:
     names = events(scene.ask("GET", DOCUMENTS[1]).json())
     nests = list(DEEP.values())
     count = 0
-    for number in scene.until(0.8, 25):
+    for number in scene.until(0.45, 25):
         size, nest = SIZES[number % len(SIZES)], nests[number % len(nests)]
         door = entrances[number % len(entrances)]
         for body in (nest(size), b'{"%s":%s}' % (door.members[0].encode(), nest(size))):

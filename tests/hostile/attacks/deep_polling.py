@@ -13,7 +13,7 @@ STARTS = (b'42["a",', b'40{"token":', b'451-["x",{"_placeholder":true,"num":0},'
 def attack(scene: Scene) -> str:
     """Every beginning of a packet before every kind of nesting."""
     nests = [*DEEP.values(), unfinished]
-    for number in scene.until(0.5, 15):
+    for number in scene.until(0.3, 15):
         deep = nests[number % len(nests)](SIZES[number % len(SIZES)])
         body = STARTS[number % len(STARTS)] + deep + b"]" * (number % 3) + b"\x1ebAAAA"
         status = scene.post(scene.polling(), body).status

@@ -28,7 +28,7 @@ def attack(scene: Scene) -> str:
         link = scene.socket(token, timeout=5)
         swallow(link)
         many = b"".join(event(name, data, one) for one in range(250))
-        for _ in scene.until(0.7, 15):
+        for _ in scene.until(0.3, 15):
             link.write(many)
             sent[0] += 250
 

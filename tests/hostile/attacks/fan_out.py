@@ -15,7 +15,7 @@ def attack(scene: Scene) -> str:
     for link in links:
         swallow(link)
     sent = 0
-    for number in scene.until(0.7, 15):
+    for number in scene.until(0.3, 15):
         session = sessions[number % len(sessions)]
         said = [
             event("message", {"sid": session, "message": text(2000), "localId": f"{number}"}),

@@ -17,7 +17,7 @@ def attack(scene: Scene) -> str:
             composed("POST", f"/v1/friends/{what}", {"uid": scene.victim}, tokens[number % len(tokens)])
             for what in ("add", "remove")
         ]
-        for _ in scene.until(0.8, 20):
+        for _ in scene.until(0.45, 20):
             answered.extend(scene.pour(wishes * 5))
 
     scene.together(scene.pick(24, 150), pester)

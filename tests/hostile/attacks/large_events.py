@@ -28,7 +28,7 @@ def attack(scene: Scene) -> str:
     def flood(number: int) -> None:
         link = scene.socket(token, timeout=5)
         swallow(link)
-        for _ in scene.until(0.5, 15):
+        for _ in scene.until(0.3, 15):
             link.write(kinds[number % len(kinds)])
             sent[0] += 1
 

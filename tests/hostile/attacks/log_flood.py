@@ -17,7 +17,7 @@ def attack(scene: Scene) -> str:
     session = scene.session(token)
     plain, joined = _of_anybody(token), _of_an_account(session, token)
     count = 0
-    for number in scene.until(0.8, 15):
+    for number in scene.until(0.45, 15):
         for data in (plain[number % len(plain)], joined[number % len(joined)]):
             try:
                 lane = scene.dial(timeout=2) if data[:1].isalpha() else scene.socket(token, timeout=2)

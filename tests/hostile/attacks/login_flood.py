@@ -14,7 +14,7 @@ def attack(scene: Scene) -> str:
     statuses: list[int] = []
 
     def flood(number: int) -> None:
-        for turn in scene.until(0.6, 15):
+        for turn in scene.until(0.35, 15):
             wishes = [
                 composed("POST", "/v1/auth", proof),
                 composed("POST", "/v1/auth", {**proof, "challenge": text(500_000)}),

@@ -10,7 +10,7 @@ from tests.hostile.scene import Misbehaved, Scene, text
 def attack(scene: Scene) -> str:
     """Requests with long names at every place, poured over a few connections."""
     token, long, count = scene.login(), text(12_000), 0
-    for number in scene.until(0.6, 20):
+    for number in scene.until(0.35, 20):
         name = f"{number}{long}"
         requests = [
             head("GET", f"/v1/sessions/{name}/messages", token),

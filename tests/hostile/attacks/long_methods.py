@@ -13,7 +13,7 @@ def attack(scene: Scene) -> str:
     """As many names as are taken."""
     token, name, count = scene.login(), text(SIZE), 0
     kept = []
-    for number in scene.until(1.0, 30):
+    for number in scene.until(0.5, 30):
         try:
             if number % 400 == 0:
                 kept.append(scene.socket(token, timeout=10))

@@ -30,7 +30,7 @@ def attack(scene: Scene) -> str:
     for link in links:
         swallow(link)
     long = text(SIZE)
-    for number in scene.until(0.8, 30):
+    for number in scene.until(0.45, 30):
         name, data = KINDS[number % len(KINDS)]
         body = json.dumps(data).replace("*", f"{number}{long}"[: SIZE // json.dumps(data).count("*")])
         try:

@@ -20,7 +20,7 @@ def attack(scene: Scene) -> str:
     links = scene.crowd(len(kinds), lambda _: scene.socket(token, timeout=5))
     for link in links:
         swallow(link)
-    for number in scene.until(0.6, 20):
+    for number in scene.until(0.35, 20):
         for link, (name, form) in zip(links, kinds, strict=False):
             first = number * 500
             try:

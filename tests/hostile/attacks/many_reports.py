@@ -14,12 +14,12 @@ def attack(scene: Scene) -> str:
 
     def work(number: int) -> None:
         if number % 2:
-            for _ in scene.until(0.8, 20):
+            for _ in scene.until(0.45, 20):
                 scene.pour([wish] * 5)
             return
         link = scene.socket(token, timeout=10)
         swallow(link)
-        for turn in scene.until(0.8, 20):
+        for turn in scene.until(0.45, 20):
             keys = range(turn * 100, turn * 100 + 100)
             link.write(b"".join(event("usage-report", _report(number, key), key) for key in keys))
             sent[0] += 100

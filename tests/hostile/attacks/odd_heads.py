@@ -27,7 +27,7 @@ def attack(scene: Scene) -> str:
     statuses: list[int] = []
 
     def pour(number: int) -> None:
-        for turn in scene.until(0.4, 12):
+        for turn in scene.until(0.3, 12):
             statuses.extend(scene.pour([HEADS[(4 * turn + number) % len(HEADS)]] * 20))
 
     scene.together(4, pour)

@@ -29,5 +29,5 @@ def attack(scene: Scene) -> str:
                 link.write(call)
         except GONE:
             continue
-    scene.rest(0.5, 8)
+    scene.rest(0.3, 8)
     return f"{len(kept)} sockets"

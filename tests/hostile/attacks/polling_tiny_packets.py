@@ -28,7 +28,7 @@ def attack(scene: Scene) -> str:
     token = scene.login()
     count = 0
     for joined in (False, True):
-        for _ in scene.until(0.5, 20):
+        for _ in scene.until(0.3, 20):
             packet = PACKETS[count % len(PACKETS)]
             sid = scene.polling()
             if joined:

@@ -18,7 +18,7 @@ def attack(scene: Scene) -> str:
     for watcher in watchers:
         swallow(watcher)
     count = 0
-    for number in scene.until(0.5, 15):
+    for number in scene.until(0.3, 15):
         machine, session = machines[number % len(machines)], sessions[number % len(sessions)]
         beats = [
             event("session-alive", {"sid": session, "time": beat, "thinking": bool(beat % 2)})

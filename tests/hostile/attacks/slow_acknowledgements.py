@@ -25,7 +25,7 @@ def attack(scene: Scene) -> str:
             link.write(wish)
         except GONE:
             continue
-    scene.rest(0.8, 10)
+    scene.rest(0.45, 10)
     for link in links:
         link.close()
     return f"{len(links)} sockets"

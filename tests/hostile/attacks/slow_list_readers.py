@@ -21,7 +21,7 @@ def attack(scene: Scene) -> str:
             lane.write(request("GET", targets[number % len(targets)], token=token) * 3)
         except GONE:
             continue
-    for _ in scene.until(0.7, 30):
+    for _ in scene.until(0.3, 30):
         for lane in lanes[::7]:
             try:
                 lane.plain.recv(100)

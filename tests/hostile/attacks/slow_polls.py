@@ -27,7 +27,7 @@ def attack(scene: Scene) -> str:
             lane.write(request("GET", f"{POLLING}&sid={sid}") * (1 if number % 2 else 500))
         except GONE:
             continue
-    scene.rest(0.5, 10)
+    scene.rest(0.3, 10)
     for lane in lanes:
         lane.close()
     return f"{len(lanes)} polls"

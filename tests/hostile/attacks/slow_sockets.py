@@ -13,7 +13,7 @@ def attack(scene: Scene) -> str:
     links = scene.crowd(scene.pick(40, 200), lambda _: scene.socket(token, receive_buffer=4096, timeout=5))
     sids = scene.crowd(scene.pick(10, 100), lambda _: _joined(scene, token))
     sent = 0
-    for number in scene.until(0.8, 20):
+    for number in scene.until(0.45, 20):
         items = [{"content": text(300_000), "localId": f"{number}-{turn}"} for turn in range(3)]
         scene.ask("POST", f"/v3/sessions/{session}/messages", {"messages": items}, token)
         sent += 900_000

@@ -29,7 +29,7 @@ def attack(scene: Scene) -> str:
     packets = [frame(b"40" + json.dumps(login).encode()) for login in logins]
     packets += [frame(b"40/" + long.encode()), frame(b"40/" + long.encode() + b',{"token":"x"}')]
     count = 0
-    for number in scene.until(0.5, 20):
+    for number in scene.until(0.3, 20):
         try:
             link = scene.socket(timeout=2)
             link.write(packets[number % len(packets)])

@@ -1,33 +1,74 @@
-"""A slow reader that always makes progress, for longer than a reader that makes none is given.
+"""Slow readers that always make progress, for longer than a reader that makes none is given.
 
-It is no attacker at all: a right server serves it to the end. In the short form it reads for a moment only.
+One reads a long list, one is a socket that is always some seconds behind what it is told. They are no
+attackers at all: a right server serves them to the end. In the short form they read for a moment only.
 """
 
-from tests.hostile.clients import GONE, request
+import time
+
+from tests.hostile.clients import GONE, Lane, frame, request
 from tests.hostile.scene import Misbehaved, Scene, text
 
-SECONDS = 90
-PER_SECOND = 10
+SECONDS = 80
+BACKLOG = 9_000_000
+RATE = 300_000
+"""Bytes a second that come and go on the socket; at first it is half a minute behind."""
+_TICK = 0.1
 
 
 def attack(scene: Scene) -> str:
-    """Read a list at a steady rate, from a buffer so small that the server sees it."""
+    """Both at the same time."""
     token = scene.login()
-    size = scene.pick(1_000_000, 12_000_000)
-    scene.session(token, metadata=text(size))
+    session = scene.session(token, metadata=text(scene.pick(1_000_000, 15_000_000)))
+    got = [0, 0]
+    wrong: list[str] = []
+
+    def read(number: int) -> None:
+        reader = (_read_list, _stay_behind)[number]
+        try:
+            got[number] = reader(scene, token, session)
+        except GONE as error:
+            wrong.append(f"{reader.__name__[1:]}: {error}")
+
+    scene.together(2, read)
+    if wrong:
+        raise Misbehaved("; ".join(wrong))
+    return f"{got[0]:,} bytes of a list, {got[1]:,} bytes on a socket"
+
+
+def _read_list(scene: Scene, token: str, session: str) -> int:
+    size = scene.pick(1_000_000, 15_000_000)
     lane = scene.dial(receive_buffer=4096, timeout=20)
     lane.write(request("GET", "/v1/sessions", token=token))
-    piece = size // (PER_SECOND * scene.pick(1, SECONDS))
-    got = 0
+    return _read(lane, size, size / scene.pick(0.5, SECONDS))
+
+
+def _stay_behind(scene: Scene, token: str, session: str) -> int:
+    """What it is told grows by as much as it reads."""
+    link = scene.socket(token, receive_buffer=4096, timeout=20)
+    path, count, got = f"/v3/sessions/{session}/messages", 0, 0
+    backlog = scene.pick(RATE, BACKLOG)
+    for _ in scene.until(0.5, SECONDS):
+        missing = backlog - (count * RATE - got)
+        for _ in range(max(0, missing) // RATE):
+            item = {"content": text(RATE), "localId": str(count)}
+            scene.ask("POST", path, {"messages": [item]}, token)
+            count += 1
+        got += _read(link, RATE, RATE)
+        link.write(frame(b"3"))
+    return got
+
+
+def _read(lane: Lane, size: int, rate: float) -> int:
+    """Read so many bytes at a steady rate of so many a second. Raises EOFError if there are less."""
+    got, begun = 0, time.monotonic()
     while got < size:
-        try:
-            data = lane.plain.recv(piece)
-        except GONE as error:
-            raise Misbehaved(f"cut after {got:,} of {size:,} bytes: {error}") from None
-        if not data:
-            raise Misbehaved(f"closed after {got:,} of {size:,} bytes")
-        got += len(data)
-        if got % piece < len(data):
-            scene.rest(0.02, 1 / PER_SECOND * len(data) / piece)
-    lane.close()
-    return f"{got:,} bytes read"
+        due = int((time.monotonic() - begun + _TICK) * rate) - got
+        if due > 0:
+            data = lane.plain.recv(min(due, size - got))
+            if not data:
+                raise EOFError(f"closed after {got:,} of {size:,} bytes")
+            got += len(data)
+        else:
+            time.sleep(_TICK)
+    return got

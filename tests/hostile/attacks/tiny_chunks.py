@@ -22,7 +22,7 @@ def attack(scene: Scene) -> str:
     ]
 
     def pour(number: int) -> None:
-        for turn in scene.until(0.4, 15):
+        for turn in scene.until(0.3, 15):
             chunk = CHUNKS[(number + turn) % len(CHUNKS)]
             try:
                 lane = scene.dial(timeout=5)

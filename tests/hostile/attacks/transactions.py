@@ -23,7 +23,7 @@ def attack(scene: Scene) -> str:
     answered: list[int] = []
 
     def flood(number: int) -> None:
-        for _ in scene.until(0.8, 15):
+        for _ in scene.until(0.45, 15):
             answered.extend(scene.pour([kinds[number % len(kinds)]] * 20))
 
     scene.together(scene.pick(60, 400), flood)

@@ -21,7 +21,7 @@ def attack(scene: Scene) -> str:
     ]
     lanes = scene.crowd(scene.pick(120, 1200), lambda _: scene.dial(timeout=1))
     sent = 0
-    for turn in scene.until(0.7, 25):
+    for turn in scene.until(0.3, 25):
         for number, lane in enumerate(lanes):
             data = pieces[number % len(pieces)]
             try:

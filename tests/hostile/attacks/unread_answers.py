@@ -27,7 +27,7 @@ def attack(scene: Scene) -> str:
 
     def write(number: int) -> None:
         lane, data = ([*lanes, *links][number], [*pieces, *packets][number])
-        for _ in scene.until(0.7, 15):
+        for _ in scene.until(0.3, 15):
             lane.write(data)
             sent[0] += len(data)
 

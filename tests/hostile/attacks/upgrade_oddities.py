@@ -21,7 +21,7 @@ SEQUENCES = (
 def attack(scene: Scene) -> str:
     """Sessions of which nothing is as it should be."""
     count = 0
-    for number in scene.until(0.6, 15):
+    for number in scene.until(0.35, 15):
         try:
             sid = scene.polling().encode()
             _confuse(scene, sid, SEQUENCES[number % len(SEQUENCES)], number)

@@ -15,7 +15,7 @@ def attack(scene: Scene) -> str:
     for link in links:
         swallow(link)
     params = "p" * 3000
-    for number in scene.until(0.5, 20):
+    for number in scene.until(0.3, 20):
         link = links[number % len(links)]
         calls = [event("rpc-call", {"method": f"m{one}", "params": params}, one) for one in range(100)]
         turns = event("rpc-register", {"method": "m"}) + event("rpc-unregister", {"method": "m"})

@@ -17,7 +17,7 @@ def attack(scene: Scene) -> str:
     token, count = scene.login(), 0
     fillings = [*LONG.values(), *WIDE.values()]
     open_to = doors(scene.ask("GET", DOCUMENTS[0]).json())
-    for number in scene.until(0.8, 30):
+    for number in scene.until(0.45, 30):
         door = open_to[number % len(open_to)]
         filling = fillings[number % len(fillings)]
         count += scene.together(
