@@ -104,6 +104,8 @@ class Stream:
                 if not self._gone:
                     self._piece = await self._pieces.read(self._holding)
         except BaseException:
+            if self._gone:
+                return False  # Nobody waits for it any more.
             self._abort()
             raise
         finally:

@@ -212,6 +212,16 @@ class PieceTests(StreamCase):
         self.assertEqual((len(self.served.router.work), self.memory.used), (0, 0))
         self.assertTrue(self.pieces.closed)
 
+    def test_lost_and_failed(self) -> None:
+        """What goes wrong with a piece that nobody waits for is nobody's concern."""
+        for error in (Changed(), ValueError()):
+            connection = self.ask("/slow")
+            self.give(b"a")
+            connection.lose()
+            self.pieces.asked[-1].errback(error)
+        self.assertEqual((len(self.served.router.work), self.memory.used), (0, 0))
+        self.assertNotIn('reason="crowd"', self.server.metrics.exposition().decode())
+
     def test_lost_before(self) -> None:
         """Nor is anything written to a client that left before the first piece."""
         connection = self.ask("/slow")
