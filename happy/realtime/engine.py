@@ -275,10 +275,10 @@ class EngineConnection(Kept):
             self.break_off()
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            _PERFORMERS[type(effect)](self, effect)
         if self._websocket is None and self._session.queued_bytes != self._queued:
             self._count_queue()
+        for effect in effects:
+            _PERFORMERS[type(effect)](self, effect)
         if self._forgotten and not self._attached:
             self.holding.close()
         self._set_timer()

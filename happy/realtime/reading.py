@@ -94,7 +94,8 @@ class ReadingWebSocket(WebSocketServerProtocol):
         for end in range(PIECE, len(data) + PIECE, PIECE):
             super().dataReceived(data[end - PIECE : end])
             if self.pace.over():
-                return data[end:]
+                rest, self.data = self.data + data[end:], b""
+                return rest
         return b""
 
     def failed(self, error: Exception) -> None:
@@ -132,6 +133,15 @@ class ReadingWebSocket(WebSocketServerProtocol):
         self._held = held
 
     # What Autobahn calls
+
+    def consumeData(self) -> None:
+        """Work on what was received, a frame's head or payload at a time."""
+        if self.state == self.STATE_CONNECTING:
+            super().consumeData()
+            return
+        while self.processData() and self.state != self.STATE_CLOSED:
+            if self.pace.over():
+                return
 
     def onMessageFrameData(self, payload: bytes) -> None:
         """A part of a frame, which nobody will hear of when the connection is closing."""

@@ -30,6 +30,18 @@ from wsproto.events import (
 )
 
 
+class TurningClock(Clock):
+    """Each advance is one turn: what is to be done soon is done in the next one."""
+
+    def advance(self, amount: float) -> None:
+        self.rightNow += amount
+        for call in [call for call in self.calls if call.getTime() <= self.rightNow]:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
 class MemoryTransport(StringTransport):
     """Remembers what is written; ends its protocol a turn after it was told to, as a socket does."""
 

@@ -61,8 +61,10 @@ class Recorder:
 class World:
     """An endpoint with a program, on a clock, and clients for it, each of whoever is ``origin`` then."""
 
+    clock_kind = Clock
+
     def __init__(self, **settings: Any) -> None:
-        self.clock = Clock()
+        self.clock = self.clock_kind()
         self.program = Recorder()
         self.settings = RealtimeSettings(path=PATH, **settings)
         self.origin = "somebody"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
@@ -66,8 +67,10 @@ class EagerTests(TestCase):
         return server, client
 
     async def test_private_names(self) -> None:
-        """The names of Twisted's that the module reads still exist."""
+        """The names of Twisted's that the module reads or takes the place of still exist."""
         server, _ = await self.connect(0)
+        self.assertTrue(callable(tcp.Server._isSendBufferFull))
+        self.assertEqual(server.transport._tempDataLen, 0)  # type: ignore[union-attr]
         self.assertEqual(server.transport._tempDataBuffer, [])  # type: ignore[union-attr]
         self.assertIs(server.transport._writeDisconnected, False)  # type: ignore[union-attr]
 
@@ -116,6 +119,36 @@ class EagerTests(TestCase):
         for part in parts:
             server.transport.write(part)  # type: ignore[union-attr]
         self.assertEqual(await client.done, b"".join(parts))
+
+    async def test_full_as_soon_as_anything_waits(self) -> None:
+        """A producer is paused when the system has not taken everything, and resumed when it has."""
+        server, client = await self.connect(6_000_000)
+        transport: Any = server.transport
+        heard: list[str] = []
+        resumed: Deferred[None] = Deferred()
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                heard.append(f"paused {transport.unsent > 0}")
+
+            def resumeProducing(self) -> None:
+                heard.append(f"resumed {transport.unsent}")
+                resumed.callback(None)
+
+            def stopProducing(self) -> None:
+                """The connection is gone."""
+
+        client.transport.pauseProducing()  # type: ignore[union-attr]
+        transport.registerProducer(Producer(), True)
+        transport.write(b"x")
+        self.turns.end()
+        self.assertEqual((heard, transport.unsent), ([], 0))
+        transport.write(b"x" * 5_999_999)
+        self.assertEqual(heard, ["paused True"])
+        client.transport.resumeProducing()  # type: ignore[union-attr]
+        await client.done
+        await resumed
+        self.assertEqual(heard, ["paused True", "resumed 0"])
 
     async def test_writing_to_a_lost_connection(self) -> None:
         """A write to a connection that the peer has cut harms nobody."""

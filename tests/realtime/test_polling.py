@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from happy.bounds import Budget
 from happy.realtime.socket import Attachment, EncodedPacket
 from happy.wire.engineio import PACKET_BYTES
-from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
-from tests.realtime.programs import PATH, World
+from tests.realtime.peers import Peer, PollingPeer
+from tests.realtime.programs import World
 from tests.strategies import texts
 from tests.toys import toy_server
 from tests.web.talking import Served
@@ -37,45 +36,6 @@ class TestRequests:
             "pingTimeout": 45000,
             "maxPayload": 1000000,
         }
-
-    def test_too_many_strangers(self) -> None:
-        """One address has a bounded number of clients that did not join; WebSockets that did do not count."""
-        world = World(memory=Budget(400), session_bytes=100)
-        target = f"{PATH}?EIO=4&transport=polling"
-        first = world.polling(joined=False)
-        websocket = world.websocket(joined=False)
-        assert world.peer().ask("GET", target).status == 503
-        refused = WebSocketPeer(world.site, world.clock, target.replace("=polling", "=websocket"))
-        assert refused.rejection() == (503, b"Service Unavailable")
-        websocket.text("40")
-        assert world.peer().ask("GET", target).status == 200
-        assert world.peer().ask("GET", target).status == 503
-        first.post(b"1")
-        world.clock.advance(world.settings.linger)
-        assert world.peer().ask("GET", target).status == 200
-        websocket.text('42["x"]')
-        assert world.last == ("event", "x", [])
-
-    def test_crowd_of_one(self) -> None:
-        """When there is no room for one more client, who has most of them loses its oldest."""
-        dropped: list[str] = []
-        world = World(memory=Budget(400, share=400), session_bytes=100, dropped=dropped.append)
-        clients = []
-        for world.origin in ("crowd", "crowd", "ann", "crowd", "bob"):
-            clients.append(world.polling(joined=False))
-        world.clock.advance(0)
-        assert dropped == ["crowd"]
-        assert sorted(client.post(b"3").status for client in clients) == [200, 200, 200, 200, 400]
-        assert [client.post(b"3").status for client in (clients[2], clients[4])] == [200, 200]
-
-    def test_too_many_packets(self) -> None:
-        """A body with more packets than anybody has to send is not read; its session goes on."""
-        world = World(max_packets=3)
-        client = world.polling()
-        assert client.post(b'42["x"]\x1e42["y"]\x1e42["z"]').status == 200
-        assert client.post(b'42["a"]\x1e42["b"]\x1e42["c"]\x1e42["d"]').status == 413
-        assert [name for what, name, *_ in world.program.heard if what == "event"] == ["x", "y", "z"]
-        assert client.post(b'42["e"]').status == 200
 
     def test_headers(self) -> None:
         """Answers are not to be stored, may be read by any origin, and say what they are."""
