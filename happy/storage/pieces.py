@@ -16,7 +16,7 @@ from happy.storage.types import Jsonb
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 LARGE: Final = 2**20
-"""Characters or bytes of a value, or of the texts of a list, above which it is sent ahead."""
+"""Characters or bytes of a value, or of all that a list holds, above which it is sent ahead."""
 
 PIECE: Final = 2**18
 """Characters or bytes of a piece: some two milliseconds of the driver's time."""
@@ -32,16 +32,13 @@ ALTER TABLE "happy_pieces" ALTER "text" SET STORAGE EXTERNAL, ALTER "bytes" SET 
 SECONDS: Final = 70.0
 """How long a statement with such a value may take; a little more than the server's own limit."""
 
-ADD_TEXTS = """INSERT INTO pg_temp."happy_pieces" ("value", "element", "part", "text")
-SELECT * FROM unnest(%s::integer[], %s::integer[], %s::integer[], %s::text[])"""
+ADD = """INSERT INTO pg_temp."happy_pieces" ("value", "element", "part", "{column}")
+SELECT * FROM unnest(%s::integer[], %s::integer[], %s::integer[], %s::{kind}[])"""
 
-ADD_BYTES = """INSERT INTO pg_temp."happy_pieces" ("value", "part", "bytes") VALUES (%s, %s, %s)"""
-
-_TEXT = """(SELECT string_agg("text", '' ORDER BY "part") FROM pg_temp."happy_pieces" WHERE "value" = {})"""
-_BYTES = """(SELECT string_agg("bytes", ''::bytea ORDER BY "part") FROM pg_temp."happy_pieces"
- WHERE "value" = {})"""
-_TEXTS = """ARRAY(SELECT string_agg("text", '' ORDER BY "part") FROM pg_temp."happy_pieces"
- WHERE "value" = {} GROUP BY "element" ORDER BY "element")"""
+_WHOLE = """(SELECT string_agg("{column}", ''::{kind} ORDER BY "part") FROM pg_temp."happy_pieces"
+ WHERE "value" = {number})"""
+_LIST = """ARRAY(SELECT string_agg("{column}", ''::{kind} ORDER BY "part") FROM pg_temp."happy_pieces"
+ WHERE "value" = {number} GROUP BY "element" ORDER BY "element")"""
 
 
 class _Ahead:
@@ -49,8 +46,8 @@ class _Ahead:
 
     __slots__ = ("_query",)
 
-    def __init__(self, query: str, number: int) -> None:
-        self._query = query.format(number)
+    def __init__(self, query: str) -> None:
+        self._query = query
 
     def __conform__(self, protocol: object) -> _Ahead:
         return self
@@ -73,7 +70,7 @@ def any_large(params: Parameters) -> bool:
 
 def _is_large(value: Any) -> bool:
     if isinstance(value, list):
-        return sum(len(text) for text in value if isinstance(text, str)) > LARGE
+        return sum(len(element) for element in value if isinstance(element, str | bytes)) > LARGE
     if isinstance(value, Jsonb):
         return len(value.text) > LARGE
     return isinstance(value, str | bytes) and len(value) > LARGE
@@ -99,30 +96,35 @@ class Pieces:
 
 
 def _stand_in(value: Any, number: int) -> _Ahead:
-    query = {bytes: _BYTES, list: _TEXTS, Jsonb: f"{_TEXT}::jsonb"}.get(type(value), _TEXT)
-    return _Ahead(query, number)
+    query = (_LIST if isinstance(value, list) else _WHOLE).format(number=number, **_column(value))
+    return _Ahead(f"{query}::jsonb" if isinstance(value, Jsonb) else query)
 
 
 def _statements(value: Any, number: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    if isinstance(value, bytes):
-        for part, piece in enumerate(_cut(value)):
-            yield ADD_BYTES, (number, part, piece)
-        return
-    texts = value if isinstance(value, list) else [value.text if isinstance(value, Jsonb) else value]
-    rows: list[tuple[int, int, str | None]] = []
+    sql = ADD.format(**_column(value))
+    elements = value if isinstance(value, list) else [value.text if isinstance(value, Jsonb) else value]
+    rows: list[tuple[int, int, str | bytes | None]] = []
     size = 0
-    for element, text in enumerate(texts):
-        for part, piece in enumerate(_cut(text)):
+    for element, whole in enumerate(elements):
+        for part, piece in enumerate(_cut(whole)):
             rows.append((element, part, piece))
             size += len(piece or "")
             if size >= PIECE:
-                yield ADD_TEXTS, _columns(number, rows)
+                yield sql, _columns(number, rows)
                 rows, size = [], 0
     if rows:
-        yield ADD_TEXTS, _columns(number, rows)
+        yield sql, _columns(number, rows)
 
 
-def _columns(number: int, rows: list[tuple[int, int, str | None]]) -> tuple[Any, ...]:
+def _column(value: Any) -> dict[str, str]:
+    """Where the pieces of a value are kept, and as what."""
+    elements = value if isinstance(value, list) else [value]
+    if any(isinstance(element, bytes) for element in elements):
+        return {"column": "bytes", "kind": "bytea"}
+    return {"column": "text", "kind": "text"}
+
+
+def _columns(number: int, rows: list[tuple[int, int, str | bytes | None]]) -> tuple[Any, ...]:
     return ([number] * len(rows), *map(list, zip(*rows, strict=True)))
 
 

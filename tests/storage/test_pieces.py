@@ -15,6 +15,8 @@ TEXT = "".join(random.Random(3).choices("abc'\\\n%äß😀", k=LARGE + 1))
 BYTES = os.urandom(LARGE + PIECE // 2)
 TEXTS = [TEXT[: PIECE + 1], "", None, *("short" for _ in range(3)), TEXT[:PIECE], TEXT]
 
+BLOBS = [None, b"", b"short", BYTES[: PIECE + 1], BYTES]
+
 
 class PiecesTests(DatabaseCase):
     """What comes out is what went in."""
@@ -34,6 +36,7 @@ class PiecesTests(DatabaseCase):
         self.assertEqual(await self.returned("SELECT %(value)s", {"value": BYTES}), BYTES)
         self.assertEqual(await self.returned("SELECT %s ->> 'key'", [Jsonb({"key": TEXT})]), TEXT)
         self.assertEqual(await self.returned("SELECT %s::text[]", [TEXTS]), TEXTS)
+        self.assertEqual(await self.returned("SELECT %s::bytea[]", [BLOBS]), BLOBS)
 
     async def test_several_in_a_transaction(self) -> None:
         """Each statement has its own values, small ones among them."""
@@ -62,20 +65,18 @@ class PiecesTests(DatabaseCase):
 
     def test_statements_are_small(self) -> None:
         """No statement is much larger than a piece, nor are there many more than necessary."""
-        ahead = list(Pieces().split([["x" * 1000] * 5_000, BYTES, "small"])[1])
+        ahead = list(Pieces().split([["x" * 1000] * 5_000, BYTES, [b"x" * 1000] * 5_000, "small"])[1])
         sizes = [_size(params) for _, params in ahead]
         self.assertLess(max(sizes), 2 * PIECE)
-        self.assertLess(len(ahead), 2 * (5_000_000 + len(BYTES)) / PIECE)
+        self.assertLess(len(ahead), 2 * (10_000_000 + len(BYTES)) / PIECE)
 
     def test_what_is_large(self) -> None:
         """A value counts by its length, a list of texts by that of all of them."""
         for small in ("x", b"x", 5, None, ["x"], [5], Jsonb({}), "x" * LARGE):
             self.assertFalse(any_large([small]))
-        for large in (TEXT, BYTES, TEXTS, Jsonb(TEXT), ["x" * (LARGE // 2 + 1)] * 2):
+        for large in (TEXT, BYTES, TEXTS, BLOBS, Jsonb(TEXT), ["x" * (LARGE // 2 + 1)] * 2):
             self.assertTrue(any_large({"value": large}))
 
 
 def _size(params: Any) -> int:
-    lists = [value for value in params if isinstance(value, list)]
-    values = [text for each in lists for text in each] + [value for value in params if type(value) is bytes]
-    return sum(len(value) for value in values if isinstance(value, str | bytes))
+    return sum(len(piece) for piece in params[-1] if piece is not None)
