@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, b2a_base64
 
-_FOREIGN = re.compile(r"[^A-Za-z0-9+/]+")
+_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_EITHER = bytes.maketrans(b"-_", b"+/")
+_FOREIGN = bytes(set(range(256)) - set(_DIGITS) - set(b"-_"))
 _WHITE_SPACE = re.compile(r"[ \t\r\n\f]+")
 _TO_STANDARD = str.maketrans("-_", "+/")
 _TO_URL = str.maketrans("+/", "-_")
@@ -35,8 +37,9 @@ def decode_base64_leniently(text: str) -> bytes:
 
     Never fails; a single left-over character is dropped.
     """
-    digits = text.partition("=")[0].translate(_TO_STANDARD)
-    return _decode_digits(_FOREIGN.sub("", digits))
+    # As bytes, since a text of megabytes would be translated a hundred times as slowly.
+    digits = text.partition("=")[0].encode("ascii", "ignore").translate(_EITHER, _FOREIGN)
+    return _decode_digits(digits.decode("ascii"))
 
 
 def encode_base64url(data: bytes) -> str:
