@@ -293,7 +293,7 @@ class Running:
 
 def _origin(channel: Any) -> str:
     """Who pays for a socket before its login."""
-    return f"address:{getattr(channel.getPeer(), 'host', None)}"
+    return str(channel.keep.owner)
 
 
 def _realtime_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> RealtimeSettings:

@@ -16,7 +16,6 @@ ROOT = Path(__file__).parent.parent / "happy"
 
 LEAVES = {
     "happy.bounds",
-    "happy.budget",
     "happy.driving",
     "happy.errors",
     "happy.faults",
