@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -107,3 +108,22 @@ def test_round_trips(data: bytes) -> None:
 def test_lenient_never_fails(text: str) -> None:
     """No text makes the lenient decoder raise."""
     decode_base64_leniently(text)
+
+
+@given(st.text("AQ-_+/=x é", max_size=40), st.sampled_from([4, 8]))
+def test_slices(text: str, size: int) -> None:
+    """However long a text is and wherever it is cut, its bytes are the same."""
+    with pytest.MonkeyPatch.context() as patches:
+        for decode in (decode_base64, decode_base64_leniently):
+            whole = outcome(decode, text)
+            patches.setattr("happy.codecs._SLICE", size)
+            assert outcome(decode, text) == whole
+            patches.undo()
+
+
+def outcome(decode: Callable[[str], bytes], text: str) -> bytes | None:
+    """The bytes, None for a text that is refused."""
+    try:
+        return decode(text)
+    except ValueError:
+        return None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET
 
-from happy.capabilities._base64 import decoded, members_of
+from happy.capabilities._base64 import decoded_in_turns, members_of
 from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, UpdateArtifact, devices_of
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Base64, Body
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
 
 
 class Sealed(Body):
@@ -34,7 +37,9 @@ class Edit(NamedTuple):
         return int(self.part.expected) + 1
 
 
-async def create(tx: Transaction, account: str, artifact: str, sealed: Sealed) -> ArtifactRow | None:
+async def create(
+    tx: Transaction, account: str, artifact: str, sealed: Sealed, clock: IReactorTime
+) -> ArtifactRow | None:
     """Get or create, and announce what is new; None for another account's id.
 
     A known id comes first, whatever else is asked. Raises Invalid for what is new and no base64.
@@ -45,9 +50,9 @@ async def create(tx: Transaction, account: str, artifact: str, sealed: Sealed) -
         tx,
         account,
         artifact,
-        header=decoded(sealed.header, "header"),
-        body=decoded(sealed.body, "body"),
-        data_encryption_key=decoded(sealed.data_encryption_key, "dataEncryptionKey"),
+        header=await decoded_in_turns(clock, sealed.header, "header"),
+        body=await decoded_in_turns(clock, sealed.body, "body"),
+        data_encryption_key=await decoded_in_turns(clock, sealed.data_encryption_key, "dataEncryptionKey"),
     )
     if found is None:
         return None

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from happy.codecs import decode_base64, decode_base64_leniently, encode_base64
+from twisted.internet.defer import Deferred
+
+from happy.codecs import (
+    base64_slices,
+    decode_base64,
+    decode_base64_leniently,
+    encode_base64,
+    lenient_base64_slices,
+)
 from happy.wire.structs import Invalid, Problem
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+_MUCH: Final = 512 * 1024
+"""Bytes after which others come in between."""
 
 
 def decoded(text: str, *path: str | int) -> bytes:
@@ -16,7 +31,36 @@ def decoded(text: str, *path: str | int) -> bytes:
     try:
         return decode_base64(text)
     except ValueError:
-        raise Invalid([Problem(("body", *path), "Invalid base64-encoded string")]) from None
+        raise _misfit(path) from None
+
+
+async def decoded_in_turns(clock: IReactorTime, text: str, *path: str | int) -> bytes:
+    """As :func:`decoded`, for a text of any length."""
+    try:
+        return await _joined(clock, base64_slices(text))
+    except ValueError:
+        raise _misfit(path) from None
+
+
+async def decoded_leniently_in_turns(clock: IReactorTime, text: str) -> bytes:
+    """The bytes of a base64 text (LENIENT) of any length."""
+    return await _joined(clock, lenient_base64_slices(text))
+
+
+async def _joined(clock: IReactorTime, slices: Iterable[bytes]) -> bytes:
+    """All slices, each large one in a turn of the reactor of its own."""
+    found: list[bytes] = []
+    for piece in slices:
+        found.append(piece)
+        if len(piece) > _MUCH:
+            turn: Deferred[None] = Deferred()
+            clock.callLater(0, turn.callback, None)
+            await turn
+    return b"".join(found)
+
+
+def _misfit(path: tuple[str | int, ...]) -> Invalid:
+    return Invalid([Problem(("body", *path), "Invalid base64-encoded string")])
 
 
 def data_key(text: str | None) -> bytes | None:

@@ -145,10 +145,10 @@ async def read(server: Server, caller: Caller, body: Named) -> Found | Failed:
 
 
 @artifact_events.event("artifact-create", invalid=INVALID, failure=FAILURE)
-async def create(tx: Transaction, caller: Caller, body: Create) -> Found | Failed:
+async def create(tx: Transaction, caller: Caller, body: Create, server: Server) -> Found | Failed:
     """The artifact with the id: a new one, or the stored one as it is."""
     try:
-        row = await core.create(tx, caller.account, body.id, body)
+        row = await core.create(tx, caller.account, body.id, body, server.clock)
     except Invalid:
         return UNDECODABLE
     return Failed(message=ForeignArtifact.error) if row is None else Found(artifact=_shared(row))

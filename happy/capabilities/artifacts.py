@@ -11,10 +11,11 @@ from msgspec import UNSET, UnsetType
 
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
-from happy.capabilities._base64 import as_text, decoded, members_of
+from happy.capabilities._base64 import as_text, decoded_in_turns, members_of
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.capabilities._pieces import Listing
 from happy.errors import Refusal
+from happy.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
@@ -111,9 +112,9 @@ async def read(tx: Transaction, caller: Caller, id: str) -> ArtifactView:
     failure={"error": "Failed to create artifact"},
     limit=100 * MIB,
 )
-async def create(tx: Transaction, caller: Caller, body: Create) -> ArtifactView:
+async def create(tx: Transaction, caller: Caller, body: Create, server: Server) -> ArtifactView:
     """The artifact with the id: a new one, or the stored one as it is."""
-    row = await core.create(tx, caller.account, body.id, body)
+    row = await core.create(tx, caller.account, body.id, body, server.clock)
     if row is None:
         raise ForeignArtifact
     return ArtifactView(**members_of(row))
@@ -125,11 +126,11 @@ async def create(tx: Transaction, caller: Caller, body: Create) -> ArtifactView:
     failure={"error": "Failed to update artifact"},
     limit=100 * MIB,
 )
-async def change(tx: Transaction, caller: Caller, id: str, body: Change) -> Changed | Stale:
+async def change(tx: Transaction, caller: Caller, id: str, body: Change, server: Server) -> Changed | Stale:
     """Replace one part or both, unless somebody else did since the caller looked."""
     try:
-        header = _edit("header", body.header, body.expected_header_version)
-        content = _edit("body", body.body, body.expected_body_version)
+        header = await _edit(server, "header", body.header, body.expected_header_version)
+        content = await _edit(server, "body", body.body, body.expected_body_version)
     except Invalid:
         stale = _stale(await _owned(tx, caller, id), body)
         if stale is None:
@@ -164,11 +165,11 @@ async def _owned(tx: Transaction, caller: Caller, artifact: str) -> ArtifactRow:
     return row
 
 
-def _edit(member: str, text: str | UnsetType, expected: int | UnsetType) -> Edit | None:
+async def _edit(server: Server, member: str, text: str | UnsetType, expected: int | UnsetType) -> Edit | None:
     """The edit of a part that has both its value and its version; raises Invalid."""
     if text is UNSET or expected is UNSET:
         return None
-    return Edit(text, Part(decoded(text, member), expected))
+    return Edit(text, Part(await decoded_in_turns(server.clock, text, member), expected))
 
 
 def _stale(row: ArtifactRow, change: Change) -> Stale | None:

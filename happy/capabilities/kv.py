@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
-from happy.capabilities._base64 import as_text, decoded
+from happy.capabilities._base64 import as_text, decoded_in_turns, decoded_leniently_in_turns
 from happy.capabilities._declare import MIB, Caller, Capability
 from happy.capabilities._pieces import Listing
-from happy.codecs import decode_base64_leniently
 from happy.errors import Refusal
 from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
 from happy.server import Server
@@ -136,14 +135,14 @@ async def get_several(server: Server, caller: Caller, body: Wanted) -> Listing[V
 
 
 @kv.post("/v1/kv", refuses=(Conflict,), failure={"error": "Failed to mutate values"}, limit=100 * MIB)
-async def mutate(tx: Transaction, caller: Caller, body: Mutations) -> Applied:
+async def mutate(tx: Transaction, caller: Caller, body: Mutations, server: Server) -> Applied:
     """Apply every mutation or none; a stale version changes nothing."""
     keys = {mutation.key for mutation in body.mutations}
     stored = await storage.lock(tx, caller.account, keys)
     if stale := conflicts(stored, body.mutations):
         raise Conflict(stale)
     slots = {
-        mutation.key: _slot(mutation, index, new=mutation.key not in stored)
+        mutation.key: await _slot(server, mutation, index, new=mutation.key not in stored)
         for index, mutation in enumerate(body.mutations)
     }
     if taken := await storage.write(tx, caller.account, slots):
@@ -166,14 +165,15 @@ def conflicts(stored: Mapping[str, Slot], mutations: list[Mutation]) -> list[Sta
     return errors
 
 
-def _slot(mutation: Mutation, index: int, *, new: bool) -> Slot:
+async def _slot(server: Server, mutation: Mutation, index: int, *, new: bool) -> Slot:
     """What a mutation stores. Raises Invalid for a value that cannot be decoded."""
     version = int(mutation.version) + 1
     if not mutation.value:
         return Slot(None, version)
     if new:
-        return Slot(decode_base64_leniently(mutation.value), version)
-    return Slot(decoded(mutation.value, "mutations", index, "value"), version)
+        return Slot(await decoded_leniently_in_turns(server.clock, mutation.value), version)
+    value = await decoded_in_turns(server.clock, mutation.value, "mutations", index, "value")
+    return Slot(value, version)
 
 
 def _listing(caller: Caller, page: Page[Entry], reply: Callable[[list[EntryView]], T]) -> Listing[T]:

@@ -87,8 +87,10 @@ Timestamp = Annotated[int, Meta(description="Milliseconds since the epoch.")]
 EpochSeconds = Annotated[int, Meta(description="Seconds since the epoch.")]
 Base64 = Annotated[str, Meta(description="Standard base64.", extra_json_schema={"contentEncoding": "base64"})]
 """Bytes as the server writes them, padded; in requests the padding may be missing (http.md 2, STRICT)."""
-LenientBase64 = Annotated[str, Meta(description="Base64; what is none is skipped.")]
-"""Standard or URL-safe base64 (http.md 2, LENIENT)."""
+LenientBase64 = Annotated[
+    str, Meta(description="Base64; what is none is skipped.", max_length=validation.LONGEST_KEY)
+]
+"""A key in standard or URL-safe base64 (http.md 2, LENIENT)."""
 
 
 def stands_for(shape: Any) -> Meta:

@@ -7,6 +7,7 @@ gave it: the limit of the address that is real is reached, and nobody else's.
 from tests.hostile.clients import head
 from tests.hostile.scene import LOGINS, Misbehaved, Scene
 
+BODY = b'{"publicKey":"' + b"A" * 43 + b'="}'
 HEADERS = (
     "X-Forwarded-For: 10.{a}.{b}.9",
     "X-Forwarded-For: 127.0.0.1, 10.{a}.{b}.9",
@@ -19,7 +20,7 @@ def attack(scene: Scene) -> str:
     statuses: list[int] = []
     for first in range(0, LOGINS + 500, 250):
         lines = (HEADERS[one % 2].format(a=one // 250, b=one % 250) for one in range(first, first + 250))
-        requests = [head("POST", "/v1/auth/request", None, 2, line) + b"{}" for line in lines]
+        requests = [head("POST", "/v1/auth/request", None, len(BODY), line) + BODY for line in lines]
         statuses += scene.pour(requests, source="127.0.0.67")
     if 429 not in statuses:
         raise Misbehaved(f"{len(statuses)} pairings from one address, none refused")

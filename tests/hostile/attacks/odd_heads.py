@@ -31,6 +31,7 @@ def attack(scene: Scene) -> str:
             statuses.extend(scene.pour([HEADS[(4 * turn + number) % len(HEADS)]] * 20))
 
     scene.together(4, pour)
-    if any(status >= 500 for status in statuses):
+    # Some of the heads open polling sessions, of which an address may have only so many.
+    if any(status >= 500 and status != 503 for status in statuses):
         raise Misbehaved(f"odd heads: {sorted(set(statuses))}")
     return f"{len(statuses):,} heads"

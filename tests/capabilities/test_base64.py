@@ -1,0 +1,42 @@
+"""Base64 of any length in requests."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from happy.capabilities._base64 import decoded_in_turns, decoded_leniently_in_turns
+from happy.codecs import encode_base64
+from happy.wire.structs import Invalid
+
+LARGE = bytes(range(256)) * 20_000
+
+
+class TurnTests(SynchronousTestCase):
+    """What others notice of it."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+
+    def test_small(self) -> None:
+        """A short text is there at once."""
+        self.assertEqual(self.successResultOf(self.strict("AQID")), b"\1\2\3")
+
+    def strict(self, text: str) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(decoded_in_turns(self.clock, text, "value"))
+
+    def test_large(self) -> None:
+        """Others come in between when it takes longer."""
+        for decode in (decoded_in_turns, decoded_leniently_in_turns):
+            decoding = Deferred.fromCoroutine(decode(self.clock, encode_base64(LARGE)))
+            self.assertNoResult(decoding)
+            self.clock.advance(0)
+            self.assertEqual(self.successResultOf(decoding), LARGE)
+
+    def test_no_base64(self) -> None:
+        """What is wrong is told of, wherever it is."""
+        for text in ("A", encode_base64(LARGE) + "AQ=D"):
+            decoding = self.strict(text)
+            self.clock.advance(0)
+            self.assertIn("body/value", str(self.failureResultOf(decoding, Invalid).value))
