@@ -125,11 +125,13 @@ class Pool:
 
     def give_back(self, connection: Connection, call: Call) -> None:
         """End a loan; a connection that is closed, swollen or inside a transaction is thrown away."""
-        if not self._closed and not connection.swollen and usable(connection):
-            self._idle.append(connection)
-        else:
-            connection.close()
-        self._places.give_back(call.owner)
+        try:
+            if not self._closed and not connection.swollen and usable(connection):
+                self._idle.append(connection)
+            else:
+                connection.close()
+        finally:
+            self._places.give_back(call.owner)
 
     @property
     def idle(self) -> int:

@@ -124,6 +124,9 @@ class Connection(TxConnection):  # type: ignore[misc]
         The connection ends when the answer does not come within its ``limit``, or the caller is cancelled.
         """
         cursor = self.cursor()
+        # The driver closes the socket of a session that has ended, in the middle of sending: if the reactor
+        # watched it then, it would take the next one of that number, whosever it is, for one that it watches.
+        self.reactor.removeReader(self)
         running = _abandonable(self, cursor.execute(sql, params))
         self.deadlines.begin(self, running)
         try:
@@ -132,6 +135,10 @@ class Connection(TxConnection):  # type: ignore[misc]
             if not self.silent:
                 raise
             raise psycopg2.OperationalError("it does not answer") from None
+        except (psycopg2.Error, ValueError):
+            # What could not even be sent has no cursor that would hand the session back.
+            self._watch()
+            raise
         finally:
             self.deadlines.end(self)
         if len(cursor.query) > LARGE_STATEMENT:
