@@ -60,7 +60,6 @@ def test_deaf_sockets(outcome: Outcome) -> None:
     deaf = effect(outcome, "deaf")
     assert deaf.note.startswith(f"{SOCKETS} of {SOCKETS} sockets dropped")
     assert deaf.reasons == {}
-    assert 0 < outcome.log.count("A slow client was dropped: size") < SOCKETS, "and the others are counted"
 
 
 def test_garbage(outcome: Outcome) -> None:
