@@ -52,10 +52,15 @@ WHERE "accountId" = %(account)s AND "sessionId" IS NULL AND "key" = %(key)s
 RETURNING "id", "createdAt", "updatedAt"
 """
 
+# A number near the largest float is no count of anything, and a sum with it would be an error.
+_SUMMED = """
+CASE WHEN jsonb_typeof("value") = 'number' THEN abs("value"::numeric) < 1e290 ELSE false END
+"""
+
 # Values are added as floats, as clients add them, so that a sum has the same digits everywhere. A report of
 # which more is stored than clients may send was made before there was a bound: it counts, but to look through
 # its entries would keep the database busy for as long as its owner likes.
-SUMS = """
+SUMS = f"""
 WITH report AS MATERIALIZED (
     SELECT date_trunc(%(span)s, "createdAt" AT TIME ZONE 'UTC', %(zone)s) AS start,
         CASE WHEN pg_column_size("data") <= %(largest)s THEN "data" END AS "data"
@@ -67,10 +72,10 @@ WITH report AS MATERIALIZED (
     SELECT start, 'reports' AS kind, '' AS name, count(*)::float8 AS total FROM report GROUP BY start
     UNION ALL
     SELECT start, 'tokens', "key", sum("value"::float8)
-    FROM report, jsonb_each("data" -> 'tokens') WHERE jsonb_typeof("value") = 'number' GROUP BY start, "key"
+    FROM report, jsonb_each("data" -> 'tokens') WHERE {_SUMMED} GROUP BY start, "key"
     UNION ALL
     SELECT start, 'cost', "key", sum("value"::float8)
-    FROM report, jsonb_each("data" -> 'cost') WHERE jsonb_typeof("value") = 'number' GROUP BY start, "key"
+    FROM report, jsonb_each("data" -> 'cost') WHERE {_SUMMED} GROUP BY start, "key"
 )
 SELECT extract(epoch FROM start)::bigint, kind, name, total FROM entry ORDER BY start, kind, name
 """
