@@ -255,6 +255,8 @@ class HappyChannel(HTTPChannel):
             if chunked:
                 self._framing += len(piece)
             decoder.dataReceived(piece)
+            if chunked and decoder.state == "BODY" and not self._refused:
+                self.requests[-1].expect(decoder.length)
             if self._framing > _MOST_FRAMING:
                 self._refuse(answers.unparsable())
         except _MalformedChunkedDataError:

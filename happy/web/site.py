@@ -170,6 +170,11 @@ class HappyRequest(Request):
     def parseCookies(self) -> None:
         """Nothing reads cookies."""
 
+    def expect(self, size: int) -> None:
+        """A chunk says that so many bytes follow: too many are refused before they come."""
+        if not self.finished:
+            self._admit(self._received + size)
+
     def handleContentChunk(self, data: bytes) -> None:
         if self.finished:
             return
