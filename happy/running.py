@@ -46,10 +46,10 @@ from happy.realtime.eager import CountingServer, eager_kind, make_eager
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
 from happy.realtime.pace import Pace
+from happy.realtime.parameters import realtime_settings
 from happy.realtime.presence import Presence
 from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
-from happy.realtime.shared import RealtimeSettings
 from happy.realtime.turns import Turns, poll_directly
 from happy.sealing import Vault
 from happy.server import Server
@@ -65,6 +65,7 @@ from happy.web.site import HappySite
 if TYPE_CHECKING:
     from happy.clocks import Now
     from happy.config import Config
+    from happy.realtime.shared import RealtimeSettings
 
 
 class Running:
@@ -297,7 +298,7 @@ def _origin(channel: Any) -> str:
 
 
 def _realtime_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> RealtimeSettings:
-    return RealtimeSettings(
+    return realtime_settings(
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
         upgrade_timeout=config.upgrade_timeout,

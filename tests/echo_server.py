@@ -12,14 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
-from twisted.web.http import Request
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from happy.realtime.endpoint import EngineEndpoint, RealtimeEndpoint
 from happy.realtime.engine import EngineConnection
 from happy.realtime.shared import RealtimeSettings
 from happy.realtime.socket import Acknowledge, Arguments, Handshake, Socket
+from happy.realtime.standalone import EndpointSite
 from happy.wire.engineio import encode_message
 
 if TYPE_CHECKING:
@@ -76,27 +74,6 @@ class SocketEcho:
         """Nothing is kept."""
 
 
-class EchoSite(Site):
-    """Keeps no access log."""
-
-    def log(self, request: Request) -> None:
-        """Log nothing."""
-
-
-def echo_site(endpoint: EngineEndpoint, clock: IReactorTime) -> Site:
-    """A web server with nothing but the endpoint."""
-
-    class EchoRequest(Request):
-        def process(self) -> None:
-            if endpoint.handles(self.uri):
-                endpoint.render(self)
-            else:
-                self.setResponseCode(404)
-                self.finish()
-
-    return EchoSite(Resource(), requestFactory=EchoRequest, reactor=clock)
-
-
 def echo_endpoint(suite: str, intervals: Mapping[str, float], clock: IReactorTime) -> EngineEndpoint:
     """The endpoint of a suite."""
     if suite == "engineio":
@@ -115,7 +92,7 @@ def main() -> None:
         parser.add_argument("--" + name.replace("_", "-"), type=float, default=seconds)
     options = parser.parse_args()
     intervals = {name: getattr(options, name) for name in SUITE}
-    site = echo_site(echo_endpoint(options.suite, intervals, reactor), reactor)
+    site = EndpointSite(echo_endpoint(options.suite, intervals, reactor), reactor)
     listening = reactor.listenTCP(options.port, site, interface="127.0.0.1")
     sys.stdout.write(f"Listening on {listening.getHost().port}\n")
     sys.stdout.flush()

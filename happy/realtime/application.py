@@ -18,6 +18,7 @@ from happy.driving import drive
 from happy.realtime.handshake import WRONG_TOKEN, Handshake
 from happy.realtime.hub import Client, Scope, owner_of
 from happy.realtime.pace import Pace
+from happy.realtime.parameters import CLIENT_HEADER
 from happy.realtime.socket import ConnectRefused, Socket, Undecided
 from happy.realtime.updates import MachineActivity, devices_of
 from happy.wire.structs import MalformedJson, parse_json
@@ -68,7 +69,7 @@ class Realtime:
     def connect(self, socket: Socket, auth: msgspec.Raw | None) -> None:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
-        handshake = Handshake(members, socket.handshake.headers.get("x-happy-client"))
+        handshake = Handshake(members, socket.handshake.headers.get(CLIENT_HEADER))
         account = self._server.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)

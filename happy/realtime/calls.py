@@ -307,7 +307,7 @@ class Calls:
 
     def _forward(self, target: Client, request: Request) -> _Forwarded:
         call = _Forwarded(target, request.method, self._answers)
-        call.id = target.socket.call("rpc-request", request, call)
+        call.id = target.socket.call("rpc-request", request, answered=call)
         return call
 
 

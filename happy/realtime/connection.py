@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from happy.realtime.socket import Answered, Application, ConnectRefused, Handshake, Socket, Undecided
 from happy.wire.engineio import EncodedPacket, InvalidPacket
@@ -46,8 +45,6 @@ def new_id() -> str:
 
 class SocketConnection:
     """The handler of an Engine.IO connection, and the link of the sockets on it."""
-
-    log = Logger()
 
     __slots__ = (
         "_application",
@@ -172,11 +169,11 @@ class SocketConnection:
     # Packets
 
     def _refuse_namespace(self, packet: UnknownNamespace) -> None:
-        self._refuse(INVALID_NAMESPACE, packet.namespace)
+        self._refuse(ConnectRefused(INVALID_NAMESPACE), packet.namespace)
 
-    def _refuse(self, message: str, namespace: str) -> None:
+    def _refuse(self, refusal: ConnectRefused, namespace: str) -> None:
         self._refusals += 1
-        self._engine.send(encode_connect_error(message, namespace))
+        self._engine.send(encode_connect_error(refusal.message, namespace, refusal.data))
         if self._refusals >= MAX_REFUSALS:
             self._engine.close(FORCED_SERVER_CLOSE)
 
@@ -213,10 +210,10 @@ class SocketConnection:
         socket.connected = False
         self._namespaces.dismiss(socket.namespace)
         if isinstance(refusal, ConnectRefused):
-            self._refuse(refusal.message, socket.namespace)
+            self._refuse(refusal, socket.namespace)
             return
-        if not isinstance(refusal, Undecided):
-            self.log.error("Connecting a client failed: {error}", error=type(refusal).__name__)
+        if isinstance(refusal, Exception) and not isinstance(refusal, Undecided):
+            self._engine.handler_failed("a connect", refusal)
         self._engine.shut(FORCED_SERVER_CLOSE)
 
     def _disconnect(self, packet: Disconnect) -> None:
@@ -259,8 +256,8 @@ class SocketConnection:
         """Let the program act; its failure is its own, and never the connection's."""
         try:
             function(*arguments)
-        except Exception as failure:
-            self.log.error("The handler of {what} failed: {error}", what=what, error=type(failure).__name__)
+        except Exception as error:
+            self._engine.handler_failed(what, error)
 
 
 class _Acknowledge:

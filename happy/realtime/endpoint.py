@@ -43,8 +43,9 @@ Origin = Callable[[Any], str]
 """Who pays for what is kept for a client that nobody knows yet, given the HTTP channel of its request."""
 
 
-def _nobody_in_particular(channel: Any) -> str:
-    return "somebody"
+def peer_host(channel: Any) -> str:
+    """The host at the other end of a channel's connection; empty where there is none, as on a UNIX socket."""
+    return getattr(channel.transport.getPeer(), "host", "")
 
 
 class EngineEndpoint:
@@ -58,7 +59,7 @@ class EngineEndpoint:
         serve: Serve,
         settings: RealtimeSettings,
         clock: IReactorTime,
-        origin: Origin = _nobody_in_particular,
+        origin: Origin = peer_host,
     ) -> None:
         self.settings = settings
         self._serve = serve
@@ -96,6 +97,7 @@ class EngineEndpoint:
         """
         connection = self._posted_to(request)
         if connection is not None:
+            self._introduce(request)
             connection.begin_post(request)
 
     def lose(self, request: Request) -> None:
@@ -109,6 +111,7 @@ class EngineEndpoint:
         connection = self._posted_to(request)
         if connection is not None:
             connection.refuse_post(request)
+        self._introduce(request)
         polling.respond(request, status)
 
     def handles(self, path: bytes) -> bool:
@@ -128,8 +131,9 @@ class EngineEndpoint:
         The connection then has another protocol: neither ``request.finish`` nor ``request.notifyFinish`` nor
         ``connectionLost`` of channel and request will happen, and nobody may touch them again.
         """
+        self._introduce(request)
         if request.method == b"OPTIONS":
-            polling.answer_preflight(request)
+            polling.answer_preflight(request, self.settings.preflight_headers)
         elif upgrade.wants_upgrade(request):
             self._upgrade(request)
         else:
@@ -147,15 +151,16 @@ class EngineEndpoint:
         query = _query(usual.uri)
         if query.get("sid") or query.get("transport") != WEBSOCKET:
             return False
+        origin = usual.headers.get("origin", "").encode("latin-1")
         try:
-            self._check(usual.headers.get("origin", "").encode("latin-1"), query, upgrading=True)
+            self._check(origin, query, upgrading=True)
         except Refused:
             return False
         connection = self._open(channel, usual.headers.get, query)
         if connection is None:
             return False
         websocket = self._factory.build()
-        upgrade.take_over(channel, websocket, opening.key, opening.subprotocol)
+        upgrade.take_over(channel, websocket, opening, self.settings.headers(origin))
         connection.open_websocket(websocket)
         return True
 
@@ -185,9 +190,13 @@ class EngineEndpoint:
 
     def _session_of(self, request: Request, query: Mapping[str, str], *, upgrading: bool) -> str | None:
         """As :func:`check_request`."""
-        origin = request.getHeader(b"Origin") or b""
         method = request.method.decode("latin-1")
-        return self._check(origin, query, upgrading=upgrading, method=method)
+        return self._check(_origin_of(request), query, upgrading=upgrading, method=method)
+
+    def _introduce(self, request: Request) -> None:
+        """Whoever answers, the answer has the program's headers, once."""
+        for name, value in self.settings.headers(_origin_of(request)):
+            request.setHeader(name, value)
 
     def _posted_to(self, request: Request) -> EngineConnection | None:
         """The session that a request sends packets to, if it does so in due form."""
@@ -246,8 +255,8 @@ class EngineEndpoint:
             polling.refuse_upgrade(request, "Service Unavailable", 503)
             return
         websocket = self._factory.build()
-        key = request.getHeader(b"Sec-WebSocket-Key") or b""
-        early = upgrade.take_over(request.channel, websocket, key, upgrade.offered_subprotocol(request))
+        headers = self.settings.headers(_origin_of(request))
+        early = upgrade.take_over(request.channel, websocket, upgrade.asked_opening(request), headers)
         start(websocket)
         # Without this cycle, channel and request are freed at once.
         request.channel = None  # type: ignore[assignment]
@@ -269,7 +278,8 @@ class EngineEndpoint:
         """A new session; None if there is no place for one more."""
         sid, owner = new_id(), self._origin(channel)
         connection = EngineConnection(sid, self.settings, self._clock, self._shared, owner, self._forget)
-        handshake = self._handshake(header, query)
+        address = peer_host(channel) if self.settings.keep_address else ""
+        handshake = self._handshake(header, query, address)
         if not connection.enter(handshake.size):
             return None
         connection.handler = self._serve(connection, handshake)
@@ -279,14 +289,14 @@ class EngineEndpoint:
     def _forget(self, sid: str) -> None:
         self._connections.pop(sid, None)
 
-    def _handshake(self, header: Header, query: Mapping[str, str]) -> Handshake:
+    def _handshake(self, header: Header, query: Mapping[str, str], address: str) -> Handshake:
         headers = {}
         for name in self.settings.kept_headers:
             value = header(name)
             if value is not None:
                 headers[name] = value
         own = {name: value for name, value in query.items() if name not in _OF_TRANSPORT}
-        return Handshake(headers or _NOTHING, own or _NOTHING)
+        return Handshake(headers or _NOTHING, own or _NOTHING, address)
 
 
 class RealtimeEndpoint(EngineEndpoint):
@@ -297,12 +307,16 @@ class RealtimeEndpoint(EngineEndpoint):
         application: Application,
         settings: RealtimeSettings,
         clock: IReactorTime,
-        origin: Origin = _nobody_in_particular,
+        origin: Origin = peer_host,
     ) -> None:
         def serve(connection: EngineConnection, handshake: Handshake) -> Handler:
             return SocketConnection(connection, handshake, application, clock, settings)
 
         super().__init__(serve, settings, clock, origin)
+
+
+def _origin_of(request: Request) -> bytes:
+    return request.getHeader(b"Origin") or b""
 
 
 def _headers_of(request: Request) -> Header:

@@ -143,6 +143,10 @@ class EngineConnection(Kept):
             self._websocket.abort()
         self._clock.callLater(0, self.break_off)
 
+    def handler_failed(self, what: str, error: Exception) -> None:
+        """What sits on top failed; that is its own, and never the connection's."""
+        self._settings.handler_failed(what, error)
+
     def _is_light(self) -> bool:
         return self._websocket is not None
 
@@ -163,6 +167,8 @@ class EngineConnection(Kept):
         self._attach(websocket)
         self._websocket = websocket
         self._perform(self._session.open_websocket(websocket))
+        if self._queued:
+            self._count_queue()
 
     def poll(self, request: Request) -> None:
         """A GET for this session."""

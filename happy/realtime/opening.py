@@ -14,6 +14,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from happy.realtime.shared import Headers
     from happy.realtime.websocket import RealtimeWebSocket
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -43,7 +44,7 @@ def learn(websocket: RealtimeWebSocket) -> dict[str, Any] | None:
     None if Autobahn leaves something in it that two WebSockets cannot share.
     """
     nobody = _Nobody()
-    websocket.begin(nobody, _SOME_KEY, b"")
+    websocket.begin(nobody, _SOME_KEY, b"", ())
     websocket.factory.forget(websocket)
     attributes = {name: value for name, value in vars(websocket).items() if name not in _CONNECTED}
     head, found, rest = nobody.written.partition(_ACCEPT)
@@ -52,12 +53,13 @@ def learn(websocket: RealtimeWebSocket) -> dict[str, Any] | None:
     return {**attributes, "__init__": _nothing, "begin": _begin, "answer_head": head}
 
 
-def _begin(self: Any, transport: Any, key: bytes, subprotocol: bytes) -> None:
+def _begin(self: Any, transport: Any, key: bytes, subprotocol: bytes, headers: Headers) -> None:
     self.transport = transport
     self.connected = 1
     self.factory.countConnections += 1
     chosen = b"Sec-WebSocket-Protocol: " + subprotocol + b"\r\n" if subprotocol else b""
-    transport.write(self.answer_head + chosen + _ACCEPT + _accept(key))
+    own = b"".join([b"%s: %s\r\n" % header for header in headers])
+    transport.write(self.answer_head + own + chosen + _ACCEPT + _accept(key))
     self.onOpen()
 
 

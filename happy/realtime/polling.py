@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from happy.bounds import Budget
+    from happy.realtime.shared import Headers
 
-CORS: Final = ((b"Access-Control-Allow-Origin", b"*"), (b"Access-Control-Allow-Credentials", b"true"))
-"""On every response of the endpoint, the 101 included."""
-
-_PREFLIGHT: Final = (
-    (b"Access-Control-Allow-Methods", b"GET,POST,OPTIONS"),
-    (b"Access-Control-Allow-Headers", b"*"),
-)
 _JSON: Final = b"application/json"
 _HTML: Final = b"text/html"
 _TEXT: Final = b"text/plain; charset=UTF-8"
@@ -129,9 +123,9 @@ def refuse_upgrade(request: Request, message: str, status: int = 400) -> None:
     respond(request, status, message.encode(), _HTML)
 
 
-def answer_preflight(request: Request) -> None:
+def answer_preflight(request: Request, headers: Headers) -> None:
     """What a browser asks before it sends a request from another origin."""
-    for name, value in _PREFLIGHT:
+    for name, value in headers:
         request.setHeader(name, value)
     respond(request, 204)
 
@@ -147,8 +141,6 @@ def respond(request: Request, status: int, body: bytes = b"", content_type: byte
 
 def _begin(request: Request, status: int, length: int, content_type: bytes | None) -> None:
     request.setResponseCode(status)
-    for name, value in CORS:
-        request.setHeader(name, value)
     if content_type is not None:
         request.setHeader(b"Content-Type", content_type)
     request.setHeader(b"Content-Length", b"%d" % length)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from happy.bounds import Budget
 from happy.realtime.pace import Pace
@@ -16,11 +17,21 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names and values of response headers."""
+
+_log = Logger()
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    _log.failure("The handler of {what} failed", Failure(error), what=what)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealtimeSettings(EngineSettings):
     """Everything about an endpoint that may differ, in seconds and bytes (realtime.md A.1, D-21)."""
 
-    path: str = "/v1/updates/"
+    path: str = "/socket.io/"
     """Prefix of the request targets served, with its slash; the path without it is served too."""
 
     connect_timeout: float = 20.0
@@ -51,14 +62,28 @@ class RealtimeSettings(EngineSettings):
     failed: Callable[[], None] = lambda: None
     """Told of every client that is dropped because of a fault of ours."""
 
+    handler_failed: Callable[[str, Exception], None] = _log_failure
+    """Told of every exception that a method of the program raised, and which one it was. By default it is
+    logged with its traceback; a program whose exceptions may hold what clients sent tells less."""
+
     fast_frames: bool = True
     """Whether whole text frames bypass Autobahn's frame parser; the behaviour is the same."""
 
     close_timeout: float = 5.0
     """How long a closing connection may take before it is cut."""
 
-    kept_headers: Collection[str] = ("x-happy-client",)
+    kept_headers: Collection[str] = ()
     """Lower-case names of the request headers that handshakes keep, for as long as the connection lives."""
+
+    keep_address: bool = True
+    """Whether handshakes keep the address of the client."""
+
+    headers: Callable[[bytes], Headers] = lambda origin: ()
+    """More headers for the answer to a request with that ``Origin`` (empty if it has none): to every one on
+    polling, and to an opening handshake. Which web pages may ask (CORS) is decided here."""
+
+    preflight_headers: Headers = ()
+    """Yet more headers for the answer to OPTIONS."""
 
 
 class Shared:

@@ -52,14 +52,16 @@ Answered = Callable[[Sequence[Raw] | None], None]
 
 
 class ConnectRefused(Exception):
-    """Raised by :meth:`Application.connect`: the client hears CONNECT_ERROR with ``message``.
+    """Raised by :meth:`Application.connect`: the client hears CONNECT_ERROR with ``message`` and, unless it
+    is None, ``data``: any value that :func:`encode_event` takes, attachments apart.
 
     The transport stays open, and the client may try again on it. Stock clients do not retry by themselves.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.message = message
+        self.data = data
 
 
 class Undecided(Exception):
@@ -74,11 +76,13 @@ class Handshake:
     """The HTTP request that opened the connection.
 
     ``headers`` has lower-case names and only those that the endpoint's settings keep, repeated ones joined
-    by ``", "``; ``query`` holds the last value of each parameter.
+    by ``", "``; ``query`` holds the last value of each parameter; ``address`` is the host that the connection
+    came from (a proxy's, behind one), empty where there is none or the settings do not keep it.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
 
     @property
     def size(self) -> int:
@@ -187,8 +191,8 @@ class Socket:
         if self.connected:
             self._link.send(packet)
 
-    def call(self, name: str, argument: Any, answered: Answered) -> int:
-        """Send an event that the client is to acknowledge.
+    def call(self, name: str, *arguments: Any, answered: Answered) -> int:
+        """Send an event that the client is to acknowledge; arguments as :func:`encode_event` takes them.
 
         ``answered`` is called exactly once unless :meth:`forget_call` comes first; there is no timeout. On a
         socket that is gone it is called with None at once.
@@ -203,7 +207,7 @@ class Socket:
         if self._calls is None:
             self._calls = {}
         self._calls[ack_id] = answered
-        self._link.send(encode_event(name, argument, namespace=self.namespace, ack_id=ack_id))
+        self._link.send(encode_event(name, *arguments, namespace=self.namespace, ack_id=ack_id))
         return ack_id
 
     def awaiting(self) -> list[Answered]:
@@ -254,13 +258,14 @@ class Application(Protocol):
 
     For each socket: ``connect``, then either nothing more (refused, or lost while deciding), or ``joined``,
     any number of ``event``, and ``disconnected`` exactly once, never from inside a method of a socket. An
-    exception from any of them is logged and never harms the connection, except that ``connect`` failing
-    counts as :class:`Undecided`.
+    exception from any of them is told to the settings' ``handler_failed`` and never harms the connection,
+    except that ``connect`` failing counts as :class:`Undecided`.
     """
 
     @property
     def namespaces(self) -> Collection[str]:
         """The namespaces that clients may join; others are refused as ``Invalid namespace``."""
+        return (MAIN,)
 
     def connect(self, socket: Socket, auth: Raw | None) -> Awaitable[None] | None:
         """Decide whether the client may join; ``auth`` is the JSON object it presented, None if absent.

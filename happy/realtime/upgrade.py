@@ -18,6 +18,7 @@ from twisted.protocols.policies import ProtocolWrapper
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
+    from happy.realtime.shared import Headers
     from happy.realtime.websocket import RealtimeWebSocket
     from happy.wire.heads import Usual
 
@@ -73,8 +74,10 @@ def acceptable(request: Request) -> bool:
     )
 
 
-def take_over(channel: Any, websocket: RealtimeWebSocket, key: bytes, subprotocol: bytes) -> bytes:
+def take_over(channel: Any, websocket: RealtimeWebSocket, opening: Opening, headers: Headers) -> bytes:
     """Make ``websocket`` the protocol of a channel's connection, and answer its opening handshake.
+
+    :param headers: what the answer has beyond what the handshake asks for.
 
     :return: what the client already sent after the request; pass it to ``websocket.dataReceived`` once
         ``websocket`` has an owner. What is still on its way reaches it by itself.
@@ -86,7 +89,7 @@ def take_over(channel: Any, websocket: RealtimeWebSocket, key: bytes, subprotoco
     if hand_over is not None:
         websocket.place = hand_over()
     _replace(transport, channel, websocket)
-    websocket.begin(transport, key, subprotocol)
+    websocket.begin(transport, opening.key, opening.subprotocol, headers)
     transport.resumeProducing()
     return b"".join(channel._dataBuffer)
 
@@ -103,6 +106,11 @@ def _replace(transport: Any, channel: Any, websocket: RealtimeWebSocket) -> None
     channel.rawDataReceived = websocket.dataReceived
     channel.dataReceived = websocket.dataReceived
     channel.connectionLost = websocket.connectionLost
+
+
+def asked_opening(request: Request) -> Opening:
+    """The opening handshake that an :func:`acceptable` request is."""
+    return Opening(request.getHeader(b"Sec-WebSocket-Key") or b"", offered_subprotocol(request))
 
 
 def offered_subprotocol(request: Request) -> bytes:

@@ -22,7 +22,6 @@ from zope.interface import implementer
 
 from happy.realtime.backlog import Backlog
 from happy.realtime.opening import learn, opening
-from happy.realtime.polling import CORS
 from happy.realtime.reading import ReadingWebSocket
 from happy.realtime.shared import Shared
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from happy.realtime.engine import EngineConnection
-    from happy.realtime.shared import RealtimeSettings
+    from happy.realtime.shared import Headers, RealtimeSettings
 
 _HANDSHAKE_ONLY: Final = frozenset(
     {
@@ -39,6 +38,7 @@ _HANDSHAKE_ONLY: Final = frozenset(
         "_transport_details",
         "_valid_events",
         "_wskey",
+        "answer_headers",
         "http_headers",
         "http_request_data",
         "http_request_host",
@@ -78,8 +78,6 @@ def _unrendered(*_values: Any, **_style: Any) -> str:
 for _module in (protocol, twisted_protocol):
     for _name in {"hlid", "hltype", "hlval", "pformat"} & vars(_module).keys():
         vars(_module)[_name] = _unrendered
-
-_HEADERS: Final = {name.decode(): value.decode() for name, value in CORS}
 
 
 class Place(Protocol):
@@ -124,8 +122,11 @@ class RealtimeWebSocket(ReadingWebSocket):
     _backlog: Backlog | None = None
     _abortion: IDelayedCall | None = None
 
-    def begin(self, transport: Any, key: bytes, subprotocol: bytes) -> None:
+    answer_headers: Headers = ()
+
+    def begin(self, transport: Any, key: bytes, subprotocol: bytes, headers: Headers) -> None:
         """Be the WebSocket of a connection whose opening handshake is in order, and answer that."""
+        self.answer_headers = headers
         self.makeConnection(transport)
         self.dataReceived(opening(key, subprotocol))
         self.slim()
@@ -236,9 +237,12 @@ class RealtimeWebSocket(ReadingWebSocket):
 
     # What Autobahn calls
 
-    def onConnect(self, request: ConnectionRequest) -> tuple[str | None, dict[str, str]]:
+    def onConnect(self, request: ConnectionRequest) -> tuple[str | None, dict[str, Any]]:
         """Accept, speaking the first subprotocol that the client offers."""
-        return (request.protocols[0] if request.protocols else None), _HEADERS
+        headers: dict[str, Any] = {}
+        for name, value in self.answer_headers:
+            headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        return (request.protocols[0] if request.protocols else None), headers
 
     def onOpen(self) -> None:
         """The 101 is written."""
@@ -258,10 +262,13 @@ class RealtimeWebSocket(ReadingWebSocket):
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
-        """Start or answer the closing handshake, which must not take for ever."""
+        """Start or answer the closing handshake, which must not take for ever.
+
+        What was wrong about a client is told by a code alone, as the peers do.
+        """
         self._closing = True
         self._abort_later()
-        super().sendCloseFrame(code, reasonUtf8, isReply)
+        super().sendCloseFrame(code, reasonUtf8 if isReply else None, isReply)
         if self.failedByMe or isReply:
             self._lose(clean=not self.failedByMe)
 

@@ -95,11 +95,11 @@ class EngineSession:
         return [Answer(request, (encode_open(self.sid, (WEBSOCKET,), self._settings),))]
 
     def open_websocket(self, websocket: Any) -> Sequence[Effect]:
-        """Start on an open WebSocket."""
+        """Start on an open WebSocket; what was sent before follows the open packet."""
         self.state = State.WEBSOCKET
         self._websocket = websocket
         self._arm(Input.PING_DUE, self._settings.ping_interval)
-        return [Write(websocket, (encode_open(self.sid, (), self._settings),))]
+        return [Write(websocket, (encode_open(self.sid, (), self._settings), *self._take_queue()))]
 
     @property
     def transport(self) -> str:

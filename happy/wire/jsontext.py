@@ -54,7 +54,7 @@ _BETWEEN: Final = re.compile(rb"[\s,]*")
 
 
 def encode_json(value: Any, attachments: list[bytes]) -> bytes:
-    """Compact JSON of any value that msgspec encodes; ``bytes`` and ``Raw`` are JSON already.
+    """Compact JSON of any value that msgspec encodes; a ``Raw`` is JSON already.
 
     Every :class:`Attachment` inside becomes a placeholder, its bytes appended to ``attachments`` in
     depth-first order.
@@ -62,10 +62,9 @@ def encode_json(value: Any, attachments: list[bytes]) -> bytes:
     :raises TypeError: something inside is nothing that JSON can carry.
     :raises ValueError: it nests too deeply.
     """
-    if isinstance(value, bytes):
-        return value
     if isinstance(value, Raw):
         return bytes(value)
+    _refuse_bytes(value, DEEPEST)
     try:
         return _encode_with_care(value, attachments)
     except RecursionError:
@@ -77,15 +76,30 @@ def encode_plainly(values: Sequence[Any]) -> bytes | None:
     numbers = False
     for value in values:
         kind = type(value)
-        if kind is bytes:
-            return None
-        numbers = numbers or not _without_fractions(kind)  # type: ignore[arg-type]  # types are hashable
+        if not _without_fractions(kind):  # type: ignore[arg-type]  # types are hashable
+            numbers = True
+            _refuse_bytes(value, DEEPEST)
     try:
         text = _ENCODER.encode(values)
     except (TypeError, UnicodeEncodeError, RecursionError):
         return None
     # Looking for one byte is much faster than looking for two.
     return None if numbers and b"." in text and b".0" in text else text
+
+
+def _refuse_bytes(value: Any, levels: int) -> None:
+    """Raise TypeError for bytes in so many levels of containers: msgspec would make base64 of them.
+
+    What lies deeper is refused for that.
+    """
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError("bytes have no JSON form; an Attachment carries them")
+    if levels and isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            _refuse_bytes(item, levels - 1)
+    elif levels and isinstance(value, dict):
+        for item in value.values():
+            _refuse_bytes(item, levels - 1)
 
 
 @cache

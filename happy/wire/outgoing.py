@@ -33,10 +33,10 @@ def encode_event(
 ) -> EncodedPacket:
     """An EVENT, or a BINARY_EVENT when an :class:`Attachment` is somewhere inside.
 
-    An argument is JSON already encoded (``bytes`` or ``msgspec.Raw``), or any value that msgspec encodes.
+    An argument is JSON already encoded (``msgspec.Raw``), or any value that msgspec encodes, bytes apart.
 
     :raises TypeError: an argument is nothing that JSON can carry.
-    :raises ValueError: an argument nests too deeply.
+    :raises ValueError: an argument nests too deeply, or the namespace is none.
     """
     return _encode_array(b"2", b"5", (name, *arguments), namespace, ack_id)
 
@@ -51,9 +51,13 @@ def encode_connect(sid: str, namespace: str = MAIN, pid: str | None = None) -> E
     return _encode_object(b"0", namespace, {"sid": sid} if pid is None else {"sid": sid, "pid": pid})
 
 
-def encode_connect_error(message: str, namespace: str = MAIN) -> EncodedPacket:
-    """The reply that refuses a client."""
-    return _encode_object(b"4", namespace, {"message": message})
+def encode_connect_error(message: str, namespace: str = MAIN, data: Any = None) -> EncodedPacket:
+    """The reply that refuses a client, with ``data`` for its program unless that is None.
+
+    :raises TypeError: ``data`` is nothing that JSON can carry, such as an :class:`Attachment`.
+    """
+    told = {"message": message} if data is None else {"message": message, "data": data}
+    return _encode_object(b"4", namespace, told)
 
 
 def encode_disconnect(namespace: str = MAIN) -> EncodedPacket:
@@ -62,7 +66,11 @@ def encode_disconnect(namespace: str = MAIN) -> EncodedPacket:
 
 
 def _encode_object(kind: bytes, namespace: str, value: dict[str, Any]) -> EncodedPacket:
-    return EncodedPacket(_MESSAGE + kind + _namespace_prefix(namespace) + encode_json(value, []))
+    attachments: list[bytes] = []
+    payload = encode_json(value, attachments)
+    if attachments:
+        raise TypeError("an Attachment has no JSON form here")
+    return EncodedPacket(_MESSAGE + kind + _namespace_prefix(namespace) + payload)
 
 
 def _encode_array(
@@ -78,4 +86,8 @@ def _encode_array(
 
 
 def _namespace_prefix(namespace: str) -> bytes:
-    return b"" if namespace == MAIN else namespace.encode("utf-8", "surrogatepass") + b","
+    if namespace == MAIN:
+        return b""
+    if not namespace.startswith("/") or "," in namespace:
+        raise ValueError("a namespace begins with a slash and has no comma")
+    return namespace.encode("utf-8", "surrogatepass") + b","

@@ -21,7 +21,7 @@ from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.shared import RealtimeSettings
 from happy.realtime.socket import Acknowledge, ConnectRefused
 from happy.realtime.socket import Socket as ServerSocket
-from tests.echo_server import echo_site
+from happy.realtime.standalone import EndpointSite
 
 
 class Desk:
@@ -79,7 +79,7 @@ class WebSocketTests(SynchronousTestCase):
         self.clock = Clock()
         self.desk = Desk()
         settings = RealtimeSettings(path="/v1/updates/")
-        site: Site = echo_site(RealtimeEndpoint(self.desk, settings, self.clock), Clock())
+        site: Site = EndpointSite(RealtimeEndpoint(self.desk, settings, self.clock), Clock())
         site.startFactory()
         self.addCleanup(site.stopFactory)
         self.wires = MemoryEndpoint(site, self.clock)
@@ -126,7 +126,7 @@ class WebSocketTests(SynchronousTestCase):
         self.flush()
         self.successResultOf(registering)
         answers: list[Any] = []
-        served.call("rpc-request", {"method": "m:echo", "params": 1}, answers.append)
+        served.call("rpc-request", {"method": "m:echo", "params": 1}, answered=answers.append)
         self.flush()
         assert [bytes(argument) for argument in answers[0]] == [b"[1]"]
 
@@ -172,7 +172,7 @@ class WebSocketTests(SynchronousTestCase):
 
     def test_no_realtime_endpoint(self) -> None:
         """An answer other than a WebSocket is reported as a lost connection."""
-        site = echo_site(
+        site = EndpointSite(
             RealtimeEndpoint(self.desk, RealtimeSettings(path="/elsewhere/"), self.clock), self.clock
         )
         self.wires = MemoryEndpoint(site, self.clock)

@@ -20,9 +20,9 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.shared import RealtimeSettings
+from happy.realtime.parameters import realtime_settings
 from happy.realtime.socket import Acknowledge, Arguments, ConnectRefused, Socket
-from tests.echo_server import echo_site
+from happy.realtime.standalone import EndpointSite
 from tests.nodejs import SOCKET_IO_CLIENT, node, node_folder
 
 PEERS = Path(__file__).parent / "peers"
@@ -74,7 +74,9 @@ class Host:
         elif name == "ask" and ack is not None:
             ack(*arguments.values())
         elif name == "call me":
-            socket.call("question", arguments[0], lambda answer: socket.emit("answered", *answer or ()))
+            socket.call(
+                "question", arguments[0], answered=lambda answer: socket.emit("answered", *answer or ())
+            )
         elif name == "count":
             for number in range(json.loads(bytes(arguments[0]))):
                 socket.emit("number", number)
@@ -97,9 +99,9 @@ class PeerCase(TestCase):
         from twisted.internet import reactor
 
         self.host = Host()
-        settings = RealtimeSettings(ping_interval=0.5, ping_timeout=10.0, upgrade_timeout=10.0)
+        settings = realtime_settings(ping_interval=0.5, ping_timeout=10.0, upgrade_timeout=10.0)
         self.endpoint = RealtimeEndpoint(self.host, settings, reactor)
-        self.site = echo_site(self.endpoint, reactor)
+        self.site = EndpointSite(self.endpoint, reactor)
         port = self.listen(reactor)
         self.url = f"{self.scheme}://127.0.0.1:{port.getHost().port}"
         self.addCleanup(port.stopListening)

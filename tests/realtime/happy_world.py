@@ -15,7 +15,7 @@ from happy.realtime.calls import Calls
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
 from happy.realtime.recovery import Recovery
-from tests.echo_server import echo_site
+from happy.realtime.standalone import EndpointSite
 from tests.realtime.peers import WebSocketPeer
 from tests.realtime.programs import World
 from tests.toys import toy_server
@@ -51,8 +51,8 @@ class HappyWorld(World):
         )
         events = [event for capability in CAPABILITIES for event in capability.events]
         self.happy = Realtime(self.server, events)
-        self.endpoint = RealtimeEndpoint(self.happy, self.settings, self.clock)
-        self.site = echo_site(self.endpoint, self.clock)
+        self.endpoint = RealtimeEndpoint(self.happy, self.settings, self.clock, lambda channel: self.origin)
+        self.site = EndpointSite(self.endpoint, self.clock)
 
     def asking(self, auth: Any = None, **handshake: Any) -> WebSocketPeer:
         """A client that presents ``auth``; nothing of the answer is taken yet."""

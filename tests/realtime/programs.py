@@ -9,9 +9,9 @@ from msgspec import Raw
 from twisted.internet.task import Clock
 
 from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.shared import RealtimeSettings
+from happy.realtime.parameters import realtime_settings
 from happy.realtime.socket import Acknowledge, Socket
-from tests.echo_server import echo_site
+from happy.realtime.standalone import EndpointSite
 from tests.realtime.peers import Peer, PollingPeer, WebSocketPeer
 
 PATH = "/v1/updates/"
@@ -66,10 +66,10 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.clock = self.clock_kind()
         self.program = Recorder()
-        self.settings = RealtimeSettings(path=PATH, **settings)
+        self.settings = realtime_settings(path=PATH, **settings)
         self.origin = "somebody"
         self.endpoint = RealtimeEndpoint(self.program, self.settings, self.clock, lambda channel: self.origin)
-        self.site = echo_site(self.endpoint, self.clock)
+        self.site = EndpointSite(self.endpoint, self.clock)
 
     def peer(self) -> Peer:
         """A plain connection."""

@@ -48,7 +48,7 @@ def run(chunks: list[bytes], *, fast: bool) -> tuple[Any, ...]:
     transport.protocol = websocket
     recorder = Recorder()
     websocket.owner = recorder  # type: ignore[assignment]
-    websocket.begin(transport, b"dGhlIHNhbXBsZSBub25jZQ==", b"")
+    websocket.begin(transport, b"dGhlIHNhbXBsZSBub25jZQ==", b"", ())
     transport.clear()
     for chunk in chunks:
         if transport.connected and not transport.aborted:

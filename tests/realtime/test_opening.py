@@ -32,6 +32,7 @@ HEADERS = (
     b"Sec-WebSocket-Version: 13",
     b"Sec-WebSocket-Key: " + KEY,
 )
+OWN = ((b"X-Own", b"first"), (b"X-Own", b"second"), (b"Vary", b"Origin"))
 JOIN = b"\x81\x82\0\0\0\x0040"
 
 
@@ -42,7 +43,7 @@ def opened(*, fast: bool, subprotocol: bytes = b"") -> tuple[RealtimeWebSocket, 
     websocket = factory.build()
     transport = MemoryTransport(clock)
     transport.protocol = websocket
-    websocket.begin(transport, KEY, subprotocol)
+    websocket.begin(transport, KEY, subprotocol, OWN)
     assert factory.open == {websocket}
     assert transport.producer is websocket
     assert factory.countConnections == 1
@@ -55,6 +56,7 @@ def test_same_answer(subprotocol: bytes) -> None:
     answers = [opened(fast=fast, subprotocol=subprotocol)[1] for fast in (True, False)]
     assert answers[0] == answers[1]
     assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answers[0]
+    assert answers[0].count(b"X-Own") == 2
 
 
 def test_same_state() -> None:
@@ -72,7 +74,7 @@ def test_nothing_shared_that_changes() -> None:
     factory = RealtimeWebSocketFactory(RealtimeSettings(), Clock(), FastWebSocket)
     first, second = factory.build(), factory.build()
     for websocket in (first, second):
-        websocket.begin(MemoryTransport(Clock()), KEY, b"")
+        websocket.begin(MemoryTransport(Clock()), KEY, b"", ())
     first.dataReceived(b"\x01\x82\0\0\0\0ab\x89")
     assert first.utf8validator is not second.utf8validator
     assert (second.data, second.inside_message, second.current_frame) == (b"", False, None)
@@ -88,7 +90,7 @@ def test_unknown_state() -> None:
 
     factory = RealtimeWebSocketFactory(RealtimeSettings(), Clock(), Strange)
     websocket = factory.build()
-    websocket.begin(MemoryTransport(Clock()), KEY, b"")
+    websocket.begin(MemoryTransport(Clock()), KEY, b"", ())
     assert "state" in vars(websocket)
 
 

@@ -276,7 +276,7 @@ class TestEvents:
         client = world.websocket()
         answers: list[Any] = []
         for name in "abc":
-            world.program.socket.call(name, {"q": 1}, answers.append)
+            world.program.socket.call(name, {"q": 1}, answered=answers.append)
         texts = client.texts()
         first = call_id(texts[0], "a")
         assert texts == [f'42{first + n}["{name}",{{"q":1}}]' for n, name in enumerate("abc")]
@@ -290,10 +290,10 @@ class TestEvents:
         world = World()
         client = world.websocket()
         answers: list[Any] = []
-        world.program.socket.call("a", None, answers.append)
+        world.program.socket.call("a", None, answered=answers.append)
         client.drop()
         assert answers == [None]
-        world.program.socket.call("b", None, answers.append)
+        world.program.socket.call("b", None, answered=answers.append)
         assert answers == [None, None]
 
     def test_binary(self) -> None:
@@ -321,10 +321,10 @@ class TestEvents:
         world.program.react = fail
         world.program.greet = fail
         client = world.websocket()
-        number = world.program.socket.call("x", None, fail)
+        number = world.program.socket.call("x", None, answered=fail)
         client.text('42["a"]', '42["b"]', f"43{number}[]")
         assert world.last == ("event", "b", [])
-        world.program.socket.call("x", None, fail)
+        world.program.socket.call("x", None, answered=fail)
         client.drop()
         assert world.last == ("disconnected", "/", "transport error")
 

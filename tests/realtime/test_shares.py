@@ -18,8 +18,8 @@ from happy.realtime.endpoint import EngineEndpoint
 from happy.realtime.handshake import LONGEST, LONGEST_TOKEN
 from happy.realtime.pace import TURN_SECONDS
 from happy.realtime.shared import RealtimeSettings
+from happy.realtime.standalone import EndpointSite
 from happy.wire.engineio import encode_message
-from tests.echo_server import echo_site
 from tests.realtime.happy_world import TOKEN, HappyWorld
 from tests.realtime.peers import Peer, PollingPeer, TurningClock, WebSocketPeer, call_id
 from tests.realtime.programs import PATH, World
@@ -310,7 +310,7 @@ class TestFaults:
         failed: list[str] = []
         clock = TurningClock()
         settings = RealtimeSettings(path=PATH, failed=lambda: failed.append("failed"))
-        return echo_site(EngineEndpoint(Faulty, settings, clock), clock), clock, failed
+        return EndpointSite(EngineEndpoint(Faulty, settings, clock), clock), clock, failed
 
     @pytest.mark.parametrize("how", ["text", "binary"])
     def test_on_websocket(self, how: str) -> None:

@@ -118,8 +118,30 @@ class TestOutgoing:
         )
 
     def test_json_given_as_json(self) -> None:
-        """Bytes and Raw are JSON already, and stay as they are."""
-        assert encode_event("e", b'{"a": 1.0}', Raw(b"[ ]")).text == b'42["e",{"a": 1.0},[ ]]'
+        """Raw is JSON already, and stays as it is."""
+        assert encode_event("e", Raw(b'{"a": 1.0}'), Raw(b"[ ]")).text == b'42["e",{"a": 1.0},[ ]]'
+
+    @pytest.mark.parametrize(
+        "value",
+        [b"{}", bytearray(b"1"), memoryview(b"1"), {"a": [(b"1",)]}, {1.5: {2: b""}}, {b"1"}, object(), 1j],
+    )
+    def test_no_json_form(self, value: Any) -> None:
+        """What JSON cannot carry is refused, wherever it stands; bytes do not become text by themselves."""
+        for give in (lambda: encode_event("e", value), lambda: encode_ack(1, [0.5, value])):
+            with pytest.raises(TypeError, match="JSON form"):
+                give()
+
+    def test_attachment_in_a_refusal(self) -> None:
+        """A CONNECT_ERROR has no binary form."""
+        with pytest.raises(TypeError):
+            encode_connect_error("no", data={"a": Attachment(b"1")})
+        assert encode_connect_error("no", data=[1.0]).text == b'44{"message":"no","data":[1]}'
+
+    @pytest.mark.parametrize("namespace", ["", "n", "n/", "/a,b"])
+    def test_no_namespace(self, namespace: str) -> None:
+        """What clients could not read as a namespace is none."""
+        with pytest.raises(ValueError, match="namespace"):
+            encode_event("e", namespace=namespace)
 
     @pytest.mark.parametrize(
         ("value", "text"),
@@ -156,11 +178,6 @@ class TestOutgoing:
         text = encode_json(Body(Raw(b"[1.0]"), 2.0, Attachment(b"x")), attachments)
         assert text == b'{"rawPart":[1.0],"number":2,"data":{"_placeholder":true,"num":1}}'
         assert attachments == [b"before", b"x"]
-
-    def test_no_json_form(self) -> None:
-        """What JSON cannot carry is the caller's mistake."""
-        with pytest.raises(TypeError):
-            encode_event("e", object())
 
     @given(wild_json_values)
     def test_any_value_is_json_that_javascript_reads_alike(self, value: Any) -> None:
