@@ -69,6 +69,9 @@ def _resume(
         # Answering None says that the outcome, a failure too, is dealt with.
         add = waits_for.settled if type(waits_for) is Outcome else waits_for.addBoth
         add(lambda outcome: _resume(work, outcome, done, failed))
+    if isinstance(outcome, Failure) and outcome.value is not None:
+        # From Python 3.12 on, the frames of a traceback keep those that called them, which have the failure.
+        outcome.value.__traceback__ = outcome.tb
 
 
 def _error_of(failure: Failure) -> BaseException:

@@ -159,7 +159,7 @@ class Socket:
     # Events
 
     def emit(self, name: str, *arguments: Any) -> None:
-        """Send an event that asks for no answer; ``bytes`` among its arguments are JSON already.
+        """Send an event that asks for no answer; a ``msgspec.Raw`` among its arguments is JSON already.
 
         Raises Disconnected.
         """

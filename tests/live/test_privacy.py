@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg2
 import treq
+from msgspec import Raw
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -180,7 +181,7 @@ class UseTests(PrivacyCase):
         socket = await account.open_socket()
         for event in EVENTS:
             for arguments in canaries.arguments(event):
-                socket.emit(event.name, *(json.dumps(one).encode() for one in arguments))
+                socket.emit(event.name, *(Raw(json.dumps(one).encode()) for one in arguments))
         await socket.call("ping")
         socket.abort()
 

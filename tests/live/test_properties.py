@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import blockingCallFromThread, deferToThread
@@ -210,12 +211,13 @@ class EventTests(PropertiesCase):
         await self.socket.call("ping", timeout=10)
         return []
 
-    def arguments(self, event: Event, arguments: list[Any]) -> list[bytes]:
+    def arguments(self, event: Event, arguments: list[Any]) -> list[Raw]:
         """JSON of the arguments; a call goes to the one method that there is, as others are waited for."""
         first = arguments[0] if arguments else None
         if event.name == "rpc-call" and isinstance(first, dict) and isinstance(first.get("method"), str):
             arguments = [first | {"method": first["method"] and "known"}, *arguments[1:]]
-        return [self.fill(generating.as_json(argument).decode()).encode() for argument in arguments]
+        filled = [self.fill(generating.as_json(argument).decode()) for argument in arguments]
+        return [Raw(argument.encode()) for argument in filled]
 
 
 def refusal(answer: Any) -> bool:
