@@ -1,7 +1,8 @@
 """One HTTP connection: what is read, for how long, and how it ends (http.md 3.6, 3.8).
 
-Heads are read by :mod:`happy.wire.heads`, bodies by Twisted. What arrives is worked on in pieces, a request
-or a part of a body each, as long as its owner has time (:mod:`happy.web.shares`).
+Heads are read by :mod:`happy.wire.heads`, chunks by :mod:`happy.wire.chunks`, other bodies by Twisted. What
+arrives is worked on in pieces, a request or a part of a body each, as long as its owner has time
+(:mod:`happy.web.shares`).
 
 A client is given a bounded time for the head of a request, and for each further part of its body. A request
 that is refused before it was read to its end is answered at once; what the client still sends is then
@@ -9,7 +10,7 @@ discarded for a moment, since closing a connection with unread data makes the an
 
 Of what ``HTTPChannel`` keeps for itself, ``_command``, ``_path``, ``_version``, ``_transferDecoder``,
 ``_handlingRequest``, ``_networkProducer``, ``_waitingForTransport`` and ``_finishRequestBody`` are used here,
-with the decoders of bodies.
+with the decoder of bodies of known length.
 """
 
 from __future__ import annotations
@@ -18,14 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.web.http import (
-    HTTPChannel,
-    _ChunkedTransferDecoder,
-    _IdentityTransferDecoder,
-    _MalformedChunkedDataError,
-)
+from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
 from happy.wire import answers
+from happy.wire.chunks import BadChunk, Chunks
 from happy.wire.heads import BadHead, Beginning, Head, TooLarge
 
 if TYPE_CHECKING:
@@ -48,8 +45,8 @@ LINGER_SECONDS: Final = 5.0
 """How long data is discarded after a last answer."""
 
 _BODY_STEP: Final = BODY_RATE * KEEP_ALIVE_SECONDS
-_CHUNKED_STEP: Final = 2048
-"""Bytes of a chunked body in a piece: hundreds of chunks, if they are small."""
+_CHUNKED_STEP: Final = 4096
+"""Bytes of a chunked body in a piece, unless one chunk has more: hundreds of chunks, if they are small."""
 
 _MOST_FRAMING: Final = 16 * 1024
 _CONTENT_TO_FRAMING: Final = 8
@@ -222,9 +219,7 @@ class HappyChannel(HTTPChannel):
         if self._refused:
             return
         if head.length is None:
-            self._transferDecoder = _ChunkedTransferDecoder(
-                request.handleContentChunk, self._finishRequestBody
-            )
+            self._transferDecoder = Chunks()
         elif head.length:
             self._transferDecoder = _IdentityTransferDecoder(
                 head.length, request.handleContentChunk, self._finishRequestBody
@@ -248,19 +243,33 @@ class HappyChannel(HTTPChannel):
 
     def _take_body(self, data: bytes) -> bytes:
         decoder: Any = self._transferDecoder
-        chunked = self.length is None
-        size = _CHUNKED_STEP if chunked else decoder.contentLength
+        if isinstance(decoder, Chunks):
+            return self._take_chunks(decoder, data)
+        size = decoder.contentLength
+        decoder.dataReceived(data[:size])
+        return self._surplus_before(data[size:])
+
+    def _take_chunks(self, chunks: Chunks, data: bytes) -> bytes:
+        size = max(_CHUNKED_STEP, chunks.owed)
         piece, rest = data[:size], data[size:]
+        request = self.requests[-1]
         try:
-            if chunked:
-                self._framing += len(piece)
-            decoder.dataReceived(piece)
-            if chunked and decoder.state == "BODY" and not self._refused:
-                self.requests[-1].expect(decoder.length)
-            if self._framing > _MOST_FRAMING:
-                self._refuse(answers.unparsable())
-        except _MalformedChunkedDataError:
+            content, surplus = chunks.feed(piece)
+        except BadChunk:
             self._refuse(answers.unparsable())
+            return b""
+        self._framing += len(piece) - len(surplus or b"")
+        if content:
+            request.handleContentChunk(content)
+        if chunks.owed and not self._refused:
+            request.expect(chunks.owed)
+        if self._framing > _MOST_FRAMING:
+            self._refuse(answers.unparsable())
+        elif surplus is not None:
+            self._finishRequestBody(surplus)
+        return self._surplus_before(rest)
+
+    def _surplus_before(self, rest: bytes) -> bytes:
         surplus, self._surplus = self._surplus, b""
         return surplus + rest
 

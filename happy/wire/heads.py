@@ -13,11 +13,14 @@ import re
 from typing import Final, NamedTuple
 
 LARGEST_HEAD: Final = 16 * 1024
+MOST_LINES: Final = 200
+"""Header lines of one head. A line takes the same time however short it is."""
+
 _MOST_DIGITS: Final = 9
 
 _HEAD: Final = re.compile(
     rb"(GET|POST|PUT|DELETE) ([!-~]++) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]*+\r\n)++)\r\n"
+    rb"((?:[!#$%%&'*+\-.^_`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]*+\r\n){1,%d}+)\r\n" % MOST_LINES
 )
 _UNUSUAL: Final = frozenset({"expect", "transfer-encoding"})
 
@@ -29,8 +32,8 @@ _UNFINISHED_LINE: Final = re.compile(
     rb"\r|(?:%b{1,32}+(?: (?:[!-\xb0]++(?: (?:H(?:T(?:T(?:P(?:/(?:1(?:\.(?:[01]\r?)?)?)?)?)?)?)?)?)?)?)?)?"
     % _TOKEN
 )
-_FIELDS: Final = re.compile(rb"(?:%b++:[^\0\r\n]*+\r\n)*+" % _TOKEN)
-_UNFINISHED_FIELD: Final = re.compile(rb"(?:%b++(?::[^\0\r\n]*+)?)?\r?" % _TOKEN)
+FIELDS: Final = re.compile(rb"(?:%b++:[^\0\r\n]*+\r\n)*+" % _TOKEN)
+UNFINISHED_FIELD: Final = re.compile(rb"(?:%b++(?::[^\0\r\n]*+)?)?\r?" % _TOKEN)
 _MOST_DIGITS_OF_ALL: Final = 18  # no body is so large, whatever follows
 
 
@@ -39,7 +42,7 @@ class BadHead(ValueError):
 
 
 class TooLarge(ValueError):
-    """A head beyond :data:`LARGEST_HEAD`."""
+    """A head beyond :data:`LARGEST_HEAD` or :data:`MOST_LINES`."""
 
 
 class Head(NamedTuple):
@@ -96,13 +99,16 @@ def _length(headers: dict[str, str]) -> int | None:
 
 
 def parse_head(data: bytes) -> Head:
-    """A whole head, the empty line at its end included. Raises :class:`BadHead`."""
+    """A whole head, the empty line at its end included. Raises :class:`BadHead` and :class:`TooLarge`."""
     line = _REQUEST_LINE.match(data, _start(data))
-    if line is None or _FIELDS.fullmatch(data, line.end(), len(data) - len(_EMPTY_LINE)) is None:
+    if line is None or FIELDS.fullmatch(data, line.end(), len(data) - len(_EMPTY_LINE)) is None:
         raise BadHead
     method, target, version = line.groups()
+    lines = data[line.end() : -len(_END)].split(_EMPTY_LINE)
+    if len(lines) > MOST_LINES:
+        raise TooLarge
     fields = []
-    for text in data[line.end() : -len(_END)].split(_EMPTY_LINE):
+    for text in lines:
         name, colon, value = text.partition(b":")
         if colon:
             fields.append((name, value.strip(b" \t")))
@@ -129,11 +135,12 @@ def _body_length(version: bytes, fields: list[tuple[bytes, bytes]]) -> int | Non
 class Beginning:
     """The head of one request, as it arrives; no byte of it is judged twice."""
 
-    __slots__ = ("_judged", "_text")
+    __slots__ = ("_judged", "_lines", "_text")
 
     def __init__(self) -> None:
         self._text = b""
         self._judged = 0
+        self._lines = 0
 
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
         """The head and what follows it, once it is complete.
@@ -161,8 +168,9 @@ class Beginning:
                 raise BadHead
         if self._judged:
             end = max(text.rfind(_EMPTY_LINE, self._judged) + len(_EMPTY_LINE), self._judged)
-            if not (_FIELDS.fullmatch(text, self._judged, end) and _UNFINISHED_FIELD.fullmatch(text, end)):
+            if not (FIELDS.fullmatch(text, self._judged, end) and UNFINISHED_FIELD.fullmatch(text, end)):
                 raise BadHead
+            self._lines += text.count(_EMPTY_LINE, self._judged, end)
             self._judged = end
-        if len(text) >= LARGEST_HEAD:
+        if len(text) >= LARGEST_HEAD or self._lines > MOST_LINES:
             raise TooLarge

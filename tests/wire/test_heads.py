@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel, Request
 
-from happy.wire.heads import LARGEST_HEAD, BadHead, Beginning, Head, TooLarge, parse_head, parse_usual
+from happy.wire.heads import (
+    LARGEST_HEAD,
+    MOST_LINES,
+    BadHead,
+    Beginning,
+    Head,
+    TooLarge,
+    parse_head,
+    parse_usual,
+)
 
 START = b"GET / HTTP/1.1\r\n"
 
@@ -133,7 +142,26 @@ def test_too_large(step: int) -> None:
         assert read(START + filling, step) == TooLarge
         assert read(START + filling + b"\r\n\r\n", step) == TooLarge
     assert read(b"GET /" + b"x" * LARGEST_HEAD, step) == TooLarge
-    assert read(START + b"X:\r\n" * 4000 + b"\r\n", step)
+    fits = START + b"X: " + b"x" * (LARGEST_HEAD - len(START) - 7)
+    assert isinstance(read(fits + b"\r\n\r\n", step), tuple)
+
+
+@pytest.mark.parametrize("step", [1, 1000, LARGEST_HEAD * 2])
+def test_too_many_lines(step: int) -> None:
+    """Lines are counted, whatever is in them; an unfinished head is refused at the first too many."""
+    for line in (b"X:\r\n", b"a: b\r\n"):
+        fits = START + line * MOST_LINES
+        assert read(fits, step) is None
+        assert isinstance(read(fits + b"\r\n", step), tuple)
+        assert read(fits + line, step) == TooLarge
+        assert read(fits + line + b"\r\n", step) == TooLarge
+
+
+def test_too_many_usual_lines() -> None:
+    """What has too many lines is no usual request either."""
+    lines = [b"a%d: b\r\n" % number for number in range(MOST_LINES)]
+    assert parse_usual(START + b"".join([b"Host: h\r\n", *lines[1:]]) + b"\r\n")
+    assert parse_usual(START + b"".join([b"Host: h\r\n", *lines]) + b"\r\n") is None
 
 
 class Oracle(Request):

@@ -1,0 +1,80 @@
+"""Bodies in chunks (RFC 9112, 7.1), as they arrive.
+
+A chunk costs the same time however little it holds, so that what arrives together is taken apart in one loop
+and handed on as one. Extensions and trailers are read over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from happy.wire.heads import FIELDS, UNFINISHED_FIELD
+
+LONGEST_LINE: Final = 1024
+"""Bytes of the line before a chunk: its size, and what it may have to say besides."""
+
+# Each such line is read with the end of the chunk before it.
+_SIZE: Final = re.compile(rb"\r\n([0-9A-Fa-f]++)(?:;[\t -~\x80-\xff]*+)?\r\n")
+_UNFINISHED_SIZE: Final = re.compile(rb"\r?|\r\n(?:[0-9A-Fa-f]++(?:;[\t -~\x80-\xff]*+)?\r?)?")
+_END: Final = b"\r\n"
+
+
+class BadChunk(ValueError):
+    """What is no chunk."""
+
+
+class Chunks:
+    """One body. ``owed`` are the bytes of the chunk that has begun which have yet to come."""
+
+    __slots__ = ("_rest", "_trails", "owed")
+
+    def __init__(self) -> None:
+        self.owed = 0
+        self._rest = _END
+        self._trails = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """The content that is new, and what follows the body; None as long as that is not complete.
+
+        Raises :class:`BadChunk` as soon as something cannot become a chunk.
+        """
+        text = self._rest + data
+        place = min(self.owed, len(text))
+        content = [text[:place]]
+        self.owed -= place
+        while not self.owed and not self._trails:
+            line = _SIZE.match(text, place, place + LONGEST_LINE)
+            if line is None:
+                break
+            begin = line.end()
+            size = int(line[1], 16)
+            place = min(begin + size, len(text))
+            content.append(text[begin:place])
+            self.owed = begin + size - place
+            self._trails = not size
+        self._rest = text[place:]
+        surplus = None
+        if self._trails:
+            surplus = self._trail()
+        else:
+            self._judge()
+        return b"".join(content), surplus
+
+    def _judge(self) -> None:
+        """Look at a line that is not complete."""
+        rest = self._rest
+        if rest and (len(rest) > LONGEST_LINE or _UNFINISHED_SIZE.fullmatch(rest) is None):
+            raise BadChunk
+
+    def _trail(self) -> bytes | None:
+        """Read over trailers; what follows the empty line after them."""
+        fields = FIELDS.match(self._rest)
+        assert fields is not None  # there may be none
+        rest = self._rest[fields.end() :]
+        if rest.startswith(_END):
+            return rest[len(_END) :]
+        if UNFINISHED_FIELD.fullmatch(rest) is None:
+            raise BadChunk
+        self._rest = rest
+        return None
