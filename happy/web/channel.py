@@ -174,10 +174,19 @@ class HappyChannel(HTTPChannel):
     def _go_on(self) -> None:
         """It is this connection's turn."""
         ahead = self._take_ahead()
-        if not self._refused:
-            if not self._waitingForTransport:
-                self._networkProducer.resumeProducing()
-            self._work_on(ahead, turn=True)
+        if self._refused:
+            return
+        # Reading on for a moment, in the middle of a body, would cost more than the piece that is worked on.
+        much = len(ahead) > _MOST_AHEAD and self._transferDecoder is not None
+        if not much:
+            self._read_on()
+        self._work_on(ahead, turn=True)
+        if much and not self._ahead and "dataReceived" not in vars(self):
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
 
     def requestDone(self, request: Any) -> None:
         """Go on with what came while the request was answered."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLICE: Final = 0.01
+SLICE: Final = 0.005
 """Seconds for the queue in each turn of the reactor."""
 
 MOST_WAITING: Final = 4 * 1024 * 1024

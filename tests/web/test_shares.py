@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities._declare import Capability
-from happy.web.shares import Processor, Share
+from happy.web.shares import SLICE, Processor, Share
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
@@ -46,7 +46,7 @@ class ShareCase(SynchronousTestCase):
         self.processor = Processor(self.clock)
         self.done: list[str] = []
 
-    def work(self, share: Share, seconds: float = 0.005) -> Callable[[], None]:
+    def work(self, share: Share, seconds: float = SLICE / 2) -> Callable[[], None]:
         """A piece of work that is noted."""
 
         def piece() -> None:
@@ -197,6 +197,19 @@ class ConnectionTests(SynchronousTestCase):
         while self.answers(connection) < 1000:
             self.clock.turn()
         self.assertEqual(connection.wire.producerState, "producing")
+
+    def test_reading_stays_stopped(self) -> None:
+        """Reading begins again when little of a body waits, not for each piece of it."""
+        connection = self.served.connect()
+        resumed: list[object] = []
+        self.patch(connection.wire, "resumeProducing", lambda: resumed.append(None))
+        head = message("POST", "/nowhere", None, {"Transfer-Encoding": "chunked"})
+        self.patch(Share, "begin", lambda share: None)
+        connection.send(head + b"400\r\n%b\r\n" % (b" " * 1024) * 64 + b"0\r\n\r\n")
+        for _ in range(40):
+            self.clock.turn()
+        self.assertIn(b"404", connection.wire.value())
+        self.assertLess(len(resumed), 8)
 
     def chunked(self, chunk: bytes, count: int) -> tuple[int, int]:
         """Send a body in chunks, all at once: the status, and in how many pieces it was worked on."""
