@@ -134,7 +134,7 @@ class Tokens:
         self._state = _Signer(keys.state_seed, _STATE_ISSUER)
         self._now = now
         self._verified: OrderedDict[bytes, _Claims] = OrderedDict()
-        self._used_states: OrderedDict[str, float] = OrderedDict()
+        self._used_states: OrderedDict[str, None] = OrderedDict()
 
     def issue(self, account: str, session: str | None = None) -> str:
         """A new bearer token; ``session`` names the pairing request that it answers.
@@ -177,23 +177,16 @@ class Tokens:
     def verify_state(self, token: str) -> str | None:
         """The account of a valid state token that was not presented before, or None.
 
-        Past 65536 uses within the lifetime of a token, the earliest uses are forgotten.
+        Only of the last 65536 uses it is known, however long ago they were: a clock that is put back
+        brings expired tokens back into force.
         """
-        now = self._now()
-        claims = self._state.verify(token, _StateClaims, now) if _plausible(token) else None
+        claims = self._state.verify(token, _StateClaims, self._now()) if _plausible(token) else None
         if claims is None or claims.jti in self._used_states:
             return None
-        self._forget_states(now)
-        self._used_states[claims.jti] = claims.exp
+        self._used_states[claims.jti] = None
+        if len(self._used_states) > _USED_STATES:
+            self._used_states.popitem(last=False)
         return claims.sub
-
-    def _forget_states(self, now: float) -> None:
-        """Make room: drop what expired, as far as it was used first, and the earliest use if full."""
-        while self._used_states:
-            used, expires = next(iter(self._used_states.items()))
-            if expires > floor(now) and len(self._used_states) < _USED_STATES:
-                return
-            del self._used_states[used]
 
 
 def _digest(token: str) -> bytes:

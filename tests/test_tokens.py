@@ -223,15 +223,17 @@ def test_state_token_works_once() -> None:
     assert ours.verify_state(second) == USER
 
 
-def test_used_states_are_forgotten_when_they_expire() -> None:
-    """What is remembered of used state tokens goes when they cannot be used any more."""
+def test_state_works_once_whatever_the_clock() -> None:
+    """A clock that is put back brings no used state token back into force, whoever used others meanwhile."""
     time = Time()
     ours = Tokens(keys_of(SEED), time)
-    for _ in range(5):
-        ours.verify_state(ours.issue_state(USER))
+    used, unused = ours.issue_state(USER), ours.issue_state(USER)
+    assert ours.verify_state(used) == USER
     time.now += 400
-    ours.verify_state(ours.issue_state(USER))
-    assert len(ours._used_states) == 1
+    assert ours.verify_state(ours.issue_state(USER)) == USER
+    time.now -= 390
+    assert ours.verify_state(used) is None
+    assert ours.verify_state(unused) == USER
 
 
 def test_used_states_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
