@@ -33,6 +33,7 @@ from happy.web.webapp import WebApp
 from happy.wire import answers
 from happy.wire.answers import Answer, Fault
 from happy.wire.payload import Payload, UnsupportedMedia
+from happy.wire.structs import encode
 
 if TYPE_CHECKING:
     from twisted.web.http import Request
@@ -197,8 +198,7 @@ class Router(Resource):
         if fault is not None:
             return fault.answer()
         if self._webapp is not None:
-            base = base_url(request, self._server.config)
-            return await self._webapp.answer(target, request.header, base)
+            return await self._webapp.answer(target, request.header)
         return answers.not_found(target.uri.decode("latin-1"), target.method).answer()
 
     def _inputs(self, request: Asked, target: Target) -> Inputs:
@@ -229,7 +229,12 @@ class Router(Resource):
 
 def _webapp(server: Server) -> WebApp | None:
     config = server.config
-    return None if config.webapp is None else WebApp(config.webapp, server.pages, config.webapp_config)
+    if config.webapp is None:
+        return None
+    told = config.webapp_config
+    if told is None and config.public_url:
+        told = encode({"serverUrl": config.public_url, "disableAnalytics": True}).decode()
+    return WebApp(config.webapp, server.pages, told)
 
 
 def _unreadable(inputs: Inputs) -> Fault | None:

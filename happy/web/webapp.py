@@ -14,7 +14,7 @@ from happy.web.files import PATIENCE
 from happy.web.ranges import unchanged
 from happy.web.sending import http_date
 from happy.wire.answers import Answer, answer_of, json_answer
-from happy.wire.structs import Blob, PlainText, encode
+from happy.wire.structs import Blob, PlainText
 
 if TYPE_CHECKING:
     from happy.threads import Threads
@@ -24,6 +24,7 @@ BANNER: Final = "Welcome to Happy Server!"
 CACHE: Final = "public, max-age=0"
 
 _NOT_PAGES: Final = (b"/v1", b"/v2", b"/v3", b"/socket", b"/files/", b"/metrics", b"/health")
+_OWN: Final = b'{"serverUrl":window.location.origin,"disableAnalytics":true}'
 _HEAD_TAG: Final = re.compile(rb"<head(?:\s[^>]*)?>", re.IGNORECASE)
 
 Header = Callable[[str], str | None]
@@ -32,7 +33,9 @@ Header = Callable[[str], str | None]
 class WebApp:
     """The files of a built web app in ``folder``.
 
-    Its page is told ``config``, a JSON object as text; None stands for one that names this server.
+    Its page is told ``config``, a JSON object as text. Without one the page asks the server it came from,
+    which the browser knows: what a request says about that may be a stranger's, and the page somebody
+    else's by way of a cache.
     Files are looked up at each request, so a new build needs no restart, and in ``threads``, since the
     folder may be on a network.
     """
@@ -40,10 +43,10 @@ class WebApp:
     def __init__(self, folder: Path, threads: Threads, config: str | None = None) -> None:
         self._folder = folder.resolve()
         self._threads = threads
-        self._config = config
+        self._settings = _OWN if config is None else config.encode()
 
-    async def answer(self, target: Target, header: Header, base_url: str) -> Answer:
-        """Answer a request that no endpoint is declared for; ``base_url`` is where the client reaches us.
+    async def answer(self, target: Target, header: Header) -> Answer:
+        """Answer a request that no endpoint is declared for.
 
         Raises Overloaded when the file system does not answer.
         """
@@ -52,14 +55,14 @@ class WebApp:
         if target.path == b"/" and not _wants_page(header("accept")):
             return answer_of(PlainText(BANNER))
         if target.path in (b"/", b"/index.html"):
-            return await self._page(header, base_url)
+            return await self._page(header)
         file = await self._threads.within(PATIENCE, self._find, target.path)
         if file is not None:
             kind = _type(file)
             return answer_of(Blob(path=file, content_type=kind, ranges=True, shelf="pages", headers=_HEADERS))
         if target.method == "HEAD" or not _may_be_page(target):
             return _missing()
-        return await self._page(header, base_url)
+        return await self._page(header)
 
     def _find(self, path: bytes) -> Path | None:
         """The file that a path names; nothing outside of the folder, and nothing hidden. Blocks."""
@@ -72,10 +75,10 @@ class WebApp:
         except (OSError, RuntimeError):  # a name that is too long, a loop of links
             return None
 
-    async def _page(self, header: Header, base_url: str) -> Answer:
+    async def _page(self, header: Header) -> Answer:
         """The page, with its configuration and the banner put in."""
         try:
-            page, etag, modified = await self._threads.within(PATIENCE, self._made, base_url)
+            page, etag, modified = await self._threads.within(PATIENCE, self._made)
         except OSError:
             return _missing()
         headers = {**_HEADERS, "etag": etag, "last-modified": http_date(modified)}
@@ -83,17 +86,12 @@ class WebApp:
             return Answer(status=304, content_type=None, headers=headers)
         return Answer(content=page, content_type="text/html; charset=utf-8", headers=headers)
 
-    def _made(self, base_url: str) -> tuple[bytes, str, int]:
+    def _made(self) -> tuple[bytes, str, int]:
         """The page, its tag, and when it was changed in epoch seconds. Blocks; raises OSError."""
         index = self._folder / "index.html"
         text, modified = index.read_bytes(), int(index.stat().st_mtime)
-        page = _inject(text, self._settings(base_url))
+        page = _inject(text, self._settings)
         return page, f'W/"{blake2b(page, digest_size=16).hexdigest()}"', modified
-
-    def _settings(self, base_url: str) -> bytes:
-        if self._config is not None:
-            return self._config.encode()
-        return encode({"serverUrl": base_url, "disableAnalytics": True})
 
 
 _HEADERS: Final = {"cache-control": CACHE}

@@ -75,8 +75,19 @@ def test_configuration_cannot_break_out(folder: Path) -> None:
 
 
 def test_own_address(folder: Path) -> None:
-    """Without a configuration the app is pointed to the server it came from."""
-    reply = serve(folder, None).ask("GET", "/", x_forwarded_proto="https", host="h.example")
+    """Without a configuration the app asks the server it came from, wherever a request says that is."""
+    own = b'= {"serverUrl":window.location.origin,"disableAnalytics":true};</script>'
+    evil = {"x_forwarded_proto": "https", "x_forwarded_host": "evil.example", "host": "also.evil.example"}
+    for path in ("/", "/index.html", "/settings"):
+        one, two = (serve(folder, None).ask("GET", path, **said) for said in ({}, evil))
+        assert own in one.body
+        assert (one.body, one.headers["etag"]) == (two.body, two.headers["etag"])
+
+
+def test_public_address(folder: Path) -> None:
+    """The app asks the address that the server is configured to have."""
+    config = Config(webapp=folder, public_url="https://h.example")
+    reply = Served(toy_server(config), []).ask("GET", "/")
     assert b'{"serverUrl":"https://h.example","disableAnalytics":true}' in reply.body
 
 
