@@ -33,7 +33,7 @@ def base64_slices(text: str) -> Iterator[bytes]:
     """As :func:`decode_base64`, in steps of some milliseconds."""
     if not text:
         return
-    padding = len(text) - len(text[-3:].rstrip("=")) - len(text[:-3])
+    padding = len(text[-3:]) - len(text[-3:].rstrip("="))
     if len(text) < 4 or padding > 2:
         raise ValueError("base64 text is too short or has too much padding")
     end = len(text) - padding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -49,14 +50,14 @@ async def decoded_leniently_in_turns(clock: IReactorTime, text: str) -> bytes:
 
 async def _joined(clock: IReactorTime, slices: Iterable[bytes]) -> bytes:
     """All slices, each large one in a turn of the reactor of its own."""
-    found: list[bytes] = []
+    found = BytesIO()  # grows where it is, and hands out what it has without another copy
     for piece in slices:
-        found.append(piece)
+        found.write(piece)
         if len(piece) > _MUCH:
             turn: Deferred[None] = Deferred()
             clock.callLater(0, turn.callback, None)
             await turn
-    return b"".join(found)
+    return found.getvalue()
 
 
 def _misfit(path: tuple[str | int, ...]) -> Invalid:

@@ -159,17 +159,20 @@ class _String:
         self._begun = part
 
     def _decode(self, part: bytes) -> None:
-        text = _plain(part)
-        self._decoded.append(text)
-        self._length += len(text)
-        self._width = max(self._width, _width(text))
+        more = _plain(part)
+        self._length += len(more)
+        self._width = max(self._width, _width(more))
         if self._length * self._width > _LARGEST_STRING:
             raise MalformedJson("JSON has a string that is too large")
+        # With one reference, a text grows where it is: joining a hundred megabytes would take too long.
+        text = self._decoded.pop() if self._decoded else ""
+        text += more
+        self._decoded.append(text)
 
     def end(self) -> tuple[bytes, str | None]:
         """A short one as it stands, or a longer one decoded."""
         if self._decoded:
-            return b"", "".join(self._decoded)
+            return b"", self._decoded.pop()
         return self._begun, None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,6 +35,20 @@ class TurnTests(SynchronousTestCase):
             self.assertNoResult(decoding)
             self.clock.advance(0)
             self.assertEqual(self.successResultOf(decoding), LARGE)
+
+    def test_one_copy(self) -> None:
+        """What was decoded is not copied in one go at the end."""
+        text = encode_base64(LARGE)
+        for decode in (decoded_in_turns, decoded_leniently_in_turns):
+            tracemalloc.start()
+            try:
+                decoding = Deferred.fromCoroutine(decode(self.clock, text))
+                self.clock.advance(0)
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertEqual(self.successResultOf(decoding), LARGE)
+            self.assertLess(most, 2 * len(LARGE))
 
     def test_no_base64(self) -> None:
         """What is wrong is told of, wherever it is."""

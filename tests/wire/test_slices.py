@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
@@ -145,3 +146,16 @@ def test_refused_early(text: bytes, why: str) -> None:
     """What would take much time or memory is refused before it does."""
     with pytest.raises(MalformedJson, match=why):
         run(decode_in_slices(msgspec.Raw, reader(text, [SLICE]), b"null"))
+
+
+def test_one_copy() -> None:
+    """A large string is put together where it is, not copied in one go at its end."""
+    text = b'{"name":"' + b"x" * (16 * MIB) + b'"}'
+    tracemalloc.start()
+    try:
+        value = run(decode_in_slices(dict[str, str], reader(text, [SLICE]), b"{}"))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(value["name"]) == 16 * MIB
+    assert most < 24 * MIB
