@@ -87,11 +87,8 @@ class HappyChannel(HTTPChannel):
     def __init__(self) -> None:
         super().__init__()
         self._head: Beginning | None = None
-        self._refused = False
-        self._gone = False
-        self._busy = False
-        self._ahead = b""
-        self._surplus = b""
+        self._refused = self._gone = self._busy = False
+        self._ahead = self._surplus = b""
         self._framing = 0
         self._body_left_until_reset = _BODY_STEP
         self._abort: IDelayedCall | None = None
@@ -252,21 +249,20 @@ class HappyChannel(HTTPChannel):
 
     def _take_body(self, data: bytes) -> bytes:
         decoder: Any = self._transferDecoder
-        if isinstance(decoder, Chunks):
-            return self._take_chunks(decoder, data)
-        size = decoder.contentLength
-        decoder.dataReceived(data[:size])
-        return self._surplus_before(data[size:])
+        chunked = isinstance(decoder, Chunks)
+        size = max(_CHUNKED_STEP, decoder.owed) if chunked else decoder.contentLength
+        take = self._take_chunks if chunked else decoder.dataReceived
+        take(data[:size])
+        surplus, self._surplus = self._surplus, b""
+        return surplus + data[size:]
 
-    def _take_chunks(self, chunks: Chunks, data: bytes) -> bytes:
-        size = max(_CHUNKED_STEP, chunks.owed)
-        piece, rest = data[:size], data[size:]
+    def _take_chunks(self, piece: bytes) -> None:
+        chunks: Any = self._transferDecoder
         request = self.requests[-1]
         try:
             content, surplus = chunks.feed(piece)
         except BadChunk:
-            self._refuse(answers.unparsable())
-            return b""
+            return self._refuse(answers.unparsable())
         self._framing += len(piece) - len(surplus or b"")
         if content:
             request.handleContentChunk(content)
@@ -276,11 +272,7 @@ class HappyChannel(HTTPChannel):
             self._refuse(answers.unparsable())
         elif surplus is not None:
             self._finishRequestBody(surplus)
-        return self._surplus_before(rest)
-
-    def _surplus_before(self, rest: bytes) -> bytes:
-        surplus, self._surplus = self._surplus, b""
-        return surplus + rest
+        return None
 
     def _finishRequestBody(self, data: bytes) -> None:
         """The body is complete; ``data`` is what follows it in the same piece."""
