@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_EVENTS: Final = 64
 """Connections that are read from or written to in a turn. Of more, the system lets each have its turn."""
 
+MOST_SECONDS: Final = 0.02
+"""After so long in a turn, those who have not been read from or written to are the next turn's first."""
+
 MOST_WAITING: Final = 64
 """Connections that may wait for the end of a turn; a turn with more of them writes in between."""
 
@@ -108,11 +111,12 @@ def _direct_poll(
     reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None], begin: Callable[[], None]
 ) -> Callable[[float | None], None]:
     began = monotonic()
+    passed_over: dict[int, int] = {}
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
     readable: int = select.EPOLLIN
 
     def poll(timeout: float | None) -> None:
-        nonlocal began
+        nonlocal began, passed_over
         turns.end()
         spent = monotonic() - began
         if spent >= LONG:
@@ -123,12 +127,19 @@ def _direct_poll(
             events = ()
         began = monotonic()
         begin()
-        for descriptor, event in events:
+        if passed_over:
+            # The system tells of those who are ready in the same order every time.
+            events = sorted(events, key=lambda one: passed_over.get(one[0], MOST_EVENTS))
+            passed_over = {}
+        for place, (descriptor, event) in enumerate(events, 1):
             selectable = selectables.get(descriptor)
             if event == readable and type(selectable) is kind:
                 _read(reactor, selectable)
             elif selectable is not None:
                 log.callWithLogger(selectable, read_or_write, selectable, descriptor, event)
+            if monotonic() - began > MOST_SECONDS:
+                passed_over = {one: order for order, (one, _) in enumerate(events[place:])}
+                break
         turns.end()
 
     return poll

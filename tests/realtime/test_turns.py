@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from select import EPOLLIN
+from types import SimpleNamespace
 from typing import Any
 from unittest import SkipTest
 
@@ -15,8 +17,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from happy.realtime import turns
 from happy.realtime.eager import eager_kind, make_eager
-from happy.realtime.turns import MOST_WAITING, Turns, poll_directly
+from happy.realtime.turns import MOST_SECONDS, MOST_WAITING, Turns, poll_directly
 
 
 class Held:
@@ -85,6 +88,32 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         self.lost.callback(None)
+
+
+class LengthTests(SynchronousTestCase):
+    """How much one turn takes on."""
+
+    def test_in_turn(self) -> None:
+        """A turn ends after a while, and those whom it did not come to are the next one's first."""
+        clock, read = Clock(), ""
+
+        class Busy:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def doRead(self) -> None:
+                nonlocal read
+                read += self.name
+                clock.advance(MOST_SECONDS * 0.75)
+
+        self.patch(turns, "monotonic", clock.seconds)
+        ready = {number: Busy(name) for number, name in enumerate("abcde")}
+        reactor = SimpleNamespace(_selectables=ready, _doReadOrWrite=None, _poller=SimpleNamespace())
+        reactor._poller.poll = lambda *_: [(number, EPOLLIN) for number in ready]
+        poll = turns._direct_poll(reactor, Turns(clock), Busy, lambda seconds: None, lambda: None)
+        for _ in range(4):
+            poll(None)
+        self.assertEqual(read, "ab" + "cd" + "ea" + "bc")
 
 
 class PollTests(TestCase):
