@@ -42,7 +42,7 @@ from happy.postgres import EmbeddedPostgres
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
-from happy.realtime.eager import CountingServer, eager_kind, make_eager
+from happy.realtime.eager import CountingServer, accept_few, eager_kind, make_eager
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
 from happy.realtime.pace import Pace
@@ -247,7 +247,9 @@ class Running:
         await self._monitor(server)
         kind = self._connections()
         for description in config.listen:
-            make_eager(await self._listen(description, site), kind)
+            port = await self._listen(description, site)
+            make_eager(port, kind)
+            accept_few(port)
 
     def _connections(self) -> type[tcp.Server]:
         """What kind of connections ports of TCP make."""

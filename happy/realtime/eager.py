@@ -10,7 +10,7 @@ Private names of Twisted's that are used are ``_tempDataBuffer``, ``_tempDataLen
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from happy.realtime.turns import Turns
+
+
+MOST_ACCEPTS: Final = 16
+"""Connections that a port accepts in a turn: some milliseconds' work, for which nobody can be charged yet."""
 
 
 class CountingServer(tcp.Server):
@@ -115,3 +119,19 @@ def make_eager(port: Any, kind: type[tcp.Server]) -> None:
     """Let a listening TCP port make eager connections from now on; other kinds of port stay as they are."""
     if isinstance(port, tcp.Port) and port.transport is tcp.Server:
         port.transport = kind
+
+
+def accept_few(port: Any) -> None:
+    """Let a listening port accept :data:`MOST_ACCEPTS` connections in a turn, however many wait.
+
+    Twisted's own bound grows with every turn in which it was reached.
+    """
+    if not isinstance(port, tcp.Port):
+        return
+    accept = port.doRead
+
+    def accept_some() -> None:
+        port.numberAccepts = MOST_ACCEPTS
+        accept()
+
+    port.doRead = accept_some  # type: ignore[method-assign]

@@ -9,12 +9,13 @@ that is refused before it was read to its end is answered at once; what the clie
 discarded for a moment, since closing a connection with unread data makes the answer vanish.
 
 Of what ``HTTPChannel`` keeps for itself, ``_command``, ``_path``, ``_version``, ``_transferDecoder``,
-``_handlingRequest``, ``_networkProducer``, ``_waitingForTransport`` and ``_finishRequestBody`` are used here,
-with the decoder of bodies of known length.
+``_handlingRequest``, ``_savedTimeOut``, ``_networkProducer``, ``_waitingForTransport`` and
+``_finishRequestBody`` are used here, with the decoder of bodies of known length.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import ITCPTransport
@@ -23,7 +24,7 @@ from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
 from happy.wire import answers
 from happy.wire.chunks import BadChunk, Chunks
-from happy.wire.heads import BadHead, Beginning, Head, TooLarge
+from happy.wire.heads import BadHead, Beginning, Head, TooLarge, closes
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -55,17 +56,6 @@ takes the same time however little it holds."""
 
 _MOST_AHEAD: Final = 16 * 1024
 """Bytes that are read while earlier ones are worked on."""
-
-_REASONS: Final = {
-    400: b"Bad Request",
-    431: b"Request Header Fields Too Large",
-    503: b"Service Unavailable",
-}
-
-
-def closes(connection: bytes) -> bool:
-    """Whether a header ``Connection`` with this value ends the connection."""
-    return b"close" in [token.strip() for token in connection.lower().split(b",")]
 
 
 def is_full(channel: HTTPChannel) -> bool:
@@ -187,9 +177,19 @@ class HappyChannel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         """Go on with what came while the request was answered."""
-        super().requestDone(request)
-        if self._ahead and not self._busy and not self._ends():
+        if not self.persistent:
+            super().requestDone(request)
+            return
+        # Not by way of the base, which reads on at once: between two of many that costs as much as a request.
+        del self.requests[0]
+        self._handlingRequest = False
+        self.setTimeout(self._savedTimeOut)
+        if self._busy:
+            return
+        if self._ahead and not self._ends():
             self._work_on(self._take_ahead())
+        if len(self._ahead) <= _MOST_AHEAD and not self._ends():
+            self._read_on()
 
     # Pieces.
 
@@ -319,7 +319,7 @@ class HappyChannel(HTTPChannel):
         if self._refused:
             return
         self.refuse_rest()
-        head = [b"HTTP/1.1 %d %s" % (status, _REASONS[status]), b"Connection: close"]
+        head = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()), b"Connection: close"]
         if content:
             head.append(b"Content-Type: application/json")
         head.append(b"Content-Length: %d" % len(content))

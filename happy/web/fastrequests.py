@@ -20,10 +20,10 @@ from twisted.web.http import NO_BODY_CODES
 
 from happy.capabilities._declare import MIB
 from happy.web.bodies import SMALL
-from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, closes, is_full
+from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, is_full
 from happy.web.resource import local_target
 from happy.web.sending import AT_ONCE, TINY, head_of
-from happy.wire.heads import Usual, parse_usual
+from happy.wire.heads import Usual, closes, parse_usual
 from happy.wire.payload import Payload, payload_of
 
 if TYPE_CHECKING:

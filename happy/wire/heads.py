@@ -37,6 +37,11 @@ UNFINISHED_FIELD: Final = re.compile(rb"(?:%b++(?::[^\0\r\n]*+)?)?\r?" % _TOKEN)
 _MOST_DIGITS_OF_ALL: Final = 18  # no body is so large, whatever follows
 
 
+def closes(connection: bytes) -> bool:
+    """Whether a header ``Connection`` with this value ends the connection."""
+    return b"close" in [token.strip() for token in connection.lower().split(b",")]
+
+
 class BadHead(ValueError):
     """What is not HTTP, or could be read in two ways."""
 

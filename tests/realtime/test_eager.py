@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet import tcp
@@ -10,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from happy.realtime.eager import EagerServer, eager_kind, make_eager
+from happy.realtime.eager import MOST_ACCEPTS, EagerServer, accept_few, eager_kind, make_eager
 from happy.realtime.turns import Turns
 
 
@@ -65,6 +66,26 @@ class EagerTests(TestCase):
         server = await accepted
         self.addCleanup(client.transport.loseConnection)  # type: ignore[union-attr]
         return server, client
+
+    async def test_few_at_a_time(self) -> None:
+        """However many clients wait, a port accepts a few of them in a turn; all get their turn."""
+        from twisted.internet import reactor
+
+        built: list[Protocol] = []
+        factory = Factory.forProtocol(Protocol)
+        factory.protocol = lambda: built.append(Protocol()) or built[-1]  # type: ignore[assignment,func-returns-value]
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        accept_few(port)
+        address = ("127.0.0.1", port.getHost().port)
+        clients = [socket.create_connection(address) for _ in range(3 * MOST_ACCEPTS)]
+        for turn in range(1, 4):
+            port.doRead()
+            self.assertEqual(len(built), turn * MOST_ACCEPTS)
+        for client in clients:
+            client.close()
+        for protocol in built:
+            protocol.transport.loseConnection()  # type: ignore[union-attr]
 
     async def test_private_names(self) -> None:
         """The names of Twisted's that the module reads or takes the place of still exist."""
