@@ -42,7 +42,7 @@ from happy.postgres import EmbeddedPostgres
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
-from happy.realtime.eager import CountingServer, accept_few, eager_kind, make_eager
+from happy.realtime.eager import CountingServer, bound_accepting, eager_kind, make_eager
 from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
 from happy.realtime.pace import Pace
@@ -249,7 +249,7 @@ class Running:
         for description in config.listen:
             port = await self._listen(description, site)
             make_eager(port, kind)
-            accept_few(port)
+            bound_accepting(port, self._reactor.seconds)
 
     def _connections(self) -> type[tcp.Server]:
         """What kind of connections ports of TCP make."""

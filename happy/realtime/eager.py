@@ -9,7 +9,7 @@ Private names of Twisted's that are used are ``_tempDataBuffer``, ``_tempDataLen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 MOST_ACCEPTS: Final = 16
-"""Connections that a port accepts in a turn: some milliseconds' work, for which nobody can be charged yet."""
+"""Connections that a port accepts at a time."""
+
+ACCEPT_SECONDS: Final = 0.008
+"""For so long a port accepts connections in a turn. Those that wait do so in one line for all clients: it
+must be short even while somebody opens connections as fast as the system lets them."""
 
 
 class CountingServer(tcp.Server):
@@ -121,17 +125,23 @@ def make_eager(port: Any, kind: type[tcp.Server]) -> None:
         port.transport = kind
 
 
-def accept_few(port: Any) -> None:
-    """Let a listening port accept :data:`MOST_ACCEPTS` connections in a turn, however many wait.
+def bound_accepting(port: Any, now: Callable[[], float]) -> None:
+    """Let a listening port accept for :data:`ACCEPT_SECONDS` in a turn, however many connections wait.
 
-    Twisted's own bound grows with every turn in which it was reached.
+    Twisted's own bound is a number, which grows with every turn in which it was reached. ``now`` tells the
+    time in seconds.
     """
     if not isinstance(port, tcp.Port):
         return
     accept = port.doRead
 
-    def accept_some() -> None:
-        port.numberAccepts = MOST_ACCEPTS
-        accept()
+    def accept_in_time() -> None:
+        end = now() + ACCEPT_SECONDS
+        while True:
+            port.numberAccepts = MOST_ACCEPTS
+            accept()
+            # What Twisted would accept the next time tells whether there were as many.
+            if port.numberAccepts <= MOST_ACCEPTS or now() >= end:
+                return
 
-    port.doRead = accept_some  # type: ignore[method-assign]
+    port.doRead = accept_in_time  # type: ignore[method-assign]

@@ -49,11 +49,6 @@ _BODY_STEP: Final = BODY_RATE * KEEP_ALIVE_SECONDS
 _CHUNKED_STEP: Final = 4096
 """Bytes of a chunked body in a piece, unless one chunk has more: hundreds of chunks, if they are small."""
 
-_MOST_FRAMING: Final = 16 * 1024
-_CONTENT_TO_FRAMING: Final = 8
-"""Bytes that chunks may take beside their content, and bytes of content that pay for a further one. A chunk
-takes the same time however little it holds."""
-
 _MOST_AHEAD: Final = 16 * 1024
 """Bytes that are read while earlier ones are worked on."""
 
@@ -79,12 +74,15 @@ class HappyChannel(HTTPChannel):
         self._head: Beginning | None = None
         self._refused = self._gone = self._busy = False
         self._ahead = self._surplus = b""
-        self._framing = 0
         self._body_left_until_reset = _BODY_STEP
         self._abort: IDelayedCall | None = None
 
-    def admit(self, place: Place, share: Share, keep: Keep, *, proxied: bool) -> None:
-        """Be counted. Called once, before anything else; ``proxied`` if a proxy that we trust connects."""
+    def admit(self, place: Place, share: Share, keep: Keep, built: float, *, proxied: bool) -> None:
+        """Be counted. Called once, before anything else.
+
+        :param built: when work for the connection began; ``proxied`` if a proxy that we trust connects.
+        """
+        self._built = built
         self.place, self.share, self.keep, self.proxied = place, share, keep, proxied
         self._owner = keep.owner
 
@@ -103,6 +101,12 @@ class HappyChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.place.transport = self.transport
+        if self.share.owes():
+            # Whoever opens connections faster than they can be served waits, and not others.
+            self._networkProducer.pauseProducing()
+            self.share.later(self._read_on)
+        # Accepting it, and hearing of its end, take as long again.
+        self.share.charge(2 * self._built - self.share.now())
 
     @property
     def idle(self) -> bool:
@@ -235,7 +239,6 @@ class HappyChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         request = self.requests[-1]
-        self._framing = 0
         self._body_left_until_reset = _BODY_STEP
         hosts = request.requestHeaders.getRawHeaders(b"host") or ()
         if len(hosts) > 1 or (self._version == b"HTTP/1.1" and not hosts):
@@ -263,14 +266,11 @@ class HappyChannel(HTTPChannel):
             content, surplus = chunks.feed(piece)
         except BadChunk:
             return self._refuse(answers.unparsable())
-        self._framing += len(piece) - len(surplus or b"")
         if content:
             request.handleContentChunk(content)
         if chunks.owed and not self._refused:
             request.expect(chunks.owed)
-        if self._framing > _MOST_FRAMING:
-            self._refuse(answers.unparsable())
-        elif surplus is not None:
+        if surplus is not None:
             self._finishRequestBody(surplus)
         return None
 
@@ -281,7 +281,6 @@ class HappyChannel(HTTPChannel):
 
     def body_moved(self, size: int) -> None:
         """So many bytes of a body came; a good part of it buys another time-out."""
-        self._framing -= size + size // _CONTENT_TO_FRAMING
         self._body_left_until_reset -= size
         if self._body_left_until_reset <= 0:
             self._body_left_until_reset = _BODY_STEP

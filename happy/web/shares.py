@@ -24,6 +24,9 @@ T = TypeVar("T")
 SLICE: Final = 0.005
 """Seconds for the queue in each turn of the reactor."""
 
+MOST_PIECES: Final = 32
+"""Pieces of work from the queue in each turn: what a piece leads to may take longer than itself."""
+
 MOST_WAITING: Final = 4 * 1024 * 1024
 """Bytes of one owner that may wait to be worked on."""
 
@@ -92,7 +95,9 @@ class Processor:
     def _run(self) -> None:
         self._called = False
         end = self.now() + SLICE
-        while self._queue:
+        for _ in range(MOST_PIECES):
+            if not self._queue:
+                return
             self._queue.popleft().run_one()
             if self.now() >= end:
                 break
@@ -120,6 +125,10 @@ class Share:
         """The time, for :meth:`charge`, if work may be done now; None if it has to be done :meth:`later`."""
         now = self.now()
         return None if now < self._own.free_at or now < self._all.free_at or self._waiting else now
+
+    def owes(self) -> bool:
+        """Whether the owner has used more than its own part lately."""
+        return self.now() < self._own.free_at or bool(self._waiting)
 
     def charge(self, began: float) -> None:
         """Work was done since ``began``, a time that :meth:`begin` or :attr:`now` answered."""

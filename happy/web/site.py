@@ -329,6 +329,7 @@ class HappySite(Site):
         self._proxied = count()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        began = self.processor.now()
         owner = self.origins.connection_owner(addr)
         proxied = owner is None
         # What a proxy opens is everybody's: each connection pays for itself until it says for whom it speaks.
@@ -343,7 +344,7 @@ class HappySite(Site):
             keep.end()
             self._refused()
             return _Refusal()
-        channel.admit(place, self.processor.open(owner), keep, proxied=proxied)
+        channel.admit(place, self.processor.open(owner), keep, began, proxied=proxied)
         self._channels.add(channel)
         return channel
 

@@ -14,6 +14,11 @@ from happy.wire.heads import FIELDS, UNFINISHED_FIELD
 LONGEST_LINE: Final = 1024
 """Bytes of the line before a chunk: its size, and what it may have to say besides."""
 
+MOST_FRAMING: Final = 16 * 1024
+CONTENT_TO_FRAMING: Final = 8
+"""Bytes that chunks may take beside their content, and bytes of content that pay for a further one. A chunk
+takes the same time however little it holds."""
+
 # Each such line is read with the end of the chunk before it.
 _SIZE: Final = re.compile(rb"\r\n([0-9A-Fa-f]++)(?:;[\t -~\x80-\xff]*+)?\r\n")
 _UNFINISHED_SIZE: Final = re.compile(rb"\r?|\r\n(?:[0-9A-Fa-f]++(?:;[\t -~\x80-\xff]*+)?\r?)?")
@@ -27,17 +32,18 @@ class BadChunk(ValueError):
 class Chunks:
     """One body. ``owed`` are the bytes of the chunk that has begun which have yet to come."""
 
-    __slots__ = ("_rest", "_trails", "owed")
+    __slots__ = ("_framing", "_rest", "_trails", "owed")
 
     def __init__(self) -> None:
         self.owed = 0
         self._rest = _END
         self._trails = False
+        self._framing = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """The content that is new, and what follows the body; None as long as that is not complete.
 
-        Raises :class:`BadChunk` as soon as something cannot become a chunk.
+        Raises :class:`BadChunk` as soon as something cannot become a chunk, or takes more than it brings.
         """
         text = self._rest + data
         place = min(self.owed, len(text))
@@ -59,7 +65,11 @@ class Chunks:
             surplus = self._trail()
         else:
             self._judge()
-        return b"".join(content), surplus
+        whole = b"".join(content)
+        self._framing += len(data) - len(surplus or b"") - len(whole) - len(whole) // CONTENT_TO_FRAMING
+        if self._framing > MOST_FRAMING:
+            raise BadChunk
+        return whole, surplus
 
     def _judge(self) -> None:
         """Look at a line that is not complete."""

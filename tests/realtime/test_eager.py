@@ -9,9 +9,17 @@ from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from happy.realtime.eager import MOST_ACCEPTS, EagerServer, accept_few, eager_kind, make_eager
+from happy.realtime.eager import (
+    ACCEPT_SECONDS,
+    MOST_ACCEPTS,
+    EagerServer,
+    bound_accepting,
+    eager_kind,
+    make_eager,
+)
 from happy.realtime.turns import Turns
 
 
@@ -67,25 +75,29 @@ class EagerTests(TestCase):
         self.addCleanup(client.transport.loseConnection)  # type: ignore[union-attr]
         return server, client
 
-    async def test_few_at_a_time(self) -> None:
-        """However many clients wait, a port accepts a few of them in a turn; all get their turn."""
+    async def test_accepting_has_a_bound(self) -> None:
+        """However many clients wait, a port accepts for a bounded time in a turn; all get their turn."""
         from twisted.internet import reactor
 
-        built: list[Protocol] = []
-        factory = Factory.forProtocol(Protocol)
-        factory.protocol = lambda: built.append(Protocol()) or built[-1]  # type: ignore[assignment,func-returns-value]
-        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        clock, built = Clock(), 0
+
+        class Slow(Protocol):
+            def connectionMade(self) -> None:
+                nonlocal built
+                built += 1
+                clock.advance(ACCEPT_SECONDS / (2 * MOST_ACCEPTS))
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        port: Any = reactor.listenTCP(0, Factory.forProtocol(Slow), 200, "127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
-        accept_few(port)
+        bound_accepting(port, clock.seconds)
         address = ("127.0.0.1", port.getHost().port)
-        clients = [socket.create_connection(address) for _ in range(3 * MOST_ACCEPTS)]
-        for turn in range(1, 4):
+        clients = [socket.create_connection(address) for _ in range(5 * MOST_ACCEPTS + 1)]
+        for expected in (2 * MOST_ACCEPTS, 4 * MOST_ACCEPTS, 5 * MOST_ACCEPTS + 1):
             port.doRead()
-            self.assertEqual(len(built), turn * MOST_ACCEPTS)
+            self.assertEqual(built, expected)
         for client in clients:
             client.close()
-        for protocol in built:
-            protocol.transport.loseConnection()  # type: ignore[union-attr]
 
     async def test_private_names(self) -> None:
         """The names of Twisted's that the module reads or takes the place of still exist."""

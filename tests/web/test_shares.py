@@ -189,6 +189,15 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(innocent.read()[0].status, 404)
         self.assertLess(sum(map(self.answers, flood)), 5)
 
+    def test_new_connections(self) -> None:
+        """Whoever owes time is not read from on a new connection before its turn; others are at once."""
+        self.served.connect().send(message("GET", "/heavy") * 5)
+        self.assertEqual(self.served.connect(peer="198.51.100.1").wire.producerState, "producing")
+        late = self.served.connect()
+        self.assertEqual(late.wire.producerState, "paused")
+        while late.wire.producerState == "paused":
+            self.clock.turn()
+
     def test_reading_stops(self) -> None:
         """What waits is not read on for ever."""
         connection = self.served.connect()
