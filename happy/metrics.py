@@ -148,6 +148,9 @@ class Metrics:
         self.happy_deliveries_total = self._counter(
             "happy_deliveries_total", "Packets handed to sockets by fan-out"
         )
+        self.happy_signals_dropped_total = self._counter(
+            "happy_signals_dropped_total", "Passing signals dropped because too many waited to be told"
+        )
         self.happy_recoveries_total = self._counter(
             "happy_recoveries_total", "Clients that came back, and how they were received", "result"
         )

@@ -122,7 +122,7 @@ class Running:
             self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
         )
         dsn = config.database_url or await self._start_postgres(config)
-        hub = Hub(self._metrics, self._recovery(config))
+        hub = Hub(self._metrics, self._recovery(config), self._pace)
         database = await self._start_database(config, dsn, hub)
         self.server = await self._build(config, database, hub, await deriving)
         memory = Memory(self._reactor, self._reactor.callInThread)

@@ -25,7 +25,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -218,6 +218,12 @@ class RecordingPublisher:
 
     def signal(self, audience: Any, body: Any) -> None:
         self.signals.append((audience, body))
+
+    def told(self, account: str) -> None:
+        """Everything was told at once."""
+
+    def after(self, account: str, act: Callable[..., object], *arguments: object) -> None:
+        act(*arguments)
 
     def seqs(self, account: str) -> list[int]:
         """The numbers of an account's updates, in the order they were published."""

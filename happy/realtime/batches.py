@@ -74,8 +74,8 @@ class Batch:
             if row.new and row.account_seq is not None:
                 yield _announcement(self.sources[row.row - 1], self.rows[row.row - 1], row, row.account_seq)
 
-    def answer(self, rows: Iterable[AppendedRow]) -> None:
-        """Give each sender what became of its messages."""
+    def answers(self, rows: Iterable[AppendedRow]) -> Iterator[tuple[Append, Stored]]:
+        """What became of each sender's messages."""
         stored: dict[int, list[StoredMessage]] = {id(append): [] for append in self.appends}
         for row in rows:
             record = StoredMessage(
@@ -84,7 +84,9 @@ class Batch:
             stored[id(self.sources[row.row - 1])].append(record)
         for append in self.appends:
             found = stored[id(append)]
-            append.succeed(sorted(found, key=lambda message: message.seq) if found else None)
+            if len(found) > 1:
+                found.sort(key=lambda message: message.seq)
+            yield append, found or None
 
 
 class Flight:
@@ -92,38 +94,48 @@ class Flight:
 
     ``pending`` is what is not stored yet, ``stored`` are the batches that were, each with its rows, and
     ``refused`` the appends that the database would not have. One that is ``diverted`` does not hold up those
-    that come after it.
+    that come after it. ``releases`` are in the order in which ``appends`` name their accounts. ``rows`` and
+    ``size`` are the sums of the appends'.
     """
 
     def __init__(self, appends: Sequence[Append], releases: Iterable[Release], since: float) -> None:
         self.appends = appends
         self.since = since
-        self.pending = deque([Batch(appends)])
+        batch = Batch(appends)
+        self.rows = len(batch.rows)
+        self.size = sum([append.size for append in appends])
+        self.pending = deque([batch])
         self.stored: list[tuple[Batch, Sequence[AppendedRow]]] = []
         self.refused: list[tuple[Append, Exception]] = []
         self.diverted = False
-        self._accounts = {append.account for append in appends}
-        self._releases = list(releases)
-        self._watchers: list[Deferred[None]] = []
+        accounts = dict.fromkeys(append.account for append in appends)
+        self._releases = dict(zip(accounts, releases, strict=True))
+        self._watchers: dict[str, list[Deferred[None]]] = {}
+
+    @property
+    def accounts(self) -> list[str]:
+        """Whose messages are aboard."""
+        return list(self._releases)
 
     def carries(self, account: str, session: str | None = None) -> bool:
         """Whether messages of the account are aboard; of one of its sessions, if one is named."""
-        return account in self._accounts and (
-            session is None or any(append.session == session for append in self.appends)
+        return account in self._releases and (
+            session is None
+            or any(append.session == session for append in self.appends if append.account == account)
         )
 
-    def landing(self) -> Deferred[None]:
-        """Fires when everything aboard is delivered and answered."""
+    def landing(self, account: str) -> Deferred[None]:
+        """Fires when everything of the account is delivered and answered."""
         watcher: Deferred[None] = Deferred()
-        self._watchers.append(watcher)
+        self._watchers.setdefault(account, []).append(watcher)
         return watcher
 
-    def land(self) -> None:
-        """Give the accounts back, and tell whoever waited for it."""
-        for release in self._releases:
-            release()
-        for watcher in self._watchers:
+    def land(self, account: str) -> bool:
+        """Give an account back, and tell whoever waited for it. Whether it was the last one."""
+        self._releases.pop(account)()
+        for watcher in self._watchers.pop(account, ()):
             watcher.callback(None)
+        return not self._releases
 
 
 def _announcement(source: Append, given: AppendRow, row: AppendedRow, account_seq: int) -> Update:

@@ -4,7 +4,8 @@ While one batch is being committed the next one collects: at low load a message 
 commits by itself, at high load a batch of hundreds costs the same. PostgreSQL has one batch at a time;
 while it works on one, the batch before is delivered and answered. The accounts of both are held in the
 database's linearizer, so that no other writer of these accounts publishes in between. For accounts that
-others hold the committer stands in line, and goes on with the rest.
+others hold the committer stands in line, and goes on with the rest. Each account of a batch is given back
+when its own clients have been told: one with thousands of them keeps only itself waiting.
 
 What would keep the others waiting is stored aside: what is large, and batches for which PostgreSQL takes too
 long.
@@ -28,7 +29,7 @@ from twisted.python.failure import Failure
 
 from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.realtime.batches import Append, Batch, Flight, Release, Stored
-from happy.realtime.message_queue import MessageQueue
+from happy.realtime.message_queue import MAX_QUEUED_BYTES, MessageQueue, weight
 from happy.storage.append import AppendedRow, Writer
 from happy.storage.messages import NewMessage
 from happy.waiting import within
@@ -51,6 +52,9 @@ FIRST_WORD_SECONDS, WORD_SECONDS = 1.0, 10.0
 """When the log first says that messages wait, and how often."""
 SLOW_ATTEMPTS = 3
 """How often one sender's messages may be too much for PostgreSQL before they are refused."""
+
+MAX_ALOFT_BYTES = MAX_QUEUED_BYTES
+"""Weight of messages that are being stored or told. An account has a part of one batch in it."""
 
 SLOW = "slow"
 """Why messages were turned away: PostgreSQL took too long to store them."""
@@ -81,6 +85,7 @@ class Committer(Service):
         self._aside = Writer(database, aside=True)
         self._queue = MessageQueue(clock, database.linearizer, self._wake, self._count_refusal)
         self._flights: list[Flight] = []
+        self._aloft = 0
         self._diverted: deque[Flight] = deque()
         self._running = False
         self._running_aside = False
@@ -135,7 +140,7 @@ class Committer(Service):
         """
         for flight in self._flights:
             if flight.carries(account, session):
-                return within(SETTLE_SECONDS, flight.landing(), self._clock).addErrback(_unsettled)
+                return within(SETTLE_SECONDS, flight.landing(account), self._clock).addErrback(_unsettled)
         return succeed(None)
 
     def _count_refusal(self, why: str) -> None:
@@ -145,18 +150,23 @@ class Committer(Service):
 
     def _wake(self) -> None:
         """Something may be there to be taken."""
-        if not self._running and self._queue.common:
+        if not self._running and self._common:
             self._running = True
             Deferred.fromCoroutine(self._run())
         if not self._running_aside and (self._queue.large or self._diverted):
             self._running_aside = True
             Deferred.fromCoroutine(self._run_aside())
 
+    @property
+    def _common(self) -> bool:
+        """Whether there may be something for a batch, and room for it."""
+        return bool(self._queue.common) and self._aloft < MAX_ALOFT_BYTES
+
     async def _run(self) -> None:
         """One batch after another, each sent before the one before is answered."""
         arrived: Flight | None = None
-        while arrived is not None or self._queue.common:
-            flight = self._take_off() if self._queue.common else None
+        while arrived is not None or self._common:
+            flight = self._take_off() if self._common else None
             # The statement is on its way when this returns.
             carried = Deferred.fromCoroutine(self._carry(flight)) if flight is not None else None
             if arrived is not None:
@@ -177,7 +187,7 @@ class Committer(Service):
         self._look_for_the_end()
 
     def _look_for_the_end(self) -> None:
-        busy = self._running or self._running_aside or len(self._queue)
+        busy = self._running or self._running_aside or self._flights or len(self._queue)
         if self._stopped is not None and not self._stopped.called and not busy:
             self._stopped.callback(None)
 
@@ -197,6 +207,7 @@ class Committer(Service):
     def _begin(self, appends: list[Append], releases: list[Release]) -> Flight:
         flight = Flight(appends, releases, self._clock.seconds())
         self._flights.append(flight)
+        self._aloft += weight(flight.rows, flight.size)
         return flight
 
     async def _carry(self, flight: Flight) -> None:
@@ -207,22 +218,30 @@ class Committer(Service):
             self._wake()
 
     def _land(self, flight: Flight) -> None:
-        """Deliver what is stored, in sequence order; then answer."""
-        try:
-            for batch, rows in flight.stored:
-                for update in batch.updates(rows):
+        """Deliver what is stored, in sequence order; then answer. Each account gets there by itself."""
+        after = self._hub.after
+        for batch, rows in flight.stored:
+            for update in batch.updates(rows):
+                try:
                     self._hub.deliver(update)
-                batch.answer(rows)
-            for append, error in flight.refused:
-                append.fail(error)
-        except Exception as error:
-            # A fault of ours must not leave a sender without an answer, nor stop the others.
-            self.log.failure("Delivering a batch failed")
-            for append in flight.appends:
-                append.fail(error)
-        self._flights.remove(flight)
-        self._metrics.happy_commit_seconds.observe(self._clock.seconds() - flight.since)
-        flight.land()
+                except Exception:
+                    # A fault of ours must not leave a sender without an answer, nor stop the others.
+                    self.log.failure("Delivering a message failed")
+            for append, stored in batch.answers(rows):
+                after(append.account, append.succeed, stored)
+        for append, error in flight.refused:
+            after(append.account, append.fail, error)
+        for account in flight.accounts:
+            after(account, self._landed, flight, account)
+
+    def _landed(self, flight: Flight, account: str) -> None:
+        """Everything of an account is delivered and answered."""
+        if flight.land(account):
+            self._flights.remove(flight)
+            self._aloft -= weight(flight.rows, flight.size)
+            self._metrics.happy_commit_seconds.observe(self._clock.seconds() - flight.since)
+            self._wake()
+            self._look_for_the_end()
 
     # -- the database --------------------------------------------------------------------------------
 

@@ -3,16 +3,19 @@
 One Hub per reactor. HTTP handlers and sockets share it: whatever commits a change hands the committed
 updates to :meth:`Hub.deliver` in sequence order, and each client hears those meant for it. An update
 is encoded and framed once, however many clients hear it. Where connection state recovery is offered, it
-also goes into the log of those who may have missed it.
+also goes into the log of those who may have missed it. What takes longer than a turn of the reactor goes on
+in the next ones, in the account's line (:mod:`happy.realtime.lines`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
+from happy.realtime.lines import Lines, Work
 from happy.realtime.socket import Socket, encode_event
 from happy.realtime.updates import (
     Activity,
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 
     from happy.metrics import Metrics
     from happy.realtime.calls import Pending
+    from happy.realtime.pace import Pace
     from happy.realtime.recovery import Recovery
+    from happy.realtime.socket import EncodedPacket
 
 __all__ = ("Client", "Hub", "Identity", "Scope", "owner_of")
 
@@ -107,6 +112,9 @@ class Client:
 MAX_CLIENTS = 2_000
 """Clients of an account: all of them are told what one is told."""
 
+AT_ONCE: Final = 64
+"""Clients that are told something before it is looked whether there is time for more."""
+
 _ABSENT = object()
 
 
@@ -155,11 +163,18 @@ class _Account:
 class Hub:
     """Who is connected, and delivery of updates and passing signals to them."""
 
-    def __init__(self, metrics: Metrics, recovery: Recovery | None = None) -> None:
-        """``recovery`` is where connection state recovery is offered; the hub tells it who is connected."""
+    def __init__(self, metrics: Metrics, recovery: Recovery | None = None, pace: Pace | None = None) -> None:
+        """``recovery`` is where connection state recovery is offered; the hub tells it who is connected.
+
+        ``pace`` is how long the reactor stays with what is told; without it, until everybody knows.
+        """
         self.recovery = recovery
+        self._lines = Lines(pace, owner_of)
+        self.after = self._lines.after
+        self.told = self._lines.told
         self._accounts: dict[str, _Account] = {}
         self._deliveries = metrics.happy_deliveries_total
+        self._untold = metrics.happy_signals_dropped_total
         self._connections = metrics.websocket_connections_total
         self._gauges: dict[tuple[str, str, str], Gauge] = {}
         if recovery is not None:
@@ -212,19 +227,41 @@ class Hub:
         return room is not None and any(client.declared and client.viewing for client in room.users)
 
     def deliver(self, update: Update) -> None:
-        """Send a committed update. Call in sequence order per account: clients rely on it (D-1)."""
+        """Send a committed update. Call in sequence order per account: clients rely on it (D-1).
+
+        When this returns it may wait in the account's line: see :meth:`after` and :meth:`told`.
+        """
+        account = update.audience.account
+        if not self._lines.free(account):
+            self._lines.put(account, _begun(partial(self._tell, update)))
+        elif (rest := self._tell(update)) is not None:
+            self._lines.begin(account, rest)
+
+    def signal(self, audience: Audience, body: EphemeralBody) -> None:
+        """Send a passing signal to whoever is connected."""
+        account, state = audience.account, _state_of(body)
+        if not self._lines.free(account):
+            key = object() if state is None else (audience, state)
+            work = _begun(partial(self._signal, audience, body))
+            if not self._lines.put_latest(account, key, work):
+                self._untold.inc()
+        elif (rest := self._signal(audience, body)) is not None:
+            self._lines.begin(account, rest)
+
+    def _tell(self, update: Update) -> Work | None:
         skip: str | None = getattr(update.skip, "id", None)
         listeners = list(self.clients(update.audience))
         if skip is not None:
             listeners = [client for client in listeners if client.socket.id != skip]
-        if listeners or self._awaited(update.audience):
-            self._send("update", encode_update(update), update.audience, listeners, skip)
+        if not listeners and not self._awaited(update.audience):
+            return None
+        return self._send("update", encode_update(update), update.audience, listeners, skip)
 
-    def signal(self, audience: Audience, body: EphemeralBody) -> None:
-        """Send a passing signal to whoever is connected."""
+    def _signal(self, audience: Audience, body: EphemeralBody) -> Work | None:
         listeners = list(self.clients(audience))
-        if listeners or self._awaited(audience):
-            self._send("ephemeral", encode_ephemeral(body), audience, listeners, None, _state_of(body))
+        if not listeners and not self._awaited(audience):
+            return None
+        return self._send("ephemeral", encode_ephemeral(body), audience, listeners, None, _state_of(body))
 
     def _awaited(self, audience: Audience) -> bool:
         """Whether somebody of the audience may come back to hear what is told now."""
@@ -238,14 +275,33 @@ class Hub:
         listeners: list[Client],
         skip: str | None,
         state: Hashable = None,
-    ) -> None:
+    ) -> Work | None:
+        """Send to whoever is connected now; what is left of that, if they are many."""
         if self.recovery is None:
             packet = encode_event(event, Raw(payload))
         else:
             packet = self.recovery.replay.record(audience, event, payload, skip, state)
+        self._deliveries.inc(len(listeners))
+        if len(listeners) > AT_ONCE:
+            return _in_pieces(packet, [client.socket for client in listeners])
         for client in listeners:
             client.socket.send(packet)
-        self._deliveries.inc(len(listeners))
+        return None
+
+
+def _begun(start: Callable[[], Work | None]) -> Work:
+    """What is begun when it is its turn."""
+    rest = start()
+    if rest is not None:
+        yield from rest
+
+
+def _in_pieces(packet: EncodedPacket, sockets: Sequence[Socket]) -> Work:
+    """Send to many. A client that comes back on another socket has it from the log."""
+    for start in range(0, len(sockets), AT_ONCE):
+        for socket in sockets[start : start + AT_ONCE]:
+            socket.send(packet)
+        yield
 
 
 def _state_of(body: EphemeralBody) -> Hashable:

@@ -308,7 +308,7 @@ class Database:
                 result = await _within(seconds, connection, work(tx))
         finally:
             self.pool.give_back(connection, call)
-        self._release(tx, {})
+        await self._release(tx, {})
         return result
 
     async def _once(self, call: Call, work: Work[T], aside: bool) -> T:
@@ -339,17 +339,26 @@ class Database:
             result, numbers = await self._attempts.run(call, connection, tx, work, accounts)
         finally:
             pool.give_back(connection, call)
-        self._release(tx, numbers)
+        await self._release(tx, numbers)
         return result
 
-    def _release(self, tx: Transaction, numbers: Mapping[str, int]) -> None:
-        """Deliver the outbox; what fails there cannot undo the commit, so it is logged."""
-        steps: list[Callable[[], None]] = [partial(deliver, tx, numbers, self._publisher), *tx.callbacks]
-        for step in steps:
-            try:
-                step()
-            except Exception as error:
-                self._log.error("what follows a commit failed: {fault}", fault=describe_fault(error))
+    async def _release(self, tx: Transaction, numbers: Mapping[str, int]) -> None:
+        """Deliver the outbox; what fails there cannot undo the commit, so it is logged.
+
+        The accounts are still held while their clients are told: so what waits to be told has a bound.
+        """
+        self._follow(partial(deliver, tx, numbers, self._publisher))
+        for account in numbers:
+            if (told := self._publisher.told(account)) is not None:
+                await told
+        for callback in tx.callbacks:
+            self._follow(callback)
+
+    def _follow(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            self._log.error("what follows a commit failed: {fault}", fault=describe_fault(error))
 
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._clock, seconds * random.uniform(0.5, 1.0))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from happy.errors import AccountVanished
 from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, Pieces, any_large
 from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 LONG_SECONDS = 900.0
 """How long a statement may take that has no limit of its own on the server."""
@@ -44,6 +47,9 @@ class Publisher(Protocol):
 
     def signal(self, audience: Any, body: Any) -> None:
         """Hand a passing signal to its audience."""
+
+    def told(self, account: str) -> Deferred[None] | None:
+        """Fires when the account's clients were told of every change before; None if they were."""
 
 
 class Pending(NamedTuple):

@@ -67,6 +67,29 @@ class TransactTests(DatabaseCase):
         await self.database.transact(work, accounts=[account])
         self.assertEqual(heard, [1, "signal", 2, "after"])
 
+    async def test_held_until_told(self) -> None:
+        """While an account's clients are being told, it is held, and what follows the commit waits."""
+        account, called = await self.new_account(), []
+        telling, asked = Deferred[None](), Deferred[None]()
+
+        def told(whose: str) -> Deferred[None]:
+            asked.callback(None)
+            return telling
+
+        self.publisher.told = told  # type: ignore[method-assign]
+
+        async def work(tx: Transaction) -> None:
+            tx.publish(Audience(account), "a")
+            tx.after_commit(lambda: called.append(self.database.linearizer.held(account)))
+
+        running = start(self.database.transact(work, accounts=[account]))
+        await asked
+        self.assertEqual((self.publisher.seqs(account), called), ([1], []))
+        self.assertTrue(self.database.linearizer.held(account))
+        telling.callback(None)
+        await running
+        self.assertEqual(called, [True])
+
     async def test_a_failing_publisher_does_not_undo_the_commit(self) -> None:
         """When delivery fails, the caller still learns that the work was done, and callbacks run."""
         account, called = await self.new_account(), []
