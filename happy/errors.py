@@ -38,7 +38,7 @@ class Changed(Exception):
 
 
 class TooLarge(Exception):
-    """A stored value is too large for where it was asked for: it can only be read in pieces."""
+    """A stored value is too large for where it was asked for, which takes only the whole of it."""
 
 
 class StartupError(Exception):

@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from happy.codecs import encode_base64
-from happy.errors import Changed, Overloaded
+from happy.errors import Changed, Overloaded, TooLarge
 from happy.storage.calls import NOBODY
 from happy.storage.large import ROOM, SLICE, Kind, Large, Page
 from happy.wire.answers import Allowance, Answer, answer_of, json_answer
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 COUNTED: Final = 16 * 1024
 """Bytes of rows from which on those that wait are counted."""
 
 PIECE: Final = 256 * 1024
 """Bytes of rows that are read at a time, unless a single one has more."""
+
+TRIES: Final = 3
+"""How often a value is read from its start that others change."""
 
 Written = AsyncGenerator[bytes, None]
 """Pieces of JSON, none of them empty."""
@@ -114,6 +118,39 @@ class _Waiting:
     def give_up(self) -> None:
         """Remember that they must not be shown."""
         self.lost = True
+
+
+async def whole(server: Server, account: str, tx: Transaction, value: V | Large) -> V:
+    """``value`` to its end, for an acknowledgement, which is one packet; its owner pays meanwhile.
+
+    Raises TooLarge when that is more than may wait for a client, Overloaded when there is no room, Changed.
+    """
+    if not isinstance(value, Large):
+        return value
+    if value.size > server.config.max_queued:
+        raise TooLarge
+    waiting, data = _Waiting(), bytearray()
+    holding = server.memory.open(f"account:{account}", waiting)
+    try:
+        _take(holding, 2 * value.size)
+        while not waiting.lost:
+            data += (piece := await value.read(tx, len(data)))
+            if len(piece) < SLICE:
+                # Only columns of text and of bytes are asked for here, as their rows say.
+                return cast(V, data.decode() if value.kind is Kind.TEXT else bytes(data))
+        raise Overloaded("there is no room for an answer")
+    finally:
+        holding.close()
+
+
+async def unchanged(read: Callable[[], Awaitable[T]]) -> T:
+    """What ``read`` answers when nobody changes a value meanwhile. Raises Changed if somebody always does."""
+    for _ in range(TRIES - 1):
+        try:
+            return await read()
+        except Changed:
+            continue
+    return await read()
 
 
 class Outline(NamedTuple):

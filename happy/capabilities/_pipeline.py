@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from happy.capabilities import _pieces
 from happy.capabilities._declare import Caller, Event, RequestFacts, Route
-from happy.errors import AccountVanished, DatabaseDown, Overloaded, QueryFailed, Refusal, TooLarge
+from happy.errors import AccountVanished, Changed, DatabaseDown, Overloaded, QueryFailed, Refusal, TooLarge
 from happy.faults import describe_fault
 from happy.storage.calls import NOBODY
 from happy.wire import answers
@@ -321,8 +321,8 @@ def _report(what: str, error: Exception) -> None:
     """One line about an unexpected error: none that a client can cause at will (http.md 3.5, 3.9)."""
     if isinstance(error, AccountVanished):
         _log.debug("{what}: the account has vanished", what=what)
-    elif isinstance(error, TooLarge):
-        _log.debug("{what}: a value is too large", what=what)
+    elif isinstance(error, TooLarge | Changed):
+        _log.debug("{what}: a value is too large, or changes too often", what=what)
     elif isinstance(error, QueryFailed) and error.unstorable:
         _log.debug("{what}: a value cannot be stored", what=what)
     else:

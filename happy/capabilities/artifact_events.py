@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
@@ -11,13 +12,13 @@ from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
 from happy.capabilities._base64 import decoded, members_of
 from happy.capabilities._declare import Caller, Capability
+from happy.capabilities._pieces import unchanged, whole
 from happy.capabilities._truth import truthy
 from happy.capabilities.artifacts import ForeignArtifact
 from happy.codecs import encode_base64
 from happy.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
-from happy.storage.large import at_hand
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
 
@@ -138,10 +139,12 @@ def _fits(part: Any) -> bool:
 @artifact_events.event("artifact-read", invalid=INVALID, failure=FAILURE)
 async def read(server: Server, caller: Caller, body: Named) -> Found | Failed:
     """One artifact with its body."""
-    row = await server.database.read(
-        lambda tx: storage.find(tx, caller.account, body.artifact_id), owner=caller.account
-    )
-    return NOT_FOUND if row is None else Found(artifact=_shared(row))
+
+    async def work(tx: Transaction) -> Found | Failed:
+        row = await storage.find(tx, caller.account, body.artifact_id)
+        return NOT_FOUND if row is None else await _found(server, caller, tx, row)
+
+    return await unchanged(lambda: server.database.read(work, owner=caller.account))
 
 
 @artifact_events.event("artifact-create", invalid=INVALID, failure=FAILURE)
@@ -151,11 +154,11 @@ async def create(tx: Transaction, caller: Caller, body: Create, server: Server) 
         row = await core.create(tx, caller.account, body.id, body, server.clock)
     except Invalid:
         return UNDECODABLE
-    return Failed(message=ForeignArtifact.error) if row is None else Found(artifact=_shared(row))
+    return Failed(message=ForeignArtifact.error) if row is None else await _found(server, caller, tx, row)
 
 
 @artifact_events.event("artifact-update", invalid=invalid_change, failure=FAILURE)
-async def change(tx: Transaction, caller: Caller, body: Change) -> Changed | Stale | Failed:
+async def change(tx: Transaction, server: Server, caller: Caller, body: Change) -> Changed | Stale | Failed:
     """Replace one part or both, unless somebody else did since the caller looked."""
     edits = _edits(body)
     if edits is not None and await core.update(tx, caller.account, body.artifact_id, *edits):
@@ -163,8 +166,9 @@ async def change(tx: Transaction, caller: Caller, body: Change) -> Changed | Sta
     row = await storage.find(tx, caller.account, body.artifact_id)
     if row is None:
         return NOT_FOUND
-    header = _stale(body.header, row.header_version, row.header)
-    content = _stale(body.body, row.body_version, row.body)
+    read = partial(whole, server, caller.account, tx)
+    header = await _stale(body.header, row.header_version, row.header, read)
+    content = await _stale(body.body, row.body_version, row.body, read)
     return UNDECODABLE if header is content is UNSET else Stale(header=header, body=content)
 
 
@@ -192,14 +196,17 @@ def _stored(edit: Edit | None) -> StoredPart | UnsetType:
     return UNSET if edit is None else StoredPart(version=edit.version, data=edit.text)
 
 
-def _stale(part: PartChange | Absent, version: int, data: bytes) -> StalePart | UnsetType:
+async def _stale(
+    part: PartChange | Absent, version: int, data: bytes, read: Callable[[bytes], Awaitable[bytes]]
+) -> StalePart | UnsetType:
     if not isinstance(part, PartChange) or part.expected_version == version:
         return UNSET
-    return StalePart(current_version=version, current_data=encode_base64(at_hand(data)))
+    return StalePart(current_version=version, current_data=encode_base64(await read(data)))
 
 
-def _shared(row: ArtifactRow) -> SharedArtifact:
-    at_hand(row.body)
+async def _found(server: Server, caller: Caller, tx: Transaction, row: ArtifactRow) -> Found:
+    read = partial(whole, server, caller.account, tx)
+    row = row._replace(header=await read(row.header), body=await read(row.body))
     members = members_of(row)
     del members["data_encryption_key"]
-    return SharedArtifact(**members)
+    return Found(artifact=SharedArtifact(**members))

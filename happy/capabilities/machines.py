@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from happy.capabilities._base64 import data_key, members_of
 from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._pieces import Listing
+from happy.capabilities._pieces import Listing, whole
 from happy.errors import Refusal
 from happy.realtime.updates import (
     DeleteMachine,
@@ -20,7 +20,6 @@ from happy.realtime.updates import (
 )
 from happy.server import Server
 from happy.storage import machines as storage
-from happy.storage.large import at_hand
 from happy.storage.machines import MachineRow
 from happy.storage.transaction import Transaction
 from happy.wire.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
@@ -172,7 +171,9 @@ async def delete(tx: Transaction, server: Server, caller: Caller, id: str) -> Do
 
 
 @machines.event("machine-update-metadata", invalid=INVALID, failure=FAILURE)
-async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata) -> MetadataOutcome | Failed:
+async def update_metadata(
+    tx: Transaction, server: Server, caller: Caller, body: ChangeMetadata
+) -> MetadataOutcome | Failed:
     """Replace a machine's metadata, unless somebody else did since the caller looked."""
     outcome = await storage.set_metadata(
         tx, caller.account, body.machine_id, body.metadata, body.expected_version
@@ -180,7 +181,7 @@ async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata)
     if outcome is None:
         return NOT_FOUND
     if not outcome.changed:
-        stored = at_hand(outcome.value)
+        stored = await whole(server, caller.account, tx, outcome.value)
         return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_machine(caller.account, body.machine_id),
@@ -191,7 +192,7 @@ async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata)
 
 @machines.event("machine-update-state", invalid=INVALID, failure=FAILURE)
 async def update_state(
-    tx: Transaction, caller: Caller, body: ChangeDaemonState
+    tx: Transaction, server: Server, caller: Caller, body: ChangeDaemonState
 ) -> DaemonStateOutcome | Failed:
     """Replace the daemon's state, unless somebody else did since the caller looked; the daemon is alive."""
     outcome = await storage.set_daemon_state(
@@ -200,7 +201,7 @@ async def update_state(
     if outcome is None:
         return NOT_FOUND
     if not outcome.changed:
-        stored = at_hand(outcome.value)
+        stored = await whole(server, caller.account, tx, outcome.value)
         return DaemonStateOutcome(result="version-mismatch", version=outcome.version, daemon_state=stored)
     tx.publish(
         watchers_of_machine(caller.account, body.machine_id),

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from happy.capabilities._base64 import data_key, members_of
 from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
+from happy.capabilities._pieces import Listing, whole
 from happy.capabilities._sessions import SessionNotFound
 from happy.errors import Refusal
 from happy.realtime.updates import (
@@ -25,7 +25,7 @@ from happy.realtime.updates import (
 from happy.server import Server
 from happy.storage import presence as presence_storage
 from happy.storage import sessions as storage
-from happy.storage.large import Page, at_hand
+from happy.storage.large import Page
 from happy.storage.sessions import SessionRow
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
@@ -262,13 +262,15 @@ async def delete(server: Server, caller: Caller, session_id: str) -> Done:
 
 
 @sessions.event("update-metadata", invalid=FAILED, failure=FAILED)
-async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata) -> MetadataOutcome | Failed:
+async def update_metadata(
+    tx: Transaction, server: Server, caller: Caller, body: ChangeMetadata
+) -> MetadataOutcome | Failed:
     """Replace a session's metadata, unless somebody else did since the caller looked."""
     outcome = await storage.set_metadata(tx, caller.account, body.sid, body.metadata, body.expected_version)
     if outcome is None:
         return Failed()
     if not outcome.changed:
-        stored = at_hand(outcome.value)
+        stored = await whole(server, caller.account, tx, outcome.value)
         return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_session(caller.account, body.sid),
@@ -278,7 +280,9 @@ async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata)
 
 
 @sessions.event("update-state", invalid=FAILED, failure=FAILED)
-async def update_state(tx: Transaction, caller: Caller, body: ChangeAgentState) -> AgentStateOutcome | Failed:
+async def update_state(
+    tx: Transaction, server: Server, caller: Caller, body: ChangeAgentState
+) -> AgentStateOutcome | Failed:
     """Replace a session's agent state, unless somebody else did since the caller looked."""
     outcome = await storage.set_agent_state(
         tx, caller.account, body.sid, body.agent_state, body.expected_version
@@ -286,7 +290,7 @@ async def update_state(tx: Transaction, caller: Caller, body: ChangeAgentState) 
     if outcome is None:
         return Failed()
     if not outcome.changed:
-        stored = at_hand(outcome.value)
+        stored = await whole(server, caller.account, tx, outcome.value)
         return AgentStateOutcome(result="version-mismatch", version=outcome.version, agent_state=stored)
     tx.publish(
         watchers_of_session(caller.account, body.sid),

@@ -16,13 +16,12 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from happy.errors import Changed, TooLarge
+from happy.errors import Changed
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
 
 Row = TypeVar("Row", bound=NamedTuple)
-V = TypeVar("V")
 
 ROOM: Final = 1024 * 1024
 """Bytes of contents that a statement answers at most."""
@@ -77,13 +76,6 @@ class Column(NamedTuple):
             Kind.JSON: f"convert_to({self.name}::text, 'UTF8')",
         }[self.kind]
         return f"substr({whole}, %(start)s, {SLICE})"
-
-
-def at_hand(value: V | Large) -> V:
-    """``value``, for who has no use for slices. Raises TooLarge."""
-    if isinstance(value, Large):
-        raise TooLarge
-    return value
 
 
 class Large:

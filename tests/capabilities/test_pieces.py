@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -14,6 +15,7 @@ from happy.bounds import Budget
 from happy.capabilities._pieces import COUNTED, PIECE
 from happy.capabilities._pipeline import call_route
 from happy.codecs import encode_base64
+from happy.config import Config
 from happy.errors import Changed, Overloaded
 from happy.storage.large import ROOM, SLICE
 from happy.wire.answers import Answer, Pieces
@@ -199,9 +201,37 @@ class LargeValueTests(PiecesCase):
         self.assertEqual(found, [("b", 0, value), ("none", -1, None), ("a", 0, value)])
 
     async def test_sockets(self) -> None:
-        """An acknowledgement has no pieces: the event fails as declared, and nothing is logged."""
+        """An acknowledgement has no pieces: a large value is in it as a whole."""
         [session] = await self.sessions(1, CONTENT * 4)
         change = {"sid": session, "metadata": "m", "expectedVersion": 7}
+        answer = await self.emit(self.account, "update-metadata", change)
+        self.assertEqual(answer, {"result": "version-mismatch", "version": 0, "metadata": CONTENT * 4})
+        self.assertEqual(self.server.memory.used, 0)
+
+    async def test_large_artifacts_on_sockets(self) -> None:
+        """The parts of an artifact are whole in whatever acknowledges them."""
+        parts = {
+            "header": "AAAA",
+            "body": encode_base64(os.urandom(3 * SLICE + 1)),
+            "dataEncryptionKey": "AA==",
+        }
+        identity = str(uuid.uuid4())
+        created = await self.emit(self.account, "artifact-create", {"id": identity, **parts})
+        again = await self.emit(self.account, "artifact-create", {"id": identity, **parts})
+        read = await self.emit(self.account, "artifact-read", {"artifactId": identity})
+        self.assertEqual((again, read), (created, created))
+        self.assertEqual(read["artifact"]["body"], parts["body"])
+        change = {"artifactId": identity, "body": {"data": "AAAA", "expectedVersion": 5}}
+        stale = await self.emit(self.account, "artifact-update", change)
+        self.assertEqual(stale["body"]["currentData"], parts["body"])
+
+    async def test_too_large_for_sockets(self) -> None:
+        """What is larger than may wait for a client, or has no room, fails as declared; nothing is logged."""
+        [session] = await self.sessions(1, CONTENT * 4)
+        change = {"sid": session, "metadata": "m", "expectedVersion": 7}
+        self.change(memory=Budget(ROOM))
+        self.assertEqual(await self.emit(self.account, "update-metadata", change), {"result": "error"})
+        self.change(memory=Budget(2**30), config=Config(max_queued=ROOM))
         self.assertEqual(await self.emit(self.account, "update-metadata", change), {"result": "error"})
         self.assertEqual(self.flushLoggedErrors(), [])
 

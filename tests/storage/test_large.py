@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from happy.codecs import encode_base64
-from happy.errors import Changed, TooLarge
+from happy.errors import Changed
 from happy.storage import artifacts, kv, messages, sessions
 from happy.storage.database import Transaction
-from happy.storage.large import ROOM, SLICE, Large, Page, at_hand
+from happy.storage.large import ROOM, SLICE, Large, Page
 from tests.harness import DatabaseCase, psql
 
 NEW_MESSAGE = """
@@ -168,15 +168,3 @@ class SliceTests(LargeCase):
         )
         with self.assertRaises(Changed):
             await self.database.read(lambda tx: value.read(tx, 0))
-
-    async def test_at_hand(self) -> None:
-        """Who has no use for slices is told."""
-        session = await self.session("one", "m" * (ROOM + 1))
-        outcome = await self.database.transact(
-            lambda tx: sessions.set_metadata(tx, self.account, session, "n", 7), accounts=[self.account]
-        )
-        assert outcome is not None
-        self.assertEqual((outcome.version, outcome.changed), (0, False))
-        with self.assertRaises(TooLarge):
-            at_hand(outcome.value)
-        self.assertEqual(at_hand("x"), "x")
