@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.task import LoopingCall
+from happy.rounds import Rounds
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -48,8 +48,7 @@ class Memory:
     ) -> None:
         self._run = run
         self._usual = 0
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = clock
+        self._looking = Rounds("giving memory back", self._look, clock, seconds=SECONDS, patience=SECONDS)
 
     def start(self) -> None:
         """What the process has now is what it needs."""
@@ -58,14 +57,13 @@ class Memory:
             _mallopt(_TRIM_THRESHOLD, SPARE)
         if _malloc_trim is not None and _STATUS.exists():
             self._usual = _resident()
-            self._looking.start(SECONDS, now=False)
+            self._looking.start()
 
     def stop(self) -> None:
         """Look no more."""
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         if _malloc_trim is not None and _resident() > self._usual + MARGIN:
             self._run(_malloc_trim, 0)
 

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, succeed
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.realtime.batches import Append, Batch, Flight, Release, Stored
 from happy.realtime.message_queue import MAX_QUEUED_BYTES, MessageQueue, weight
+from happy.rounds import Rounds
 from happy.storage.append import AppendedRow, Writer
 from happy.storage.messages import NewMessage
 from happy.waiting import within
@@ -90,14 +91,19 @@ class Committer(Service):
         self._running = False
         self._running_aside = False
         self._stopped: Deferred[None] | None = None
-        self._expiry = LoopingCall(self._expire)
-        self._expiry.clock = clock
+        self._expiry = Rounds(
+            "looking for overdue answers",
+            self._expire,
+            clock,
+            seconds=EXPIRY_CHECK_SECONDS,
+            patience=ANSWER_SECONDS,
+        )
         metrics.happy_commit_queue_rows.set_function(lambda: self._queue.rows)
 
     def startService(self) -> None:
         """Begin to watch for answers that are overdue."""
         super().startService()
-        self._expiry.start(EXPIRY_CHECK_SECONDS, now=False)
+        self._expiry.start()
 
     def stopService(self) -> Deferred[None]:
         """Commit what is queued, and refuse what comes now; fires when nothing is left."""
@@ -108,8 +114,7 @@ class Committer(Service):
         self._stopped = Deferred()
         self._look_for_the_end()
         await self._stopped
-        if self._expiry.running:
-            self._expiry.stop()
+        self._expiry.stop()
 
     def append(
         self, account: str, session: str, messages: Iterable[NewMessage], skip: object | None = None
@@ -299,7 +304,7 @@ class Committer(Service):
             self._metrics.happy_commit_refused_total.inc()
         flight.refused.append((batch.appends[0], error))
 
-    def _expire(self) -> None:
+    async def _expire(self) -> None:
         """Tell senders that wait too long so; what they sent stays queued."""
         before = self._clock.seconds() - ANSWER_SECONDS
         flying = [append for flight in self._flights for append in flight.appends]

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from twisted.logger import Logger
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 AT_ONCE: Final = 500
 """Deadlines that are reached in one turn of the reactor."""
+
+_log = Logger()
 
 
 class Expiry:
@@ -64,4 +68,8 @@ class Expiry:
             due.append((key, expired))
         for key, expired in due:
             if self._open.pop(key, None) is not None:
-                expired()
+                try:
+                    expired()
+                except Exception:
+                    # Whatever is wrong with one must not put off the others.
+                    _log.failure("Acting on a deadline failed")

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from twisted.logger import Logger
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -25,6 +27,8 @@ PORTION_SECONDS: Final = 0.002
 
 
 T = TypeVar("T")
+
+_log = Logger()
 
 
 class Waiter(Protocol):
@@ -81,7 +85,10 @@ class Pace:
         while self._lines and self._clock.seconds() < end:
             waiter = self._next()
             self._until = min(end, self._clock.seconds() + PORTION_SECONDS)
-            waiter.go_on()
+            try:
+                waiter.go_on()
+            except Exception:
+                _log.failure("Going on failed")
         if self._lines and self._timer is None:
             self._timer = self._clock.callLater(0, self._go_on)
 
@@ -113,7 +120,11 @@ class _Chore:
     def go_on(self) -> None:
         """Do at least one."""
         for thing in self._things:
-            self._act(thing)
+            try:
+                self._act(thing)
+            except Exception:
+                # Whatever is wrong with one must not put off the others.
+                _log.failure("Working on one of many failed")
             if self._pace.over():
                 self._pace.wait(self._owner, self)
                 return

@@ -12,10 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.errors import Overloaded, QueryFailed
+from happy.errors import DatabaseDown, Overloaded, QueryFailed
 from happy.ids import new_cuid
 from happy.metrics import Metrics
-from happy.realtime.committer import SLOW_ATTEMPTS, Committer
+from happy.realtime.committer import ANSWER_SECONDS, EXPIRY_CHECK_SECONDS, SLOW_ATTEMPTS, Committer
 from happy.realtime.hub import Hub, Scope
 from happy.realtime.message_queue import LARGE_BYTES
 from happy.realtime.updates import DeleteMachine, devices_of
@@ -445,6 +445,19 @@ class TroubleTests(SynchronousTestCase):
         self.database.fails = lambda contents, aside: None
         self.clock.pump([0.5])
         self.assertEqual(len(self.successResultOf(sent)), 1)
+
+    def test_overdue_answers(self) -> None:
+        """Senders that wait too long are told so, also after a round in which that went wrong."""
+        self.committer.startService()
+        self.addCleanup(self.committer.stopService)
+        self.database.fails = lambda contents, aside: "53100"
+        answers = [self.send("a", "1"), self.send("b", "2")]
+        self.clock.advance(ANSWER_SECONDS - 1)
+        self.patch(self.committer, "_flights", None)
+        self.clock.advance(EXPIRY_CHECK_SECONDS)
+        self.patch(self.committer, "_flights", [])
+        self.clock.advance(EXPIRY_CHECK_SECONDS)
+        self.failureResultOf(answers[1], DatabaseDown)
 
     def test_stopping_in_trouble(self) -> None:
         """A stop waits for what is being looked into, and for nothing that comes then."""

@@ -63,3 +63,17 @@ def test_stopped() -> None:
     expiry.add(lambda: reached.append("second"))
     clock.advance(10)
     assert reached == ["second"]
+
+
+def test_a_fault() -> None:
+    """One deadline that fails when it is reached puts off no other, nor those that come later."""
+    clock = Clock()
+    expiry = Expiry(clock, 5)
+    reached: list[int] = []
+    expiry.add(lambda: {}["missing"])
+    expiry.add(lambda: reached.append(1))
+    clock.advance(1)
+    expiry.add(lambda: reached.append(2))
+    clock.advance(4)
+    clock.advance(1)
+    assert reached == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 from happy.realtime.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from tests.realtime.peers import TurningClock
@@ -102,3 +103,14 @@ def test_soon() -> None:
     clock.advance(0)
     assert done == ["first", "somebody else's", "second", "third"]
     assert not clock.getDelayedCalls()
+
+
+def test_faults() -> None:
+    """Neither one thing that fails nor one waiter keeps the others from their turn."""
+    clock, pace, done = world()
+    pace.each("a", ["1", "fault", "2"], lambda thing: done.append({"1": "1", "2": "2"}[thing]))
+    assert done == ["1", "2"]
+    pace.wait("a", SimpleNamespace(go_on=lambda: {}["missing"]))
+    pace.wait("b", Worker(pace, clock, done, "b", 1))
+    clock.advance(0)
+    assert done == ["1", "2", "b"]
