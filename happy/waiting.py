@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -55,3 +56,29 @@ def relayed(event: Deferred[None]) -> Deferred[None]:
 
     event.addCallback(fire)
     return mine
+
+
+class OneByOne:
+    """Fires Deferreds one after the other, also those that are to fire because another one did.
+
+    A thousand who wait for the same thing, and each give it to the next one at once, would else be a
+    thousand calls within each other.
+    """
+
+    def __init__(self) -> None:
+        self._due: deque[Deferred[None]] = deque()
+        self._firing = False
+
+    def fire(self, waiting: Deferred[None]) -> None:
+        """Fire it with None, now or when those before have; one that was cancelled by then is left alone."""
+        self._due.append(waiting)
+        if self._firing:
+            return
+        self._firing = True
+        try:
+            while self._due:
+                due = self._due.popleft()
+                if not due.called:
+                    due.callback(None)
+        finally:
+            self._firing = False

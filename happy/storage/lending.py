@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from happy.errors import ConnectionLost
 from happy.storage.calls import SERVER, Call
 from happy.storage.pool import Connection, usable
+from happy.waiting import OneByOne
 
 _ALL_TO_CLIENTS: Final = 2
 """Up to so many connections, none is kept for the server."""
@@ -33,6 +34,7 @@ class Places:
         self._taken: dict[str, int] = {}
         self._queues: dict[str, deque[Deferred[None]]] = {}
         """By owner; the one whose turn it is comes first."""
+        self._turns = OneByOne()
 
     def try_take(self, owner: str) -> bool:
         """Take a place, if one is free for this owner and nobody of it waits already."""
@@ -69,6 +71,9 @@ class Places:
         self._taken[owner] = self._taken.get(owner, 0) + 1
 
     def _leave(self, owner: str, turn: Deferred[None]) -> None:
+        if turn not in self._queues.get(owner, ()):  # it has its place, and was about to hear of it
+            self.give_back(owner)
+            return
         self._queues[owner].remove(turn)
         self.waiting -= 1
         if not self._queues[owner]:
@@ -83,7 +88,7 @@ class Places:
             if rest:
                 self._queues[owner] = rest
             self._take(owner)
-            turn.callback(None)
+            self._turns.fire(turn)
 
     def _next(self) -> str | None:
         if SERVER in self._queues and self._open_to(SERVER):

@@ -9,6 +9,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from happy.errors import Overloaded
+from happy.waiting import OneByOne
 
 Release = Callable[[], None]
 
@@ -17,12 +18,13 @@ MOST_WAITING: Final = 100
 
 
 class _Wait:
-    """Somebody who waits for keys, all of which are his when ``granted`` fires."""
+    """Somebody who waits for keys, all of which are his when it is ``over``, before ``granted`` fires."""
 
-    __slots__ = ("granted", "keys")
+    __slots__ = ("granted", "keys", "over")
 
     def __init__(self, keys: frozenset[str], gone: Callable[[_Wait], None]) -> None:
         self.keys = keys
+        self.over = False
         self.granted: Deferred[None] = Deferred(lambda _: gone(self))
 
 
@@ -41,6 +43,7 @@ class Linearizer:
         self._alone: dict[str, deque[_Wait]] = {}
         self._several: dict[str, dict[_Wait, None]] = {}
         self._others_turn: set[str] = set()
+        self._turns = OneByOne()
 
     async def acquire(self, keys: Iterable[str]) -> Release:
         """Wait for every key; answers the function that gives all of them back.
@@ -73,7 +76,7 @@ class Linearizer:
         return sum(map(len, self._alone.values()))
 
     def _enqueue(self, keys: frozenset[str]) -> _Wait:
-        wait = _Wait(keys, self._leave)
+        wait = _Wait(keys, self._cancelled)
         if len(keys) == 1:
             (key,) = keys
             self._alone.setdefault(key, deque()).append(wait)
@@ -83,6 +86,12 @@ class Linearizer:
         for key in keys:
             self._several.setdefault(key, {})[wait] = None
         return wait
+
+    def _cancelled(self, wait: _Wait) -> None:
+        if wait.over:
+            self._give_back(wait.keys)
+        else:
+            self._leave(wait)
 
     def _leave(self, wait: _Wait) -> None:
         """A wait is over."""
@@ -116,7 +125,8 @@ class Linearizer:
             if following is not None:
                 self._leave(following)
                 self._held |= following.keys
-                following.granted.callback(None)
+                following.over = True
+                self._turns.fire(following.granted)
 
     def _following(self, key: str) -> _Wait | None:
         """Whose turn it is now that a key is free, if anybody can take it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -106,6 +108,33 @@ class PlacesTests(SynchronousTestCase):
         while holding:
             places.give_back(holding.pop())
         self.assertTrue(all(wait.called for wait in waits))
+
+    def test_no_recursion(self) -> None:
+        """A thousand who wait and give back at once are served, and not within each other."""
+        self.fill("a", "a", "a", "a")
+        depths: list[int] = []
+        for _ in range(1_000):
+            waiting = self.places.take("a")
+            waiting.addCallback(lambda _: (depths.append(len(inspect.stack(0))), self.places.give_back("a")))
+        self.places.give_back("a")
+        self.assertEqual((len(depths), len(set(depths))), (1_000, 1))
+        self.assertEqual(self.places.free, 5)
+
+    def test_cancelled_when_its_turn_has_come(self) -> None:
+        """Who gives up between having a place and hearing of it has it no more; the next one has."""
+        self.fill("a", "a", "a", "a")
+        first, second, third = (self.places.take("a") for _ in range(3))
+
+        def go_on(_: None) -> None:
+            self.places.give_back("a")
+            self.assertNoResult(second)
+            second.cancel()
+            self.failureResultOf(second, CancelledError)
+
+        first.addCallback(go_on)
+        self.places.give_back("a")
+        self.successResultOf(third)
+        self.assertEqual(self.places.free, 4)
 
 
 class CallTests(SynchronousTestCase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -99,6 +101,36 @@ class LinearizerTests(SynchronousTestCase):
         self.assertNoResult(acquire(self.linearizer, "victim"))
         waits[0].addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         self.assertNoResult(acquire(self.linearizer, "victim", "x"))
+
+    def test_no_recursion(self) -> None:
+        """A thousand who wait and give back at once are served in order, and not within each other."""
+        depths: list[int] = []
+        release = self.successResultOf(acquire(self.linearizer, "a"))
+        for _ in range(1_000):
+            waiting = acquire(self.linearizer, "a")
+            waiting.addCallback(lambda release: (depths.append(len(inspect.stack(0))), release()))
+        release()
+        self.assertEqual(len(depths), 1_000)
+        self.assertEqual(len(set(depths)), 1)
+        self.assertFalse(self.linearizer.held("a"))
+
+    def test_cancelled_when_its_turn_has_come(self) -> None:
+        """Who gives up between having a key and hearing of it has it no more; the next one has."""
+        release = self.successResultOf(acquire(self.linearizer, "a"))
+        first, second, third = (acquire(self.linearizer, "a") for _ in range(3))
+
+        def go_on(release: Release) -> None:
+            release()
+            self.assertTrue(self.linearizer.held("a"))
+            self.assertNoResult(second)
+            second.cancel()
+            self.failureResultOf(second, CancelledError)
+
+        first.addCallback(go_on)
+        release()
+        self.successResultOf(first)
+        self.successResultOf(third)()
+        self.assertFalse(self.linearizer.held("a"))
 
     @given(st.lists(st.tuples(st.sets(st.sampled_from("abcd"), min_size=1), st.booleans()), max_size=30))
     def test_never_two_holders_and_everyone_has_a_turn(self, wishes: list[tuple[set[str], bool]]) -> None:
