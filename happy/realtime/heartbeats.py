@@ -52,11 +52,16 @@ _ABOUT_THE_DATA = frozenset({"22", "23", "54"})
 
 
 class Entry:
-    """What is known of one session or machine. ``pending`` is a heartbeat not yet stored."""
+    """What is known of one session or machine. ``pending`` is a heartbeat not yet stored.
+
+    ``company`` is how many may be stored together with it, itself included: fewer after each failure that may
+    be for one of them, which stands alone before long.
+    """
 
     __slots__ = (
         "account",
         "active",
+        "company",
         "misses",
         "pending",
         "persisted",
@@ -71,6 +76,7 @@ class Entry:
         self.persisted = row.last_active_at
         self.pending: int | None = None
         self.misses = 0
+        self.company = FLUSH_BATCH
         self.thinking = False
         self.signalled: float | None = None
         self.valid_until = now + VALID_SECONDS
@@ -93,6 +99,7 @@ class Entry:
         """The row has this heartbeat; one that came meanwhile stays pending."""
         self.active = True
         self.misses = 0
+        self.company = FLUSH_BATCH
         self.persisted = max(self.persisted, at)
         if self.pending is not None and self.pending <= at:
             self.pending = None
@@ -154,7 +161,6 @@ class Kind:
         self._sweep_rows = sweep
         self.entries: OwnedCache[str, Entry] = OwnedCache(MAX_ENTRIES, MAX_ACCOUNT_ENTRIES, self._lost)
         self.pending: dict[str, None] = {}
-        self._batch = FLUSH_BATCH
         self._writes: deque[_Write] = deque(maxlen=MAX_UNANSWERED)
         self._lookups = Lookups(self._fetch, self.entries.get, self._refused.inc)
         self._validating = Trouble(self.log, f"validating heartbeats of a {label}", clock)
@@ -238,19 +244,28 @@ class Kind:
 
     async def flush(self) -> None:
         """Store pending heartbeats; a failure is logged, and they stay pending."""
-        waiting = list(self.pending)
         try:
-            while waiting:
-                batch, waiting = waiting[: self._batch], waiting[self._batch :]
-                await self._store(self._beats(batch))
-                self._batch = min(FLUSH_BATCH, self._batch * 2)
             await self._give_up_the_dead()
+            waiting = deque(self.pending)
+            while waiting:
+                await self._store(self._beats(self._batch(waiting)))
         except Exception as error:
-            # Should it be for one of them and not for the moment, that one stands alone before long.
-            self._batch = max(1, self._batch // 2)
             self._storing.again(describe_fault(error))
         else:
             self._storing.over()
+
+    def _batch(self, waiting: deque[str]) -> list[str]:
+        """Take those that come first and may be stored together."""
+        batch: list[str] = []
+        most = FLUSH_BATCH
+        while waiting:
+            entry = self.entries.get(waiting[0])
+            if entry is not None:
+                most = min(most, entry.company)
+                if batch and len(batch) >= most:
+                    break
+            batch.append(waiting.popleft())
+        return batch
 
     def _beats(self, subjects: Sequence[str]) -> list[_Beat]:
         entries = ((subject, self.entries.get(subject)) for subject in sorted(subjects))
@@ -268,7 +283,7 @@ class Kind:
             written = await self._write(beats)
         except Exception as error:
             if not _is_about_the_data(error):
-                self._put_off(beats)
+                self._put_off(beats, apart=not _is_about_the_moment(error))
                 raise
             await self._refuse(beats, error)
             return
@@ -292,9 +307,11 @@ class Kind:
         Deferred.fromCoroutine(writing).addBoth(over)
         return await within(ANSWER_SECONDS, answer, self._clock)
 
-    def _put_off(self, beats: Sequence[_Beat]) -> None:
-        """Let the others go first the next time, should it be these that cannot be stored."""
+    def _put_off(self, beats: Sequence[_Beat], *, apart: bool) -> None:
+        """Let the others go first the next time, and those ``apart``, should one of them be what fails."""
         for beat in beats:
+            if apart:
+                beat.entry.company = max(1, len(beats) // 2)
             if beat.subject in self.pending:
                 del self.pending[beat.subject]
                 self.pending[beat.subject] = None
@@ -362,3 +379,8 @@ def _is_about_the_data(error: Exception) -> bool:
         about_the_data = (error.sqlstate or "")[:2] in _ABOUT_THE_DATA
         return about_the_data and not isinstance(error, ConnectionLost)
     return not isinstance(error, DatabaseDown | Overloaded | TimeoutError | CancelledError)
+
+
+def _is_about_the_moment(error: Exception) -> bool:
+    """Whether it failed whatever was to be stored."""
+    return isinstance(error, ConnectionLost | DatabaseDown | Overloaded)

@@ -138,3 +138,14 @@ class KindMachine(RuleBasedStateMachine):
 
 
 TestKind = KindMachine.TestCase
+
+
+def test_one_that_fails_beside_one_that_is_gone() -> None:
+    """A row that makes each statement fail keeps back no other, whatever is stored or left out between."""
+    machine = KindMachine()
+    machine.beat(subject="b", late=False)
+    machine.beat(subject="c", late=False)
+    machine.beat(subject="a", late=False)
+    machine.delete(subject="a")
+    machine.harm(subject="b", harm="cursed")
+    machine.teardown()
