@@ -8,6 +8,8 @@ is the one who asks: then it is refused. So whoever fills a bound hurts itself, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import count
 from typing import Final, Protocol
 
 OVER_SHARE: Final = "share"
@@ -28,15 +30,56 @@ class Payer(Protocol):
 
 
 class _Owner:
-    """What one owner has, and the holdings that are not empty."""
+    """What one owner has, and the holdings that are not empty; ``most`` is not less than what it has."""
 
-    __slots__ = ("holdings", "name", "open", "used")
+    __slots__ = ("holdings", "most", "name", "number", "open", "used")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, number: int) -> None:
         self.name = name
+        self.number = number
         self.used = 0
+        self.most = 0
         self.open = 0
         self.holdings: dict[Holding, None] = {}
+
+
+class _Largest:
+    """Finds the owner that has most, in a few steps, however many owners there are.
+
+    The heap has an entry for each by what it has at most. That is looked after only when an owner outgrows
+    it, by a quarter then, and when somebody asks: so taking and giving back cost next to nothing.
+    """
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, _Owner]] = []
+
+    def outgrown(self, owner: _Owner, owners: int) -> None:
+        """An owner, one of so many, has more than its entry says."""
+        owner.most = owner.used + owner.used // 4
+        heappush(self._heap, (-owner.most, owner.number, owner))
+        if len(self._heap) > 2 * owners + 64:
+            self._heap = list({entry[2]: entry for entry in self._heap if _is_valid(entry)}.values())
+            heapify(self._heap)
+
+    def find(self) -> _Owner:
+        """The owner with most; of several the one that came first. There must be one."""
+        heap = self._heap
+        while True:
+            owner = heap[0][2]
+            if not _is_valid(heap[0]):
+                heappop(heap)
+            elif owner.used < owner.most:
+                owner.most = owner.used
+                heapreplace(heap, (-owner.most, owner.number, owner))
+            else:
+                return owner
+
+
+def _is_valid(entry: tuple[int, int, _Owner]) -> bool:
+    most, _, owner = entry
+    return owner.open > 0 and owner.most == -most
 
 
 class Budget:
@@ -61,6 +104,8 @@ class Budget:
         self.used = 0
         self._refused = refused
         self._owners: dict[str, _Owner] = {}
+        self._numbers = count()
+        self._largest = _Largest()
 
     def open(self, owner: str, payer: Payer) -> Holding:
         """An empty holding, to be closed by :meth:`Holding.close`."""
@@ -74,7 +119,7 @@ class Budget:
     def _enter(self, name: str) -> _Owner:
         owner = self._owners.get(name)
         if owner is None:
-            owner = self._owners[name] = _Owner(name)
+            owner = self._owners[name] = _Owner(name, next(self._numbers))
         owner.open += 1
         return owner
 
@@ -89,7 +134,7 @@ class Budget:
             self._refused(OVER_SHARE)
             return False
         while self.used + amount > self.size:
-            largest = max(self._owners.values(), key=lambda owner: owner.used)
+            largest = self._largest.find()
             if largest is asking or largest.used <= asking.used + amount:
                 self._refused(CROWDED_OUT)
                 return False
@@ -126,6 +171,8 @@ class Holding:
         self.size += amount
         owner.used = used
         budget.used = total
+        if used > owner.most:
+            budget._largest.outgrown(owner, len(budget._owners))
         return True
 
     def give_back(self, amount: int) -> None:

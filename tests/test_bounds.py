@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from happy import bounds
 from happy.bounds import CROWDED_OUT, OVER_SHARE, Budget, Holding
 
 
@@ -101,6 +102,27 @@ def test_what_is_closed_leaves_nothing(size: int, amount: int) -> None:
     assert not budget._owners
 
 
+def test_many_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks when everything is taken has not to look at everybody; who left is not remembered."""
+    looks: list[object] = []
+    is_valid = bounds._is_valid
+    monkeypatch.setattr(bounds, "_is_valid", lambda entry: looks.append(entry) or is_valid(entry))
+    budget = Budget(20_000)
+    holders = [Holder(budget, str(number)) for number in range(10_000)]
+    assert all(holder.holding.take(2) for holder in holders)
+    for number in range(1_000):
+        assert not Holder(budget, f"late {number}").holding.take(2)
+        assert not holders[number].holding.take(1)
+    assert len(looks) < 50_000
+    for holder in holders:
+        holder.holding.close()
+    for number in range(1_000):
+        holder = Holder(budget, f"later {number}")
+        assert holder.holding.take(1)
+        holder.holding.close()
+    assert len(budget._largest._heap) < 3_000
+
+
 class Sharing(RuleBasedStateMachine):
     """Any sequence of what holders may do keeps the sums right and within the bounds."""
 
@@ -133,6 +155,12 @@ class Sharing(RuleBasedStateMachine):
     def close(self, which: int) -> None:
         if self.holders:
             self.holders.pop(which % len(self.holders)).holding.close()
+
+    @invariant()
+    def largest(self) -> None:
+        owners = self.budget._owners.values()
+        if any(owner.used for owner in owners):
+            assert self.budget._largest.find() is max(owners, key=lambda owner: owner.used)
 
     @invariant()
     def sums(self) -> None:
