@@ -26,6 +26,8 @@ LEAVES = {
     "happy.rounds",
     "happy.trouble",
     "happy.waiting",
+    # What operating systems tell.
+    "happy.untaken",
     "happy.threads",
 }
 """Modules that every package but ``wire`` may use."""

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from happy.untaken import untaken
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -47,9 +49,11 @@ class Backlog:
         "_clock",
         "_frames",
         "_holding",
+        "_idle",
+        "_left",
+        "_looked",
         "_moved",
         "_seconds",
-        "_since",
         "_stalled",
         "_stuck",
         "_timer",
@@ -76,7 +80,9 @@ class Backlog:
         self._frames: deque[bytes] = deque()
         self._stuck = 0
         self._moved = False
-        self._since = clock.seconds()
+        self._idle = 0.0
+        self._looked = clock.seconds()
+        self._left = untaken(transport)
         self._timer: IDelayedCall | None = clock.callLater(seconds / LOOKS, self._look)
 
     def stick(self) -> bool:
@@ -117,19 +123,21 @@ class Backlog:
             self._timer = None
 
     def _look(self) -> None:
-        """Whether the client has taken anything since the last time."""
+        """Whether the client has taken anything since the last time, from us or from the system."""
         stuck = unsent(self._transport)
         if stuck is not None and stuck < self._stuck:
             self._moved = True
             self._count(stuck - self._stuck)
             self._stuck = stuck
-        now = self._clock.seconds()
-        if self._moved:
-            self._moved = False
-            self._since = now
-        left = self._since + self._seconds - now
-        if left > 0:
-            self._timer = self._clock.callLater(min(left, self._seconds / LOOKS), self._look)
+        now, usual = self._clock.seconds(), self._seconds / LOOKS
+        # When we come late we stood still ourselves: that time is not the client's.
+        self._idle += min(now - self._looked, 2 * usual)
+        self._looked = now
+        left, self._left = self._left, untaken(self._transport)
+        if self._moved or left != self._left:
+            self._moved, self._idle = False, 0.0
+        if self._idle < self._seconds:
+            self._timer = self._clock.callLater(min(self._seconds - self._idle, usual), self._look)
             return
         self._timer = None
         if self._stalled is not None:

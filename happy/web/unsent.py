@@ -11,15 +11,10 @@ when it is gone.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-try:
-    from fcntl import ioctl
-    from termios import TIOCOUTQ
-except ImportError:  # A system that does not tell.
-    ioctl = None  # type: ignore[assignment]
+from happy.untaken import lowest, untaken
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -39,33 +34,21 @@ Reason = Literal["time", "crowd"]
 
 def unsent(transport: Any) -> int:
     """Bytes that were written to a transport, and that the system has not taken yet."""
-    lowest = _lowest(transport)
-    waiting = len(getattr(lowest, "dataBuffer", b"")) - getattr(lowest, "offset", 0)
-    return int(waiting + getattr(lowest, "_tempDataLen", 0))
-
-
-def untaken(transport: Any) -> int:
-    """Bytes that the system has, and the other side has not acknowledged yet; 0 if nobody can tell."""
-    try:
-        found: int = struct.unpack("i", ioctl(_lowest(transport).fileno(), TIOCOUTQ, bytes(4)))[0]
-    except (AttributeError, OSError, TypeError, ValueError):
-        return 0
-    return found
-
-
-def _lowest(transport: Any) -> Any:
-    """What is below TLS."""
-    while (below := getattr(transport, "transport", None)) is not None:
-        transport = below
-    return transport
+    below = lowest(transport)
+    waiting = len(getattr(below, "dataBuffer", b"")) - getattr(below, "offset", 0)
+    return int(waiting + getattr(below, "_tempDataLen", 0))
 
 
 class _Connection:
-    """A connection with something left; ``since`` is when something of it was last taken."""
+    """A connection with something left, of which nothing was taken for ``idle`` seconds.
+
+    Time in which nobody looked, since the process stood still, is not the client's.
+    """
 
     def __init__(self, transport: Any, memory: Budget, payer: str, now: float) -> None:
         self.transport = transport
-        self.since = now
+        self.idle = 0.0
+        self._looked = now
         self._left = -1
         self._holding = memory.open(payer, self)
 
@@ -73,13 +56,15 @@ class _Connection:
         """Pay for what is left, and tell why it cannot go on, if it cannot."""
         size = unsent(self.transport)
         left = size + untaken(self.transport)
+        self.idle += min(now - self._looked, 2 * LOOK_SECONDS)
+        self._looked = now
         if left != self._left:
-            self._left, self.since = left, now
+            self._left, self.idle = left, 0.0
         more = size - self._holding.size
         if more > 0 and not self._holding.take(more):
             return "crowd"
         self._holding.give_back(max(0, -more))
-        return "time" if now - self.since >= STALL_SECONDS else None
+        return "time" if self.idle >= STALL_SECONDS else None
 
     def give_up(self) -> None:
         """Cut the connection: somebody else needs the room."""
@@ -142,7 +127,7 @@ class Unsent:
     def _look_at(self, connection: _Connection, now: float) -> None:
         transport = connection.transport
         reason = None
-        if unsent(transport) and not getattr(_lowest(transport), "disconnected", False):
+        if unsent(transport) and not getattr(lowest(transport), "disconnected", False):
             reason = connection.look(now)
             if reason is None:
                 return

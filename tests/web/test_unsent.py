@@ -13,7 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from happy.bounds import Budget
 from happy.web import unsent as module
-from happy.web.unsent import LOOK_SECONDS, STALL_SECONDS, Unsent, unsent, untaken
+from happy.web.unsent import LOOK_SECONDS, STALL_SECONDS, Unsent, unsent
 from tests.web.talking import Wire
 
 
@@ -88,6 +88,8 @@ def test_stalled() -> None:
         slow.write(data[1:])
     assert (watched.cut, stuck.aborted, slow.aborted) == (["time"], True, False)
     assert watched.memory.used == 998
+    watched.clock.advance(10 * STALL_SECONDS)
+    assert watched.cut == ["time"]  # The process stood still, and not the client.
     watched.look(STALL_SECONDS + 1)
     assert (watched.cut, slow.aborted) == (["time", "time"], True)
     assert watched.memory.used == 0
@@ -183,19 +185,3 @@ def test_twisted(connected: Connected) -> None:
     wrapped: Any = ProtocolWrapper(WrappingFactory(None), None)  # type: ignore[type-var]
     wrapped.transport = transport
     assert unsent(wrapped) == unsent(transport)
-
-
-def test_system() -> None:
-    """What the system has and the other side has not read is told, where the system tells it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        far = socket.create_connection(server.getsockname())
-        near, _ = server.accept()
-    with far, near:
-        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        near.setblocking(False)
-        sent = near.send(bytes(10_000_000))
-        if module.ioctl is None or not untaken(near):
-            pytest.skip("the system does not tell")
-        assert 0 < untaken(near) <= sent
-    assert untaken(near) == 0
-    assert untaken(Wire()) == 0
