@@ -257,11 +257,10 @@ async def call_event(
     of the calls, each when the one before has ended.
     """
     try:
-        values = _event_values(event, socket, data)
-        if event.serial or "tx" in event.parameters:
-            answer = await _handle(server, event, caller, socket, values)
-        else:
-            answer = await event.handler(**_with_parts(server, event, values, caller))
+        work = _event_work(server, event, caller, socket, data)
+        if not callable(event.invalid):
+            data = None  # The handler has what it needs of it, and nobody else should keep it meanwhile.
+        answer = await work
     except (Invalid, MalformedJson):
         answer = _invalid(event, data)
     except Refusal as refusal:
@@ -274,6 +273,16 @@ async def call_event(
         _report(f"Event {event.name}", error)
         answer = NO_ANSWER if event.failure is None else event.failure
     return answer if event.acks else NO_ANSWER
+
+
+def _event_work(
+    server: Server, event: Event, caller: Caller, socket: Socket, data: msgspec.Raw | None
+) -> Awaitable[Any]:
+    """What is to be done about an event. Raises MalformedJson or Invalid."""
+    values = _event_values(event, socket, data)
+    if event.serial or "tx" in event.parameters:
+        return _handle(server, event, caller, socket, values)
+    return event.handler(**_with_parts(server, event, values, caller))
 
 
 def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dict[str, Any]:

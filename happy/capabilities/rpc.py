@@ -113,7 +113,9 @@ async def call(server: Server, socket: Socket, body: Call) -> CallResult:
         server.metrics.rpc_calls_total.labels("unknown", "invalid_params").inc()
         return CallResult(ok=False, error=NO_METHOD)
     try:
-        answer = await server.calls.call(socket.program, method, body.params)
+        calling = server.calls.call(socket.program, method, body.params)
+        del body  # It may be large, and the answer may take long.
+        answer = await calling
     except CallFailed as failed:
         return CallResult(ok=False, error=failed.error)
     return CallResult(ok=True, result=answer[0] if answer else UNSET)

@@ -271,6 +271,7 @@ class Calls:
             if known is None:
                 known = await self._registration(caller.calls, key)
             call = self._forward(_target(known, caller), Request(method, params))
+            del params  # The target has it: here it need not be kept until there is an answer.
             caller.calls.add(call)
             return await call.answer
         except CallFailed as failed:

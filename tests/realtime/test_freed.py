@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -237,3 +238,21 @@ def test_nothing_is_left_of_a_dead_connection() -> None:
     del peer
     assert alive() - before == Counter()
     gc.enable()
+
+
+def test_a_call_under_way(world: HappyWorld) -> None:
+    """What a call carries is not kept until it is answered: its target has it."""
+    target, caller = world.client(), world.client()
+    target.text('42["rpc-register",{"method":"m"}]')
+    target.texts()
+    carried = []
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(20):
+        params = chr(ord("a") + number) * 200_000
+        caller.text(f'42{number}["rpc-call",{{"method":"m","params":"{params}"}}]')
+        carried.append(len(target.texts()[0]))
+    kept = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert sum(carried) > 4_000_000
+    assert kept < 1.5 * sum(carried)  # The target's end, which is the test's, has it all once.
