@@ -101,7 +101,7 @@ class HappyChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.place.transport = self.transport
-        if self.share.owes():
+        if not self.share.welcome():
             # Whoever opens connections faster than they can be served waits, and not others.
             self._networkProducer.pauseProducing()
             self.share.later(self._read_on)

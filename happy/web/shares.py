@@ -24,8 +24,12 @@ T = TypeVar("T")
 SLICE: Final = 0.005
 """Seconds for the queue in each turn of the reactor."""
 
-MOST_PIECES: Final = 32
+MOST_PIECES: Final = 16
 """Pieces of work from the queue in each turn: what a piece leads to may take longer than itself."""
+
+MOST_NEW: Final = 16
+"""New connections of one owner that are read from in a turn: so that few of them have something to be read,
+since the system lets all that have take turns, whosesoever they are."""
 
 MOST_WAITING: Final = 4 * 1024 * 1024
 """Bytes of one owner that may wait to be worked on."""
@@ -69,6 +73,7 @@ class Processor:
         self._shares: dict[str, Share] = {}
         self._queue: deque[Share] = deque()
         self._called = False
+        self._welcomed: list[Share] = []
 
     def open(self, owner: str) -> Share:
         """The share of an owner, to be closed as often as it is opened."""
@@ -86,6 +91,17 @@ class Processor:
         """Give a share that has work to do its turn."""
         self._queue.append(share)
         self._call()
+
+    def welcomed(self, share: Share) -> None:
+        """A share has its first new connection in this turn."""
+        if not self._welcomed:
+            self._clock.callLater(0, self._end_turn)
+        self._welcomed.append(share)
+
+    def _end_turn(self) -> None:
+        for share in self._welcomed:
+            share.new = 0
+        self._welcomed.clear()
 
     def _call(self) -> None:
         if not self._called:
@@ -108,12 +124,13 @@ class Processor:
 class Share:
     """An owner's part of the time."""
 
-    __slots__ = ("_all", "_own", "_processor", "_waiting", "_waiting_bytes", "now", "owner", "users")
+    __slots__ = ("_all", "_own", "_processor", "_waiting", "_waiting_bytes", "new", "now", "owner", "users")
     _log = Logger()
 
     def __init__(self, processor: Processor, owner: str) -> None:
         self.owner = owner
         self.users = 0
+        self.new = 0
         self.now = processor.now
         self._processor = processor
         self._all = processor.allowance
@@ -126,9 +143,14 @@ class Share:
         now = self.now()
         return None if now < self._own.free_at or now < self._all.free_at or self._waiting else now
 
-    def owes(self) -> bool:
-        """Whether the owner has used more than its own part lately."""
-        return self.now() < self._own.free_at or bool(self._waiting)
+    def welcome(self) -> bool:
+        """Whether one more new connection may be read from at once; if not, :meth:`later`."""
+        if self.new >= MOST_NEW or self._waiting or self.now() < self._own.free_at:
+            return False
+        self.new += 1
+        if self.new == 1:
+            self._processor.welcomed(self)
+        return True
 
     def charge(self, began: float) -> None:
         """Work was done since ``began``, a time that :meth:`begin` or :attr:`now` answered."""

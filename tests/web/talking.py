@@ -176,7 +176,10 @@ class Served:
         self.site = HappySite(self.router, realtime, self.clock, fast_requests=fast)
 
     def connect(self, **options: Any) -> Connection:
-        return Connection(self.site, **options)
+        """A connection, and the turn of the reactor that it was accepted in is over."""
+        connection = Connection(self.site, **options)
+        self.clock.advance(0)
+        return connection
 
     def ask(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Reply:
         """One request on a connection of its own; ``content_type`` is the header of that name."""

@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities._declare import Capability
-from happy.web.shares import SLICE, Processor, Share
+from happy.web.shares import MOST_NEW, SLICE, Processor, Share
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
@@ -182,7 +182,7 @@ class ConnectionTests(SynchronousTestCase):
         flood = [self.served.connect() for _ in range(10)]
         for connection in flood:
             connection.send(message("GET", "/heavy"))
-        innocent = self.served.connect(peer="198.51.100.1")
+        innocent = Connection(self.served.site, peer="198.51.100.1")
         innocent.send(message("GET", "/nowhere"))
         self.clock.turn()
         self.clock.turn()
@@ -190,10 +190,19 @@ class ConnectionTests(SynchronousTestCase):
         self.assertLess(sum(map(self.answers, flood)), 5)
 
     def test_new_connections(self) -> None:
-        """Whoever owes time is not read from on a new connection before its turn; others are at once."""
+        """Of one owner, a few are read from in the turn in which they are accepted; others have their own."""
+        new = [Connection(self.served.site) for _ in range(MOST_NEW + 1)]
+        self.assertEqual({connection.wire.producerState for connection in new[:-1]}, {"producing"})
+        self.assertEqual(new[-1].wire.producerState, "paused")
+        innocent = Connection(self.served.site, peer="198.51.100.1")
+        self.assertEqual(innocent.wire.producerState, "producing")
+        self.clock.turn()
+        self.assertEqual(new[-1].wire.producerState, "producing")
+
+    def test_new_connections_of_debtors(self) -> None:
+        """Whoever owes time is read from in its turn."""
         self.served.connect().send(message("GET", "/heavy") * 5)
-        self.assertEqual(self.served.connect(peer="198.51.100.1").wire.producerState, "producing")
-        late = self.served.connect()
+        late = Connection(self.served.site)
         self.assertEqual(late.wire.producerState, "paused")
         while late.wire.producerState == "paused":
             self.clock.turn()
