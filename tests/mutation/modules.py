@@ -1,0 +1,86 @@
+"""Which modules are mutated, and which tests should notice.
+
+Those in which a fault is hardest to see: formats, Socket.IO, delivery in order, and the transactions.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "happy.wire.complexity": (),
+    "happy.wire.engine_events": (),
+    "happy.wire.engine_session": (),
+    "happy.wire.engine_table": (),
+    "happy.wire.engineio": (),
+    "happy.wire.frames": (),
+    "happy.wire.heads": (),
+    "happy.wire.incoming": (),
+    "happy.wire.jsontext": (),
+    "happy.wire.outgoing": (),
+    "happy.wire.payload": ("test_resource", "test_structs", "test_bounded_misfits"),
+    "happy.wire.query": ("test_resource",),
+    "happy.wire.slices": (),
+    "happy.wire.socketio": (),
+    "happy.wire.structs": (),
+    "happy.wire.validation": ("test_structs",),
+    "happy.realtime.connection": ("test_packets", "test_websocket", "test_upgrade", "test_endpoint"),
+    "happy.realtime.endpoint": ("test_opening", "test_polling", "test_websocket", "test_upgrades"),
+    "happy.realtime.engine": (
+        "test_endpoint",
+        "test_polling",
+        "test_upgrade",
+        "test_websocket",
+        "test_slow_readers",
+    ),
+    "happy.realtime.fastframes": ("test_reading",),
+    "happy.realtime.masks": (),
+    "happy.realtime.opening": ("test_upgrades",),
+    "happy.realtime.polling": (),
+    "happy.realtime.socket": ("test_application",),
+    "happy.realtime.upgrade": ("test_upgrades", "test_websocket"),
+    "happy.realtime.websocket": ("test_reading", "test_slow_readers"),
+    "happy.realtime.calls": ("test_application",),
+    "happy.realtime.committer": ("test_message_queue",),
+    "happy.realtime.heartbeats": ("test_presence",),
+    "happy.realtime.hub": ("test_application",),
+    "happy.realtime.presence": ("test_heartbeats",),
+    "happy.realtime.recovery": (),
+    "happy.realtime.replay": (),
+    "happy.realtime.updates": (),
+    "happy.storage.append": (),
+    "happy.storage.linearizer": (),
+    "happy.storage.pool": ("test_database",),
+    "happy.storage.transaction": ("test_database",),
+}
+"""Each with further tests that drive it without naming it."""
+
+SLOW = {"bench", "browser", "client", "contract", "faults", "hostile", "live", "scale", "soak"}
+"""Folders of tests that start servers; the others should do without them."""
+
+
+def source_of(module: str) -> Path:
+    """The file of a module, relative to the tree."""
+    return Path(module.replace(".", "/") + ".py")
+
+
+def tests_of(module: str) -> list[str]:
+    """The test files that name a module, by their own name or by importing it, and the further ones."""
+    room, _, name = module.rpartition(".")
+    imported = re.compile(rf"{re.escape(module)}\b|from {re.escape(room)} import [^\n]*\b{name}\b")
+    files = [
+        file
+        for file in sorted((ROOT / "tests").rglob("test_*.py"))
+        if not SLOW & set(file.relative_to(ROOT / "tests").parts)
+    ]
+    further = MODULES.get(module, ())
+    return [
+        str(file.relative_to(ROOT))
+        for file in files
+        if re.fullmatch(rf"test_{name}(_\w+)?", file.stem)
+        or file.stem in further
+        or imported.search(file.read_text())
+    ]
