@@ -241,7 +241,7 @@ class Running:
             self._reactor,
             room=room,
             refused=self._metrics.happy_refused_connections_total.inc,
-            fast_requests=config.fast_requests,
+            fast_requests=config.shortcuts,
         )
         self._lifecycle.started("requests", site.drain, 1.0)
         await self._monitor(server)
@@ -256,8 +256,9 @@ class Running:
         stalls = Stalls(self._metrics, self._reactor)
         self._lifecycle.started("watching the reactor", stalls.stop, 0.1)
         turns = Turns(self._reactor)
-        kind = eager_kind(turns) if self._config.eager_writes else CountingServer
-        if self._config.eager_writes and self._config.direct_polling:
+        kind: type[tcp.Server] = CountingServer
+        if self._config.shortcuts:
+            kind = eager_kind(turns)
             undo = poll_directly(self._reactor, turns, kind, stalls.took, self._pace.begin)
             self._pace.told = turns.ended_by_reactor
             self._lifecycle.started("direct polling", undo, 0.1)
@@ -311,5 +312,5 @@ def _realtime_settings(config: Config, metrics: Metrics, memory: Budget, pace: P
         pace=pace,
         dropped=lambda reason: metrics.happy_slow_readers_total.labels(reason).inc(),
         failed=metrics.happy_client_faults_total.inc,
-        fast_frames=config.fast_frames,
+        fast_frames=config.shortcuts,
     )

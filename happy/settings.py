@@ -2,7 +2,7 @@
 
 A setting is declared once, as a field of :class:`happy.config.Config`; from that one declaration come the
 command-line option, the environment variable, the key of the configuration file, the help text, the error
-messages and the table in the README.
+messages and the row of docs/settings.md.
 """
 
 from __future__ import annotations
@@ -13,12 +13,27 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from happy.errors import StartupError
 
 Parse = Callable[[str], Any]
 """Reads a value (see :mod:`happy.kinds`)."""
+
+
+Group = Literal[
+    "everyday",
+    "database",
+    "files",
+    "integrations",
+    "clients",
+    "connections",
+    "limits",
+    "logs and metrics",
+    "old deployments",
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""What settings are about, in the order in which the help and the documents show them."""
 
 
 class BadSetting(StartupError):
@@ -32,10 +47,12 @@ class Setting:
     ``environment`` lists the variables that set it, the usual one first. ``many`` settings hold a tuple:
     the option repeats, the variable separates by white space, the file has a list. A ``flag`` is an
     option without a value. The value of a ``secret`` one is never shown. ``blank`` tells that an empty
-    environment variable is a value instead of none.
+    environment variable is a value instead of none. Without a ``group``, only the variable sets it, and
+    nothing shows it. One that is not ``used`` may have any value.
     """
 
     name: str
+    group: Group | None
     parse: Parse
     default: Any
     environment: tuple[str, ...]
@@ -45,11 +62,19 @@ class Setting:
     many: bool = False
     flag: bool = False
     blank: bool = False
+    used: bool = True
 
     @property
     def field(self) -> str:
         """The attribute of the configuration record."""
         return self.name.replace("-", "_")
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would write it; empty where there is none."""
+        if self.default in (None, "", ()):
+            return ""
+        return f"{self.default:g}" if isinstance(self.default, float) else _written(self.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +86,7 @@ class Given:
 
 
 def setting(
+    group: Group | None,
     default: Any,
     parse: Parse,
     environment: str | tuple[str, ...],
@@ -70,10 +96,16 @@ def setting(
 ) -> Any:
     """Declare a field of a frozen record as a setting; see :class:`Setting`."""
     names = (environment,) if isinstance(environment, str) else environment
-    facts = {"parse": parse, "environment": names, "help": help, "example": example, **traits}
+    facts = {"group": group, "parse": parse, "environment": names, "help": help, "example": example}
     return dataclasses.field(
-        default=default, metadata={"setting": facts}, repr=not traits.get("secret", False)
+        default=default, metadata={"setting": facts | traits}, repr=not traits.get("secret", False)
     )
+
+
+def unused(name: str, variable: str, why: str) -> Setting:
+    """What old deployments may set, to any value; it has no effect."""
+    help = f"Accepted and not used: {why}."
+    return Setting(name, "old deployments", str, None, (variable,), help, "any", used=False)
 
 
 def declared(record: type[Any]) -> tuple[Setting, ...]:
@@ -113,11 +145,16 @@ def from_file(settings: Iterable[Setting], path: Path) -> dict[str, Given]:
     found: dict[str, Given] = {}
     for key, value in _toml(path).items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(key, {name: name for name in known})
             raise BadSetting(f"{path} sets {key}, which is no setting{hint}")
         found[key] = Given(_texts(known[key], value, path), f"the file {path}")
     return found
+
+
+def did_you_mean(name: str, known: Mapping[str, str]) -> str:
+    """The question after a wrong name, with the right one as ``known`` has it; empty if none is like it."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {known[near[0]]}?" if near else ""
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -133,11 +170,17 @@ def _toml(path: Path) -> dict[str, Any]:
 
 def _texts(one: Setting, value: Any, path: Path) -> tuple[str, ...]:
     """A value of the file as the texts that an option would have had."""
+    if not one.used:
+        return ()
     values = value if one.many and isinstance(value, list) else [value]
     for item in values:
         if not isinstance(item, str | int | float):
             raise BadSetting(f"{one.name}: {path} must give it as a text or a number{_example(one)}")
-    return tuple(str(item).lower() if isinstance(item, bool) else str(item) for item in values)
+    return tuple(_written(item) for item in values)
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def evaluate(one: Setting, given: Given) -> Any:

@@ -26,8 +26,8 @@ def check(config: Config) -> None:
             "move its content to PostgreSQL as the README describes and set DATABASE_URL, "
             "or move the folder away to begin with an empty database"
         )
-    if config.redis_url:
-        _log.info("redis-url is not used: this one process serves all clients")
+    if config.without_effect:
+        _log.info("Settings without effect here: {names}", names=", ".join(config.without_effect))
 
 
 def _pglite(config: Config) -> Path | None:

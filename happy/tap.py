@@ -10,16 +10,19 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import platform
 import signal
 import sys
 import threading
 from contextlib import suppress
 from typing import Any
 
+from twisted import copyright
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
+from happy import __version__
 from happy.clocks import follow_monotonic_time
 from happy.config import Config
 from happy.errors import StartupError
@@ -46,6 +49,15 @@ def makeService(options: Options) -> Service:
 
     bounded = BoundedLog(options.config.log_level)
     stand_before(bounded)
+    # Kept by Twisted until the log begins, and then its first line.
+    HappyService.log.info(
+        "Happy server {version} on Python {python} and Twisted {twisted}",
+        version=__version__,
+        python=platform.python_version(),
+        twisted=copyright.version,
+    )
+    if not options.config.shortcuts:
+        HappyService.log.warn("HAPPY_SHORTCUTS is off, which makes this server slower")
     return HappyService(options.config, reactor, bounded)
 
 

@@ -1,35 +1,47 @@
-"""What the README is held to; ``python -m tests.readme`` writes its table of settings anew."""
+"""What README and docs/settings.md are held to; ``python -m tests.readme`` writes their tables anew."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from happy.config import SETTINGS
+from happy.config import SHOWN
+from happy.settings import GROUPS
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->\n"
 HEADINGS = ("Option", "Environment variable", "Default", "Meaning", "Example")
 
 
-def settings_table() -> str:
-    """The table of every setting in Markdown."""
+def table(group: str) -> str:
+    """The settings of a group in Markdown."""
     rows = [HEADINGS, tuple("---" for _ in HEADINGS)]
-    for one in SETTINGS:
-        variables = " or ".join(f"`{variable}`" for variable in one.environment)
-        rows.append((f"`--{one.name}`", variables, _default(one.default), one.help, f"`{one.example}`"))
+    for one in SHOWN:
+        if one.group == group:
+            variables = " or ".join(f"`{variable}`" for variable in one.environment)
+            default = f"`{one.default_text}`" if one.default_text else ""
+            rows.append((f"`--{one.name}`", variables, default, one.help, f"`{one.example}`"))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _default(value: Any) -> str:
-    if value in (None, "", ()):
-        return ""
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+def everyday_table() -> str:
+    """The settings that most people need."""
+    return table("everyday")
 
 
-def present_table(text: str) -> str:
-    """The table that the README has."""
+def every_table() -> str:
+    """All settings, in their groups."""
+    return "".join(f"\n## {group.capitalize()}\n\n{table(group)}" for group in GROUPS) + "\n"
+
+
+WRITTEN: dict[Path, Callable[[], str]] = {README: everyday_table, ROOT / "docs" / "settings.md": every_table}
+"""The documents with generated tables, and what stands in them."""
+
+
+def present_tables(text: str) -> str:
+    """The tables that a document has."""
     return text.partition(BEGIN)[2].partition(END)[0]
 
 
@@ -39,5 +51,6 @@ def command_lines(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    old = README.read_text()
-    README.write_text(old.replace(BEGIN + present_table(old) + END, BEGIN + settings_table() + END))
+    for page, tables in WRITTEN.items():
+        old = page.read_text()
+        page.write_text(old.replace(BEGIN + present_tables(old) + END, BEGIN + tables() + END))

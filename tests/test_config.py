@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.endpoints import serverFromString
 
-from happy.config import SETTINGS, Config, load
+from happy.config import SETTINGS, SHOWN, UNUSED, Config, load
 from happy.listening import endpoint, tcp
 from happy.options import Options
-from happy.settings import BadSetting, Setting
+from happy.settings import GROUPS, BadSetting, Setting
 
-IN_A_FILE = [one for one in SETTINGS if one.name != "config"]
+IN_A_FILE = [one for one in SETTINGS if one.group and one.name != "config"]
 SECRET = "5ecret-value-that-nobody-may-see"
 
 
@@ -47,13 +47,14 @@ def test_defaults() -> None:
 
 
 def test_every_field_is_a_setting() -> None:
-    """The record holds nothing that an operator cannot set."""
-    assert [one.field for one in SETTINGS] == [field.name for field in dataclasses.fields(Config)]
+    """The record holds nothing that an operator cannot set, but what was set in vain."""
+    fields = [field.name for field in dataclasses.fields(Config)]
+    assert [*(one.field for one in SETTINGS), "without_effect"] == fields
 
 
 def test_names_are_distinct() -> None:
     """No variable sets two settings."""
-    variables = [variable for one in SETTINGS for variable in one.environment]
+    variables = [variable for one in (*SETTINGS, *UNUSED) for variable in one.environment]
     assert len(set(variables)) == len(variables)
 
 
@@ -217,6 +218,57 @@ def test_bad_files(text: str, told: str, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("one", UNUSED, ids=lambda one: one.name)
+def test_without_effect(one: Setting, tmp_path: Path) -> None:
+    """What has no effect stops nothing, whatever its value and wherever it stands, and is remembered."""
+    options = Options({})
+    options.parseOptions([f"--{one.name}", "x y"])
+    file = write(tmp_path, f"{one.name} = {{ a = [1] }}\n")
+    configs = [options.config, load({}, {one.environment[0]: "\0"}), load({"config": file}, {})]
+    assert [config.without_effect for config in configs] == [(one.name,)] * 3
+
+
+def test_for_diagnosis(tmp_path: Path) -> None:
+    """Shortcuts are switched off by a variable alone, which nothing shows."""
+    assert load({}, {}).shortcuts
+    assert not load({}, {"HAPPY_SHORTCUTS": "false"}).shortcuts
+    assert "sets shortcuts, which is no setting" in refusal(
+        {"config": write(tmp_path, "shortcuts = false\n")}
+    )
+    assert not any("SHORTCUTS" in str(one) for one in SHOWN)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("HAPPY_LOG_LEVLE", "; did you mean HAPPY_LOG_LEVEL?"),
+        ("HAPPY_PORT", "; did you mean PORT?"),
+        ("HAPPY_WEBAPP", "; did you mean HAPPY_STATIC_DIR?"),
+        ("HAPPY_XYZZY", ""),
+    ],
+)
+def test_misspelt_variables(variable: str, hint: str) -> None:
+    """A variable that was meant as a setting is told in one line, and stops nothing."""
+    errors = io.StringIO()
+    with redirect_stderr(errors):
+        parsed(**{variable: "1"})
+    assert errors.getvalue() == f"happy: the environment variable {variable} is no setting{hint}\n"
+
+
+def test_variables_of_clients() -> None:
+    """What the clients or this server know, and what is nobody's, is not told."""
+    errors = io.StringIO()
+    with redirect_stderr(errors):
+        parsed(
+            HAPPY_SERVER_URL="http://h",
+            HAPPY_HOME_DIR="/h",
+            HAPPY_SHORTCUTS="true",
+            HAPPY_RECOVERY="0",
+            X="1",
+        )
+    assert errors.getvalue() == ""
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     """A missing file, a folder and bytes that are no text are each refused in plain words."""
     assert "cannot be read: No such file" in refusal({"config": [str(tmp_path / "none.toml")]})
@@ -363,10 +415,19 @@ def test_help_lists_every_setting() -> None:
     with pytest.raises(SystemExit), redirect_stdout(out), redirect_stderr(out):
         parsed("--help")
     words = out.getvalue().replace("\n", "").replace(" ", "")
-    for one in SETTINGS:
+    for one in SHOWN:
         assert f"--{one.name}" in words
         assert f"[{one.environment[0]}" in words
     assert "default3005" in words
+    assert "SHORTCUTS" not in words
+
+
+@pytest.mark.parametrize("columns", [80, 300])
+def test_help_is_readable(columns: int) -> None:
+    """The groups stand in their order, and no line is longer than the terminal, or than one can read."""
+    lines = Options({}).getUsage(columns).splitlines()
+    assert [line[:-1].lower() for line in lines if line.endswith(":")] == list(GROUPS)
+    assert max(len(line) for line in lines) <= min(columns, 100)
 
 
 def test_environment_is_the_default() -> None:

@@ -142,5 +142,10 @@ def test_pglite_database_is_not_hidden(named: bool, tmp_path: Path) -> None:
 def test_old_settings_without_data_are_fine(tmp_path: Path) -> None:
     """Settings of the original alone do not stop anything."""
     check(
-        Config(data_dir=tmp_path, db_provider="pglite", pglite_dir=tmp_path / "none", redis_url="redis://h")
+        Config(
+            data_dir=tmp_path,
+            db_provider="pglite",
+            pglite_dir=tmp_path / "none",
+            without_effect=("redis-url",),
+        )
     )

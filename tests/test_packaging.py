@@ -14,7 +14,7 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 
 from happy import __version__, tap
-from tests.readme import README, command_lines, present_table, settings_table
+from tests.readme import README, WRITTEN, command_lines, present_tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -127,9 +127,45 @@ def test_wrong_setting_is_one_line(program: str, tmp_path: Path) -> None:
     assert shown.stderr.count("\n") == 1
 
 
-def test_readme_lists_every_setting() -> None:
-    """The table in the README is what the settings say; python -m tests.readme writes it."""
-    assert present_table(README.read_text()) == settings_table()
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--prot=1", "--prot is no option; did you mean --port?"),
+        ("--data_dir=x", "--data_dir is no option; did you mean --data-dir?"),
+        ("--xyzzy", "--xyzzy is no option; twistd happy --help lists them"),
+        (
+            "--nodaemon",
+            "--nodaemon is no option of happy; those of twistd go before it: twistd --nodaemon happy",
+        ),
+        ("-n", "-n is no option of happy; those of twistd go before it: twistd -n happy"),
+        ("--port", "option --port requires argument; twistd happy --help shows how it is written"),
+        ("start", "nothing is expected after the options, but there is 'start'"),
+    ],
+)
+def test_wrong_command_line_is_one_line(arguments: str, told: str) -> None:
+    """A slip ends the program with one line that leads on, and exit code 1, instead of the whole help."""
+    with pytest.raises(SystemExit) as caught:
+        tap.Options({}).parseOptions(arguments.split())
+    assert caught.value.code == f"happy: {told}"
+
+
+@pytest.mark.parametrize("program", ["twistd", "twist"])
+def test_unknown_option_fails(program: str, tmp_path: Path) -> None:
+    """Neither command prints its help for an option that there is not, nor calls it a success."""
+    shown = run(program, "happy", "--prot", "80", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == "happy: --prot is no option; did you mean --port?\n"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_documents_list_the_settings(page: Path) -> None:
+    """Their tables are what the settings say; python -m tests.readme writes them."""
+    assert present_tables(page.read_text()) == WRITTEN[page]()
+
+
+def test_readme_has_what_most_people_need() -> None:
+    """Its table stays short."""
+    assert present_tables(README.read_text()).count("\n") == 2 + 8
 
 
 def test_readme_sets_up_in_two_lines() -> None:

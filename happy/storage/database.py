@@ -105,6 +105,8 @@ class Database:
             self._log.info("DATABASE_URL: {name} has no meaning here and is ignored", name=name)
         connection = await self.connect()
         tx = Transaction(connection, self.now())
+        ((version,),) = await tx.rows("SELECT current_setting('server_version')")
+        self._log.info("PostgreSQL {version} answers", version=version)
         await forget_old_marks(tx)
         await forget_writers(tx)
         await execute(connection, "COMMIT")
