@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 
 from happy.clocks import follow_monotonic_time
 from tests.harness import stop_cluster
@@ -31,6 +33,17 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 follow_monotonic_time(reactor)  # as in the process of a server
+
+_call_later = Clock.callLater
+
+
+def _as_a_reactor_does(self: Clock, delay: float, *arguments: Any, **named: Any) -> Any:
+    """A clock of a test refuses what a reactor would refuse."""
+    assert delay >= 0
+    return _call_later(self, delay, *arguments, **named)
+
+
+Clock.callLater = _as_a_reactor_does  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session", autouse=True)

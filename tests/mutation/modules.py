@@ -27,7 +27,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.wire.socketio": (),
     "happy.wire.structs": (),
     "happy.wire.validation": ("test_structs",),
-    "happy.realtime.connection": ("test_packets", "test_websocket", "test_upgrade", "test_endpoint"),
+    "happy.realtime.connection": (
+        "test_recovery",
+        "test_packets",
+        "test_websocket",
+        "test_upgrade",
+        "test_endpoint",
+    ),
     "happy.realtime.endpoint": ("test_opening", "test_polling", "test_websocket", "test_upgrades"),
     "happy.realtime.engine": (
         "test_endpoint",

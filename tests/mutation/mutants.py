@@ -34,6 +34,9 @@ OPERATORS = (
 )
 """Of Cosmic Ray's operators those that change one thing to its neighbour: the others say the same louder."""
 
+_DECISIONS = ast.Constant | ast.BinOp | ast.UnaryOp
+"""A module's constants of numbers are decisions: a test of one would only say it again."""
+
 
 class Mutant(NamedTuple):
     """A source text with one change, and what that is: the operator's name and the first changed line."""
@@ -66,7 +69,11 @@ def _difference(before: str, after: str) -> tuple[int, str, str]:
 
 
 class _WithoutTypes(ast.NodeTransformer):
-    """Takes out what does not run: annotations, and constants that only the type checker reads."""
+    """Takes out what no test could notice: annotations, what the type checker reads, and decided numbers."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        node.body = [one for one in node.body if not _decides(one)]
+        return self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = ast.Constant(None)
@@ -93,6 +100,10 @@ class _WithoutTypes(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST:
         return ast.Pass() if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+
+
+def _decides(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, _DECISIONS)
 
 
 def _meaning(text: str) -> str | None:

@@ -212,3 +212,13 @@ class CallsTests(SynchronousTestCase):
         for _ in range(module.MAX_CALLS_IN_FLIGHT):
             self.call()
         self.assertEqual(self.error(self.call()), "Too many calls in flight")
+
+    def test_answered_calls_are_forgotten(self) -> None:
+        """A caller that goes on calling keeps nothing of what was answered, nor of what waited."""
+        running = self.call()
+        self.clock.advance(1)
+        target = self.target()
+        self.clock.advance(0)
+        target.socket.answer(0, [Raw(b"1")])
+        self.successResultOf(running)
+        self.assertEqual(self.caller.calls, set())

@@ -143,3 +143,13 @@ def test_sids_are_secrets_of_their_own() -> None:
     sids = {world.polling(joined=False).sid for _ in range(50)}
     assert len(sids) == 50
     assert all(len(sid) == 20 and sid.replace("-", "a").replace("_", "a").isalnum() for sid in sids)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("Upgrade", "h2c"), ("Connection", "keep-alive"), ("Upgrade", ""), ("Connection", "")],
+)
+def test_half_an_upgrade(name: str, value: str) -> None:
+    """Both headers make an upgrade; with one of them a request is a plain one."""
+    response = World().peer().ask("GET", PATH + SOCKET, headers={**UPGRADE, name: value})
+    assert (response.status, response.headers["content-type"]) == (400, "application/json")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
+from autobahn.websocket.protocol import WebSocketProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from happy.realtime.fastframes import FastWebSocket
+from happy.realtime.reading import ReadingWebSocket
 from happy.realtime.shared import RealtimeSettings
 from happy.realtime.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
 from happy.wire.frames import TEXT, encode_frame
@@ -37,12 +40,12 @@ class Recorder:
         self.notes.append(("lost", clean))
 
 
-def run(chunks: list[bytes], *, fast: bool) -> tuple[Any, ...]:
-    """Everything that can be seen of a connection that received these chunks."""
-    clock = Clock()
+def opened(clock: Clock, *, fast: bool, told: bool) -> tuple[RealtimeWebSocket, MemoryTransport, Recorder]:
+    """A connection that is open; ``told`` if the reactor tells of its turns."""
     kind = FastWebSocket if fast else RealtimeWebSocket
     settings = RealtimeSettings(max_payload=LIMIT, fast_frames=fast)
     factory = RealtimeWebSocketFactory(settings, clock, kind)
+    factory.shared.pace.told = told
     websocket = factory.build()
     transport = MemoryTransport(clock)
     transport.protocol = websocket
@@ -50,6 +53,12 @@ def run(chunks: list[bytes], *, fast: bool) -> tuple[Any, ...]:
     websocket.owner = recorder  # type: ignore[assignment]
     websocket.begin(transport, b"dGhlIHNhbXBsZSBub25jZQ==", b"", ())
     transport.clear()
+    return websocket, transport, recorder
+
+
+def run(chunks: list[bytes], *, fast: bool, told: bool = False) -> tuple[Any, ...]:
+    """Everything that can be seen of a connection that received these chunks."""
+    websocket, transport, recorder = opened(Clock(), fast=fast, told=told)
     for chunk in chunks:
         if transport.connected and not transport.aborted:
             websocket.dataReceived(chunk)
@@ -93,8 +102,9 @@ FRAMES = st.builds(
 @given(
     st.lists(st.one_of(FRAMES, FRAMES, FRAMES, st.binary(max_size=6)), max_size=8),
     st.lists(st.integers(1, 400), max_size=20),
+    st.booleans(),
 )
-def test_same_as_autobahn(frames: list[bytes], cuts: list[int]) -> None:
+def test_same_as_autobahn(frames: list[bytes], cuts: list[int], told: bool) -> None:
     """Messages, replies, closing codes and the state are the same, however the bytes are cut."""
     stream = b"".join(frames)
     chunks, position = [], 0
@@ -102,7 +112,38 @@ def test_same_as_autobahn(frames: list[bytes], cuts: list[int]) -> None:
         chunks.append(stream[position : position + cut])
         position += cut
     chunks = [chunk for chunk in [*chunks, stream[position:]] if chunk]
-    assert run(chunks, fast=True) == run(chunks, fast=False)
+    assert run(chunks, fast=True, told=told) == run(chunks, fast=False, told=told)
+
+
+INNER = frame(0x81, b"echo", mask=b"\0\0\0\0")
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [frame(0x89, INNER, mask=b"\0\0\0\0")[:6], INNER],
+        [frame(0x01, b"begun"), frame(0x81, b"echo")],
+        [frame(0x01, b"begun"), frame(0x80, b"ended"), frame(0x81, b"echo")],
+        [frame(0x81, b"echo") + frame(0x81, b"cut")[:4], frame(0x81, b"cut")[4:]],
+        [frame(0x81, b"echo") + frame(0x8A, b"")],
+    ],
+)
+def test_inside_of_others(chunks: list[bytes], told: bool) -> None:
+    """What looks like a frame within another one, or within a message, is not one."""
+    assert run(chunks, fast=True, told=told) == run(chunks, fast=False, told=told)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535])
+@pytest.mark.parametrize("told", [True, False])
+def test_taken(size: int, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole frame goes past Autobahn; where the reactor tells of its turns, past our base class, too."""
+    websocket, _, recorder = opened(Clock(), fast=True, told=told)
+    monkeypatch.setattr(WebSocketProtocol, "processData", None)
+    if told:
+        monkeypatch.setattr(ReadingWebSocket, "dataReceived", None)
+    websocket.dataReceived(frame(0x81, b"x" * size))
+    assert recorder.notes == [(b"x" * size, False)]
 
 
 def test_byte_by_byte() -> None:

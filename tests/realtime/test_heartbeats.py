@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
 from happy.caches import OwnedCache
+from happy.realtime import heartbeats
 from happy.realtime.heartbeats import FLUSH_BATCH, MAX_MISSES, MAX_UNANSWERED, VALID_SECONDS
-from tests.realtime.heartbeating import MOMENT, World
+from tests.realtime.heartbeating import DATA, MOMENT, World
 
 
 def many(count: int) -> list[str]:
@@ -190,3 +191,45 @@ def test_entries_go_in_time() -> None:
     world.clock.advance(2 * VALID_SECONDS + 1)
     world.kind.tidy()
     assert [subject for subject, _ in world.kind.entries.items()] == ["b"]
+
+
+def test_grows_again() -> None:
+    """After a failure statements are smaller, and twice as large with each that succeeds."""
+    world = World()
+    world.add(*many(2 * FLUSH_BATCH))
+    for subject in many(2 * FLUSH_BATCH):
+        world.beat(subject, 7)
+    world.table.trouble = MOMENT[0]
+    for _ in range(2):
+        world.flush()
+    world.table.trouble = None
+    world.table.statements.clear()
+    world.flush()
+    assert [len(one) for one in world.table.statements] == [
+        FLUSH_BATCH // 4,
+        FLUSH_BATCH // 2,
+        FLUSH_BATCH,
+        FLUSH_BATCH // 4,
+    ]
+
+
+@pytest.mark.parametrize("trouble", [*MOMENT, CancelledError, TimeoutError])
+def test_of_the_moment(trouble: Callable[[], Exception]) -> None:
+    """Trouble that has nothing to do with what is stored is the moment's."""
+    assert not heartbeats._is_about_the_data(trouble())
+
+
+@pytest.mark.parametrize("trouble", [DATA, ValueError("a NUL")])
+def test_of_the_data(trouble: Exception) -> None:
+    """What is refused for itself would be refused again."""
+    assert heartbeats._is_about_the_data(trouble)
+
+
+def test_known_for_a_while() -> None:
+    """A row that was looked up is not looked up again at once, but it is later."""
+    world = World()
+    world.add("a")
+    world.beat("a", 7)
+    assert world.kind.cached("account", "a") is not None
+    world.clock.advance(VALID_SECONDS)
+    assert world.kind.cached("account", "a") is None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from happy.realtime import masks
 from happy.realtime.masks import Unmask, compiled_unmask, unmask, unmask_by_integer
 
 COMPILED = compiled_unmask()
@@ -30,3 +31,18 @@ def test_as_defined(way: Unmask, mask: bytes, length: int, before: bytes) -> Non
 def test_compiled() -> None:
     """The extension that Autobahn is built with here has the functions that are called."""
     assert COMPILED is not None
+
+
+def test_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extension does the long payloads, and what it does costs no memory for every length there is."""
+    assert masks._unmask_long is not unmask_by_integer
+    monkeypatch.setattr(masks, "_unmask_long", lambda data, start, end: b"compiled")
+    assert [unmask(bytes(4 + size), 4, 4 + size) == b"compiled" for size in (255, 256)] == [False, True]
+
+
+def test_bounded_repetitions() -> None:
+    """How to repeat a mask is kept for short payloads alone."""
+    masks._repetition.cache_clear()
+    for words in (1024, 1025):
+        unmask_by_integer(bytes(4 + words * 4), 4, 4 + words * 4)
+    assert masks._repetition.cache_info().currsize == 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from happy.bounds import Budget
+from happy.realtime.endpoint import EngineEndpoint
 from happy.realtime.fastframes import FastWebSocket
 from happy.realtime.shared import RealtimeSettings
 from happy.realtime.upgrade import read_opening
@@ -185,3 +186,13 @@ def test_usual() -> None:
     assert usual.uri == LINE.split()[1]
     assert read_opening(usual) == (KEY, b"")
     assert usual.headers["user-agent"] == "node"
+
+
+def test_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a request goes past the general way, and nothing of what follows goes to HTTP again."""
+    monkeypatch.setattr(EngineEndpoint, "render", None)
+    assert hasattr(opened(fast=True)[0], "answer_head")
+    answer, heard, *_ = converse(b"\r\n".join([LINE, *HEADERS, b"", b""]), fast=True)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert [one[0] for one in heard] == ["connect", "joined"]

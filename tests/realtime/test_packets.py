@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from wsproto.events import BytesMessage, TextMessage
 
-from happy.realtime.socket import Arguments, ConnectRefused, Socket, Undecided, encode_event
+from happy.bounds import Budget
+from happy.realtime.socket import Arguments, ConnectRefused, Handshake, Socket, Undecided, encode_event
 from tests.realtime.peers import call_id
 from tests.realtime.programs import World
 
@@ -338,3 +340,47 @@ class TestEvents:
         for socket in world.program.sockets:
             socket.send(packet)
         assert written[0] is written[1] is packet.frames
+
+
+class TestShares:
+    """Who pays for a client depends on whether it is in a namespace."""
+
+    @pytest.mark.parametrize("kicked", [True, False])
+    def test_left(self, kicked: bool) -> None:
+        """One that has left all of its namespaces is a stranger again, but not before."""
+        memory = Budget(100_000)
+        world = World(memory=memory, session_bytes=1000)
+        client = world.websocket()
+        client.text("40/custom,")
+        light = memory.used
+        for namespace, socket in zip(("/", "/custom"), world.program.sockets, strict=True):
+            assert memory.used == light
+            if kicked:
+                socket.disconnect()
+            else:
+                client.text("41" if namespace == "/" else "41/custom,")
+            world.clock.advance(0)
+        assert memory.used == light + 1000
+
+
+def test_nothing_to_complain_of() -> None:
+    """Answers to nothing, or without a content, are no failure of the program's."""
+    world = World()
+    client = world.websocket()
+    with capturedLogs() as logged:
+        client.text("43", "43[]", "431", '4399["x"]')
+    assert logged == []
+
+
+@pytest.mark.parametrize(
+    ("handshake", "size"),
+    [
+        (Handshake(), 0),
+        (Handshake({"a": "bc"}), 3),
+        (Handshake({}, {"d": ""}), 1),
+        (Handshake({"a": "b"}, {"c": "d"}), 4),
+    ],
+)
+def test_size_of_a_handshake(handshake: Handshake, size: int) -> None:
+    """All that is kept of a request counts."""
+    assert handshake.size == size

@@ -380,3 +380,16 @@ class TestEnding:
         client = world.polling(joined=False)
         client.post(b"40")
         assert client.poll().packets == [b"6", b"1"]
+
+
+def test_exactly_as_much_as_may_be_queued() -> None:
+    """The limit itself is not too much."""
+    packet = EncodedPacket(b"4" + b"x" * 396)
+    size = len(packet.frames) + PACKET_BYTES
+    dropped: list[str] = []
+    world = World(max_queued_bytes=2 * size, dropped=dropped.append)
+    client = world.polling()
+    for _ in range(2):
+        world.program.socket.send(packet)
+    world.clock.advance(0)
+    assert (dropped, len(client.poll().packets)) == ([], 2)

@@ -360,3 +360,19 @@ def test_no_event_ends_in_a_text() -> None:
     for one in emissions:
         shape = getattr(one.shape, "__origin__", one.shape)
         assert issubclass(shape, Struct), one.name
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_lost_ones_count(world: RecoveringWorld, back: bool) -> None:
+    """What is remembered of a lost client counts until it is back, or may not come back any more."""
+    peer, visit = entered(world)
+    recovery = world.server.hub.recovery
+    assert recovery is not None
+    assert recovery._room.used == 0
+    world.lose(peer)
+    assert recovery._room.used > 0
+    if back:
+        world.enter(**visit.returning)
+    else:
+        world.clock.advance(KEPT_SECONDS + 1)
+    assert recovery._room.used == 0

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from happy.realtime import replay as module
 from happy.realtime.replay import KEPT_SECONDS, OVERHEAD, SWEEP_SECONDS, Replay
 from happy.realtime.updates import Scope, devices_of, watchers_of_machine, watchers_of_session
+from tests.realtime.peers import TurningClock
 
 DEVICES = devices_of("a")
 
@@ -17,8 +18,8 @@ DEVICES = devices_of("a")
 class Log:
     """A replay, and the offsets that it gave."""
 
-    def __init__(self, account_bytes: int = module.ACCOUNT_BYTES) -> None:
-        self.clock = Clock()
+    def __init__(self, account_bytes: int = module.ACCOUNT_BYTES, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self.replay = Replay(self.clock, account_bytes)
 
     def record(
@@ -152,3 +153,16 @@ def test_awaited() -> None:
     log.replay.leave("a")
     assert log.missed(first) is None
     assert log.replay.size == 0
+
+
+def test_much_that_is_old() -> None:
+    """Of very much that is old at once, the rest goes in the next turns."""
+    log = Log(2**24, TurningClock())
+    for _ in range(2 * module._AT_ONCE + 1):
+        log.record()
+    log.clock.advance(KEPT_SECONDS + SWEEP_SECONDS)
+    sizes = [log.replay.size]
+    for _ in range(2):
+        log.clock.advance(0)
+        sizes.append(log.replay.size)
+    assert sizes[0] > sizes[1] > sizes[2] == 0

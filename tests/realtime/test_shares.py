@@ -343,3 +343,20 @@ class TestFaults:
         assert response.packets == [b"1"]
         assert failed == ["failed"]
         assert Peer(site, clock).ask("GET", client.target).status == 400
+
+
+class TestPolling:
+    """What waits for polls."""
+
+    def test_counted_once(self) -> None:
+        """Every packet counts until it is taken, and as often as it is there."""
+        memory = Budget(100_000)
+        world = World(memory=memory, session_bytes=0)
+        client = world.polling()
+        world.program.socket.emit("x", "y" * 1000)
+        one = memory.used
+        assert one > 1000
+        world.program.socket.emit("x", "y" * 1000)
+        assert memory.used == 2 * one
+        client.poll()
+        assert memory.used == 0

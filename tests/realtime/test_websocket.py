@@ -9,10 +9,13 @@ import weakref
 from typing import Any
 
 import pytest
+from autobahn.twisted import websocket as twisted_protocol
+from autobahn.websocket import protocol
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
+from happy.realtime.websocket import _unrendered
 from tests.realtime.peers import WebSocketPeer
 from tests.realtime.programs import PATH, UPGRADE, World
 
@@ -372,3 +375,11 @@ def test_little_is_kept_of_the_handshake() -> None:
     assert not [name for name in kept if name.startswith(("http_", "_wskey", "websocket_pro"))]
     assert len(kept) < 60
     assert client.transport.protocol is websocket
+
+
+def test_nothing_is_rendered() -> None:
+    """What Autobahn would render for its log, for each connection and chunk, is rendered for nobody."""
+    for module in (protocol, twisted_protocol):
+        renderers = {"hlid", "hltype", "hlval", "pformat"} & vars(module).keys()
+        assert renderers
+        assert {vars(module)[name] for name in renderers} == {_unrendered}
