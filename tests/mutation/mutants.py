@@ -68,11 +68,20 @@ def _difference(before: str, after: str) -> tuple[int, str, str]:
     )
 
 
-class _WithoutTypes(ast.NodeTransformer):
+_PROMISES = {"eq", "frozen", "strict"}
+"""Arguments that say what happens nowhere: records that change or are compared, lists of different length."""
+
+
+class _Noticeable(ast.NodeTransformer):
     """Takes out what no test could notice: annotations, what the type checker reads, and decided numbers."""
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         node.body = [one for one in node.body if not _decides(one)]
+        return self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        if node.arg in _PROMISES:
+            node.value = ast.Constant(None)
         return self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
@@ -109,6 +118,6 @@ def _decides(statement: ast.stmt) -> bool:
 def _meaning(text: str) -> str | None:
     """What runs of a text; None if it cannot."""
     try:
-        return ast.dump(_WithoutTypes().visit(ast.parse(text)))
+        return ast.dump(_Noticeable().visit(ast.parse(text)))
     except SyntaxError:
         return None
