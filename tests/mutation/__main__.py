@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutation.modules import MODULES, ROOT, source_of, tests_of
+from tests.mutation.modules import MODULES, ROOT, chosen_tests, source_of
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.running import Tree
 
@@ -33,7 +33,7 @@ class Tried(NamedTuple):
 
 def try_module(module: str, sample: int, seed: int, trees: SimpleQueue[Tree]) -> Tried:
     """Run a module's tests on some of its mutants."""
-    tests = tests_of(module)
+    tests = chosen_tests(module)
     every = list(mutants((ROOT / source_of(module)).read_text()))
     chosen = random.Random(f"{seed} {module}").sample(every, min(sample or len(every), len(every)))
     tree = trees.get()

@@ -73,7 +73,7 @@ def source_of(module: str) -> Path:
     return Path(module.replace(".", "/") + ".py")
 
 
-def tests_of(module: str) -> list[str]:
+def chosen_tests(module: str) -> list[str]:
     """The test files that name a module, by their own name or by importing it, and the further ones."""
     room, _, name = module.rpartition(".")
     imported = re.compile(rf"{re.escape(module)}\b|from {re.escape(room)} import [^\n]*\b{name}\b")
