@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseFailed
 
-from happy import running
+from happy import __version__, running
 from happy.client import Account, AccountKeys, Disconnected, RemoteServer, Session, sign_in
 from happy.codecs import encode_base64, encode_hex
 from happy.config import Config
@@ -183,9 +185,17 @@ class LifeTests(ProcessCase):
         await self.within(customers.enough())
         self.assertEqual(await served.stop(), 0)
         await self.within(living)
+        self.told_versions(served.log)
         self.assertNotIn(b"Stopping goes on without", served.log)
         self.assertNotIn(b"Traceback", served.log)
         return served.log
+
+    def told_versions(self, log: bytes) -> None:
+        """The first line tells what runs, and on what; once."""
+        told = f"Happy server {__version__} on Python {platform.python_version()} and Twisted".encode()
+        self.assertIn(told, log.splitlines()[0])
+        self.assertEqual(log.count(told), 1)
+        self.assertEqual(len(re.findall(rb"PostgreSQL \d+\.\d+ answers", log)), 1)
 
     async def life_with_a_killed_database(self, customers: Customers) -> bytes:
         """Go on where the first life ended; lose the database and get it back; be killed."""
