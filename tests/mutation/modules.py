@@ -12,10 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 MODULES: dict[str, tuple[str, ...]] = {
     "happy.wire.complexity": (),
-    "happy.wire.engine_events": (),
     "happy.wire.engine_session": (),
     "happy.wire.engine_table": (),
-    "happy.wire.engineio": (),
+    "happy.wire.engineio": ("test_endpoint",),
     "happy.wire.frames": (),
     "happy.wire.heads": (),
     "happy.wire.incoming": (),

@@ -68,7 +68,7 @@ def _difference(before: str, after: str) -> tuple[int, str, str]:
     )
 
 
-_PROMISES = {"eq", "frozen", "strict"}
+_PROMISES = {"eq", "frozen", "slots", "strict"}
 """Arguments that say what happens nowhere: records that change or are compared, lists of different length."""
 
 

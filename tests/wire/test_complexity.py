@@ -102,3 +102,33 @@ def test_of_an_event(arguments: bytes, passes: bool) -> None:
     else:
         with pytest.raises(InvalidPacket):
             Decoder().text(text)
+
+
+@pytest.mark.parametrize("backslashes", range(1, 7))
+def test_cut_between_backslashes(backslashes: int) -> None:
+    """A cut anywhere among what is escaped changes nothing about where a string ends."""
+    text = json.dumps(["\\" * backslashes, '"' * backslashes, "[,"]).encode()
+    for cut in range(len(text)):
+        meter = Meter()
+        meter.feed(text[:cut])
+        meter.feed(text[cut:])
+        assert (meter._depth, meter._values, meter._inside) == (0, 3, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [(b"[[[[]]]]", 4), (b'["a","b"]', 2), (b'["a","b","c","d"]', 4), (b'{"a":1,"b":2}', 4)],
+)
+def test_exactly_as_many(text: bytes, values: int) -> None:
+    """As many values as allowed are fine, whatever they are made of; one more is not."""
+    Meter(values).feed(text)
+    with pytest.raises(TooComplex):
+        Meter(values - 1).feed(text)
+
+
+def test_members_count() -> None:
+    """The quick look counts the names of members, too."""
+    text = b"{" + b",".join(b'"a":1' for _ in range(200)) + b"}"
+    check_complexity(text, 400)
+    with pytest.raises(TooComplex):
+        check_complexity(text, 399)

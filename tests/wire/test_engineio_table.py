@@ -23,7 +23,7 @@ from happy.wire.engine_events import (
     Write,
 )
 from happy.wire.engine_session import EngineSession
-from happy.wire.engine_table import TABLE
+from happy.wire.engine_table import TABLE, on_standby
 from happy.wire.engineio import encode_message
 from tests.wire.sessions import (
     KICKED,
@@ -256,3 +256,20 @@ def test_any_sequence(websocket_first: bool, taken: list[tuple[str, bytes, float
         missing = client.sent[len(heard) :]
         assert client.session.queued_bytes >= sum(len(text) for text in missing)
         assert not missing or client.session.transport == "polling"
+
+
+@pytest.mark.parametrize(
+    ("data", "binary", "meaning"),
+    [
+        (b"2probe", False, Input.PROBE),
+        (b"2probe", True, Input.STRAY),
+        (b"2", False, Input.STRAY),
+        (b"5", False, Input.COMMIT),
+        (b"5more", False, Input.COMMIT),
+        (b"5", True, Input.STRAY),
+        (b"", False, Input.STRAY),
+    ],
+)
+def test_on_standby(data: bytes, binary: bool, meaning: Input) -> None:
+    """A WebSocket that stands by probes and commits, in text."""
+    assert on_standby(data, binary) is meaning

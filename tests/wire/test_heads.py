@@ -220,3 +220,10 @@ def test_no_more_than_twisted(data: bytes) -> None:
     if len(rest) >= head.length:
         fields = sorted((name.lower(), value) for name, value in head.fields)
         assert twisted_reads(data) == (head.method, head.target, head.version, fields, rest[: head.length])
+
+
+@pytest.mark.parametrize(("digits", "usual"), [("3", True), ("000000003", True), ("0000000003", False)])
+def test_digits_of_a_usual_length(digits: str, usual: bool) -> None:
+    """A length of up to nine digits is usual."""
+    request = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {digits}\r\n\r\nabc".encode()
+    assert (parse_usual(request) is not None) is usual
