@@ -20,5 +20,5 @@ from happy.wire.jsontext import encode_plainly
     ],
 )
 def test_in_one_step(values: list[Any], text: bytes | None) -> None:
-    """What needs no care is written at once; a number without a fraction may, since clients write none."""
+    """What needs no care is written at once; 1.0 does, which is written as 1."""
     assert encode_plainly(values) == text
