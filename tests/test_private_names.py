@@ -57,9 +57,7 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
 """By module the class of the library, and the names."""
 
 IMPORTED = {
-    "_ChunkedTransferDecoder",
     "_IdentityTransferDecoder",
-    "_MalformedChunkedDataError",
     "_nvx_xormasker",
 }
 """What is imported, which fails by itself when it goes, or has a way around."""
