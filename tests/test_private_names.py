@@ -6,9 +6,9 @@ That each short cut is taken is in the tests of its module, and in ``tests/live/
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,7 @@ EVERY = [(module, kind, name) for module, (kind, names) in USED.items() for name
 @pytest.mark.parametrize(("module", "kind", "name"), EVERY, ids=[f"{one[0]}-{one[2]}" for one in EVERY])
 def test_still_there(module: str, kind: type[Any], name: str) -> None:
     """The library has the name, and we still use it."""
-    sources = [inspect.getsource(base) for base in kind.__mro__ if base is not object]
-    assert any(re.search(rf"\bself\.{name}\b|\b{name}\b\s*[:=(]", source) for source in sources)
+    assert re.search(rf"\bself\.{name}\b|\b{name}\b\s*[:=(]", library(kind))
     assert re.search(rf"\b{name}\b", source_of(module))
 
 
@@ -89,19 +88,28 @@ def test_own_names_are_not_theirs() -> None:
     """What our classes call their own is not something that the class of the library below has as well."""
     for module, (kind, names) in USED.items():
         ours = defined(ast.parse(source_of(module))) - names
-        text = "\n".join(inspect.getsource(base) for base in kind.__mro__ if base is not object)
-        assert [name for name in ours if re.search(rf"\bself\.{name}\b", text)] == [], module
+        theirs = set(re.findall(r"\bself\.(_\w+)", library(kind)))
+        assert ours & theirs == set(), module
+
+
+@functools.cache
+def library(kind: type[Any]) -> str:
+    """The source of a class and of those below it."""
+    return "\n".join(inspect.getsource(base) for base in kind.__mro__ if base is not object)
 
 
 def source_of(module: str) -> str:
     return (PACKAGE.parent / (module.replace(".", "/") + ".py")).read_text()
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
+@functools.cache
+def trees() -> list[tuple[str, ast.Module]]:
     """Every module, and what is in it."""
+    found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         dotted = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
-        yield dotted, ast.parse(file.read_text())
+        found.append((dotted, ast.parse(file.read_text())))
+    return found
 
 
 def is_private(name: str) -> bool:

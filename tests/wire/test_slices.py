@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from happy.wire import slices
 from happy.wire.complexity import MOST_VALUES
 from happy.wire.slices import SLICE, decode_in_slices
 from happy.wire.structs import Invalid, MalformedJson, decode_body
@@ -159,3 +160,20 @@ def test_one_copy() -> None:
         tracemalloc.stop()
     assert len(value["name"]) == 16 * MIB
     assert most < 24 * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (rb"ab\n", 4),
+        (rb"ab\u", 2),
+        (rb"ab\u12", 2),
+        (rb"a\u0041", 7),
+        (b"ab\\", 2),
+        (b"\xc3", 0),
+        (b"\xc3\xa9a", 3),
+    ],
+)
+def test_whole(text: bytes, whole: int) -> None:
+    """A part ends after an escape or a character that is all there, and before one that is not."""
+    assert slices._complete(text, slices._cover(text)) == whole
