@@ -63,6 +63,9 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 """Each with further tests that drive it without naming it."""
 
+ROOMS = {module.split(".")[1] for module in MODULES}
+"""Folders of tests that look closely; importers elsewhere look at something else."""
+
 SLOW = {"bench", "browser", "client", "contract", "faults", "hostile", "live", "scale", "soak"}
 """Folders of tests that start servers; the others should do without them."""
 
@@ -73,7 +76,7 @@ def source_of(module: str) -> Path:
 
 
 def chosen_tests(module: str) -> list[str]:
-    """The test files that name a module, by their own name or by importing it, and the further ones."""
+    """The test files of a module's name, those of the rooms that import it, and the further ones."""
     room, _, name = module.rpartition(".")
     imported = re.compile(rf"{re.escape(module)}\b|from {re.escape(room)} import [^\n]*\b{name}\b")
     files = [
@@ -87,5 +90,5 @@ def chosen_tests(module: str) -> list[str]:
         for file in files
         if re.fullmatch(rf"test_{name}(_\w+)?", file.stem)
         or file.stem in further
-        or imported.search(file.read_text())
+        or (file.parent.name in ROOMS and imported.search(file.read_text()))
     ]

@@ -50,7 +50,8 @@ def test_read_slowly() -> None:
     assert peer.transport.connected
     peer.transport.drain()
     assert Response(peer.take()).packets == [text]
-    client.poll()
+    peer.request("GET", client.target)
+    assert Response(peer.take()).packets == [b"2"] * 5
     assert memory.used == 0
 
 

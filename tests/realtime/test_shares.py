@@ -231,7 +231,8 @@ class TestCalls:
         target.text(f'43{number}["late"]', '421["ping"]')
         assert target.texts() == ["431[{}]"]
         calls = world.metrics.rpc_calls_total
-        assert calls.labels("m", "caller_disconnected")._value.get() == 1
+        for method in ("m", "other"):
+            assert calls.labels(method, "caller_disconnected")._value.get() == 1
 
     def test_target_gone(self) -> None:
         """However many calls end with their target, others have their turn in between."""
