@@ -24,7 +24,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.wire.query": ("test_resource",),
     "happy.wire.slices": (),
     "happy.wire.socketio": (),
-    "happy.wire.structs": (),
     "happy.wire.validation": ("test_structs",),
     "happy.realtime.connection": (
         "test_recovery",
