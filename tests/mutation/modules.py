@@ -34,6 +34,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "happy.realtime.endpoint": ("test_opening", "test_polling", "test_websocket", "test_upgrades"),
     "happy.realtime.engine": (
+        "test_shares",
         "test_endpoint",
         "test_polling",
         "test_upgrade",
