@@ -74,6 +74,7 @@ def test_refusals(method: str, query: str, headers: dict[str, str], code: int, m
         ("GET", "?EIO=3&transport=websocket", {}, b"Unsupported protocol version"),
         ("GET", SOCKET, {"Sec-WebSocket-Key": "short"}, b"Bad request"),
         ("GET", SOCKET, {"Sec-WebSocket-Key": "!" * 24}, b"Bad request"),
+        ("GET", SOCKET, {"Sec-WebSocket-Key": "!" + UPGRADE["Sec-WebSocket-Key"]}, b"Bad request"),
         ("GET", SOCKET, {"Sec-WebSocket-Version": "8"}, b"Bad request"),
         ("GET", SOCKET, {"Sec-WebSocket-Protocol": "a b"}, b"Bad request"),
         ("GET", SOCKET, {"Content-Length": "5"}, b"Bad request"),
