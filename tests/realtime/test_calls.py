@@ -23,7 +23,8 @@ class CallsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.calls = Calls(self.clock, Metrics(CollectorRegistry()))
+        self.metrics = Metrics(CollectorRegistry())
+        self.calls = Calls(self.clock, self.metrics)
         self.caller = connect("a")
 
     def target(self, method: str = "m", account: str = "a") -> Client:
@@ -105,6 +106,7 @@ class CallsTests(SynchronousTestCase):
         target.socket.answer(0, [])
         target.socket.answer(1, [])
         self.assertEqual((self.successResultOf(one), self.successResultOf(other)), ([], []))
+        self.assertEqual(self.metrics.rpc_lookup_retries.labels("m")._sum.get(), 2)
         self.clock.advance(module.ANSWER_SECONDS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -195,7 +197,7 @@ class CallsTests(SynchronousTestCase):
     def test_registering_twice(self) -> None:
         """A second registration changes nothing."""
         target = self.target()
-        self.calls.register(target, "m")
+        self.assertTrue(self.calls.register(target, "m"))
         self.calls.unregister(target, "m")
         self.assertEqual(self.calls._methods, {})
 
