@@ -233,3 +233,13 @@ def test_known_for_a_while() -> None:
     assert world.kind.cached("account", "a") is not None
     world.clock.advance(VALID_SECONDS)
     assert world.kind.cached("account", "a") is None
+
+
+def test_stored_a_short_while_ago() -> None:
+    """What is stored makes a row active, so that the next heartbeat need not be stored at once."""
+    world = World()
+    world.add("a")
+    world.beat("a", 7)
+    world.flush()
+    world.beat("a", 8)
+    assert not world.kind.pending

@@ -9,8 +9,10 @@ import pytest
 from msgspec import Struct
 from wsproto.events import TextMessage
 
+from happy.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.realtime.application import OFFLINE_AFTER_SECONDS
+from happy.realtime.recovery import LOST_COST
 from happy.realtime.replay import KEPT_SECONDS
 from happy.realtime.updates import Audience, DeleteSession, Update, devices_of, watchers_of_session
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
@@ -376,3 +378,14 @@ def test_lost_ones_count(world: RecoveringWorld, back: bool) -> None:
     else:
         world.clock.advance(KEPT_SECONDS + 1)
     assert recovery._room.used == 0
+
+
+def test_no_room_to_remember(world: RecoveringWorld) -> None:
+    """Of the last client of an account nothing is left either when there is no room to remember it."""
+    peer, _ = entered(world)
+    recovery = world.server.hub.recovery
+    assert recovery is not None
+    recovery._room = Budget(LOST_COST)
+    assert recovery.replay.size > 0
+    world.lose(peer)
+    assert (recovery.replay.size, recovery._room.used, recovery._lost) == (0, 0, {})

@@ -166,3 +166,15 @@ def test_much_that_is_old() -> None:
         log.clock.advance(0)
         sizes.append(log.replay.size)
     assert sizes[0] > sizes[1] > sizes[2] == 0
+
+
+def test_exactly_as_much_as_all_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What just fits stays."""
+    log = Log()
+    first = log.record()
+    monkeypatch.setattr(module, "TOTAL_BYTES", 2 * log.replay.size)
+    second = log.record()
+    assert log.missed(first) == [second]
+    log.record()
+    assert log.missed(first, since=0) is not None
+    assert log.replay.size == module.TOTAL_BYTES
