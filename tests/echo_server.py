@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from happy.realtime.endpoint import EngineEndpoint, RealtimeEndpoint
-from happy.realtime.engine import EngineConnection
-from happy.realtime.shared import RealtimeSettings
-from happy.realtime.socket import Acknowledge, Arguments, Handshake, Socket
-from happy.realtime.standalone import EndpointSite
+from happy.socketio.endpoint import EngineEndpoint, RealtimeEndpoint
+from happy.socketio.engine import EngineConnection
+from happy.socketio.shared import RealtimeSettings
+from happy.socketio.socket import Acknowledge, Arguments, Handshake, Socket
+from happy.socketio.standalone import EndpointSite
 from happy.wire.engineio import encode_message
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from happy.config import SETTINGS
+from happy.settings.config import SETTINGS
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->\n"

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from happy.capabilities._declare import Caller, Capability
-from happy.errors import Refusal
-from happy.server import Server
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, NonEmpty, NonNegative, Reply, Timestamp, stands_for
+from happy.base.errors import Refusal
+from happy.capabilities.server import Server
 from happy.storage import access_keys as storage
 from happy.storage.access_keys import AccessKeyRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonEmpty, NonNegative, Reply, Timestamp, stands_for
 
 access_keys = Capability("access_keys")
 

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Body, NonNegative, Reply, Timestamp, stands_for
+from happy.base.errors import AccountVanished
 from happy.capabilities import _profiles
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.errors import AccountVanished
+from happy.capabilities.server import Server
 from happy.realtime.updates import Avatar, GitHubUser, NullableVersion, UpdateAccount, devices_of
-from happy.server import Server
 from happy.storage import accounts
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonNegative, Reply, Timestamp, stands_for
 
 account = Capability("account")
 

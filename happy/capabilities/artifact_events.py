@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
+from happy.base.codecs import encode_base64
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
 from happy.capabilities._base64 import decoded, members_of
-from happy.capabilities._declare import Caller, Capability
 from happy.capabilities._truth import truthy
 from happy.capabilities.artifacts import ForeignArtifact
-from happy.codecs import encode_base64
-from happy.server import Server
+from happy.capabilities.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.large import at_hand
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
 
 artifact_events = Capability("artifact_events")
 

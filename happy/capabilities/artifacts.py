@@ -9,17 +9,17 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Base64, Body, Invalid, NonNegative, Reply, Timestamp, Uuid
+from happy.base.errors import Refusal
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
 from happy.capabilities._base64 import as_text, decoded_in_turns, members_of
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
-from happy.server import Server
+from happy.capabilities.server import Server
 from happy.storage import artifacts as storage
 from happy.storage.artifacts import ArtifactRow, Part
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Invalid, NonNegative, Reply, Timestamp, Uuid
 
 LIST_LENGTH = 200
 

@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 from msgspec import Meta
 
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.structs import Blob, Body, Key, Redirect, Reply
+from happy.base.errors import Refusal
 from happy.capabilities import _links
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
 from happy.capabilities._sessions import SessionNotFound, check_owner
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.outbound.objects import attachment
 from happy.outbound.objects import attachments as folder_of
-from happy.server import Server
-from happy.wire.structs import Blob, Body, Key, Redirect, Reply
 
 LARGEST = 10 * MIB
 _LONGEST_NAME = 255  # bytes; what file systems take

@@ -6,15 +6,15 @@ from typing import Literal
 
 from msgspec import field
 
-from happy.capabilities._declare import Caller, Capability, RequestFacts
-from happy.codecs import decode_base64, encode_hex
-from happy.errors import Refusal
-from happy.server import Server
+from happy.api.declare import Caller, Capability, RequestFacts
+from happy.api.structs import Base64, Body, Query, Reply
+from happy.base.codecs import decode_base64, encode_hex
+from happy.base.errors import Refusal
+from happy.capabilities.server import Server
+from happy.keys.tokens import verify_signature
 from happy.storage import accounts, auth_requests
 from happy.storage.auth_requests import POLL_GRAIN, Kind, Request
 from happy.storage.transaction import Transaction
-from happy.tokens import verify_signature
-from happy.wire.structs import Base64, Body, Query, Reply
 
 _KEY_SIZE = 32
 

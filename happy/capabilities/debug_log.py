@@ -7,8 +7,8 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 from twisted.logger import Logger, LogLevel
 
-from happy.capabilities._declare import Capability
-from happy.wire.structs import Body, Reply
+from happy.api.declare import Capability
+from happy.api.structs import Body, Reply
 
 _LEVELS = {
     "error": LogLevel.error,

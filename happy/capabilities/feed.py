@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
+from happy.api.declare import Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Query, Reply, Timestamp
+from happy.base.errors import Refusal
 from happy.realtime.updates import FeedContent, NewFeedPost, devices_of
 from happy.storage import feed as storage
 from happy.storage.database import Transaction
 from happy.storage.large import Large
-from happy.wire.structs import Query, Reply, Timestamp
 
 feed = Capability("feed")
 

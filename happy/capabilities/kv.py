@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Base64, Body, Key, Number, Query, Reply
+from happy.base.errors import Refusal
 from happy.capabilities._base64 import as_text, decoded_in_turns, decoded_leniently_in_turns
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
-from happy.server import Server
 from happy.storage import kv as storage
 from happy.storage.kv import ABSENT, Entry, Slot
 from happy.storage.large import Page
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Key, Number, Query, Reply
 
 T = TypeVar("T")
 

@@ -6,10 +6,12 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.api.declare import Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
+from happy.base.errors import Refusal
 from happy.capabilities._base64 import data_key, members_of
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.realtime.updates import (
     DeleteMachine,
     NewMachine,
@@ -18,12 +20,10 @@ from happy.realtime.updates import (
     devices_of,
     watchers_of_machine,
 )
-from happy.server import Server
 from happy.storage import machines as storage
 from happy.storage.large import at_hand
 from happy.storage.machines import MachineRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
 
 LIST_LENGTH = 1000
 

@@ -7,18 +7,18 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
+from happy.api.answers import failure
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Body, Key, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
+from happy.base.errors import Refusal
 from happy.capabilities._sessions import SessionNotFound, check_owner
-from happy.errors import Refusal
-from happy.realtime.socket import Socket
+from happy.capabilities.server import Server
 from happy.realtime.updates import Encrypted
-from happy.server import Server
+from happy.socketio.socket import Socket
 from happy.storage import messages as storage
 from happy.storage.large import Large, Page
 from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
-from happy.wire.answers import failure
-from happy.wire.structs import Body, Key, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
 
 T = TypeVar("T")
 

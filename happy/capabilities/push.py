@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Capability
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Reply, Size200, Size500, Timestamp
+from happy.base.redaction import describe_fault
 from happy.capabilities._sessions import SessionNotFound, check_owner
-from happy.faults import describe_fault
+from happy.capabilities.server import Server
 from happy.outbound.expo import Delivery, Notice
 from happy.realtime.updates import SessionEvent, watchers_of_session
-from happy.server import Server
 from happy.storage import push_tokens
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Reply, Size200, Size500, Timestamp
 
 _DEVICES = 1000
 """Devices of an account that are listed and notified: those registered last."""

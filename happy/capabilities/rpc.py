@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from happy.capabilities._declare import Capability
+from happy.api.declare import Capability
+from happy.api.structs import Body, NonEmpty, stands_for
+from happy.capabilities.server import Server
 from happy.realtime.calls import CallFailed, Request
-from happy.realtime.socket import Socket
-from happy.server import Server
-from happy.wire.structs import Body, NonEmpty, stands_for
+from happy.socketio.socket import Socket
 
 rpc = Capability("rpc")
 

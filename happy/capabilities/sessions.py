@@ -7,29 +7,9 @@ from typing import Annotated, Literal, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from happy.capabilities._base64 import data_key, members_of
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.capabilities._sessions import SessionNotFound
-from happy.errors import Refusal
-from happy.realtime.updates import (
-    Activity,
-    DeleteSession,
-    NewSession,
-    NullableVersion,
-    TextVersion,
-    UpdateSession,
-    devices_of,
-    watchers_of_session,
-)
-from happy.server import Server
-from happy.storage import presence as presence_storage
-from happy.storage import sessions as storage
-from happy.storage.large import Page, at_hand
-from happy.storage.sessions import SessionRow
-from happy.storage.transaction import Transaction
-from happy.storage.types import Millis
-from happy.wire.structs import (
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import (
     Base64,
     Body,
     Key,
@@ -41,6 +21,26 @@ from happy.wire.structs import (
     Reply,
     Timestamp,
 )
+from happy.base.errors import Refusal
+from happy.capabilities._base64 import data_key, members_of
+from happy.capabilities._sessions import SessionNotFound
+from happy.capabilities.server import Server
+from happy.realtime.updates import (
+    Activity,
+    DeleteSession,
+    NewSession,
+    NullableVersion,
+    TextVersion,
+    UpdateSession,
+    devices_of,
+    watchers_of_session,
+)
+from happy.storage import presence as presence_storage
+from happy.storage import sessions as storage
+from happy.storage.large import Page, at_hand
+from happy.storage.sessions import SessionRow
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
 
 T = TypeVar("T")
 V = TypeVar("V")

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Key, Query, Reply
+from happy.base.errors import Refusal
 from happy.capabilities import feed
-from happy.capabilities._declare import Caller, Capability
 from happy.capabilities._profiles import UserProfile, user_profile
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.realtime.updates import FriendAccepted, FriendRequest, RelationshipUpdated, devices_of
-from happy.server import Server
 from happy.storage import relationships
 from happy.storage.database import Transaction
 from happy.storage.relationships import Pair, Person, Status
-from happy.wire.structs import Body, Key, Query, Reply
 
 social = Capability("social")
 

@@ -8,17 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UnsetType, field
 
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._sessions import SessionNotFound
-from happy.capabilities._truth import truthy
-from happy.realtime.updates import Usage, devices_of
-from happy.server import Server
-from happy.storage import usage as storage
-from happy.storage.presence import owns_session
-from happy.storage.transaction import Transaction
-from happy.storage.types import Millis
-from happy.storage.usage import Sum
-from happy.wire.structs import (
+from happy.api.declare import Caller, Capability
+from happy.api.structs import (
     SAFE,
     Body,
     EpochSeconds,
@@ -30,6 +21,15 @@ from happy.wire.structs import (
     encode,
     stands_for,
 )
+from happy.capabilities._sessions import SessionNotFound
+from happy.capabilities._truth import truthy
+from happy.capabilities.server import Server
+from happy.realtime.updates import Usage, devices_of
+from happy.storage import usage as storage
+from happy.storage.presence import owns_session
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
+from happy.storage.usage import Sum
 
 LATEST_S = 253_402_300_799
 """The last second of the year 9999; later bounds are clamped to it (D21)."""

@@ -6,12 +6,12 @@ from typing import Literal
 
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Capability
-from happy.sealing import Unsealable, Vault
-from happy.server import Server
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Reply
+from happy.capabilities.server import Server
+from happy.keys.vault import Unsealable, Vault
 from happy.storage import vendors as storage
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Reply
 
 Vendor = Literal["openai", "anthropic", "gemini"]
 

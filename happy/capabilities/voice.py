@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from happy.capabilities._declare import Caller, Capability
-from happy.errors import Refusal
-from happy.outbound._http import CallFailed
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Key, Reply
+from happy.base.errors import Refusal
+from happy.capabilities.server import Server
+from happy.outbound.http import CallFailed
 from happy.outbound.voice import PAGE, Spent, conversation_of
-from happy.server import Server
-from happy.wire.structs import Body, Key, Reply
 
 FREE_SECONDS = 1200
 HARD_SECONDS = 18_000

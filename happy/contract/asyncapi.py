@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from happy import __version__
-from happy.capabilities._declare import Capability, Emission, Event
+from happy.api.declare import Capability, Emission, Event
 from happy.contract.shapes import Schema, Shapes, alternatives, constant, prose
 from happy.realtime.application import MAX_HANDLERS
 from happy.realtime.calls import ANSWER_SECONDS, GRACE_SECONDS, MAX_CALLS_IN_FLIGHT, MAX_METHODS

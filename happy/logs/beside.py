@@ -9,7 +9,7 @@ from typing import Final
 
 from twisted.logger import Logger, LogLevel
 
-from happy.faults import describe_fault
+from happy.base.redaction import describe_fault
 
 _GRAVE: Final = {logging.ERROR: LogLevel.error, logging.CRITICAL: LogLevel.error}
 

@@ -17,13 +17,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from happy.errors import StartupError
-from happy.faults import describe_fault
-from happy.threads import Threads
+from happy.base.errors import StartupError
+from happy.base.redaction import describe_fault
+from happy.base.threads import Threads
 
 if TYPE_CHECKING:
-    from happy.clocks import Now
-    from happy.config import Config
+    from happy.base.clocks import Now
+    from happy.settings.config import Config
 
 Existing = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 """Tells which of some session ids exist."""
@@ -48,7 +48,7 @@ class ObjectStore(Protocol):
     local: bool
 
     async def start(self) -> None:
-        """Make ready. Raises :class:`~happy.errors.StartupError`."""
+        """Make ready. Raises :class:`~happy.base.errors.StartupError`."""
 
     async def stop(self) -> None:
         """Let go of everything; removals that still wait for another try are given up."""
@@ -89,7 +89,7 @@ def attachments(session: str) -> str:
 
 
 def object_store(config: Config, reactor: Any, now: Now = time.time) -> ObjectStore:
-    """The store that the configuration asks for. Raises :class:`~happy.errors.StartupError`."""
+    """The store that the configuration asks for. Raises :class:`~happy.base.errors.StartupError`."""
     from happy.outbound.folder import Folder
 
     threads = Threads(reactor)

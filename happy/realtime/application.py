@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Event
-from happy.capabilities._pipeline import NO_ANSWER, call_event
-from happy.driving import drive
+from happy.api.declare import Caller, Event
+from happy.api.pipeline import NO_ANSWER, call_event
+from happy.api.structs import MalformedJson, parse_json
+from happy.base.coroutines import drive
+from happy.base.pace import Pace
 from happy.realtime.handshake import WRONG_TOKEN, Handshake
 from happy.realtime.hub import Client, Scope, owner_of
-from happy.realtime.pace import Pace
 from happy.realtime.parameters import CLIENT_HEADER
-from happy.realtime.socket import ConnectRefused, Socket, Undecided
 from happy.realtime.updates import MachineActivity, devices_of
-from happy.wire.structs import MalformedJson, parse_json
+from happy.socketio.socket import ConnectRefused, Socket, Undecided
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
     from twisted.internet.interfaces import IDelayedCall
 
+    from happy.capabilities.server import Server
     from happy.realtime.recovery import Recovery
-    from happy.server import Server
 
 OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""

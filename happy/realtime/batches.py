@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 
-from happy.ids import new_cuid
+from happy.base.ids import new_cuid
 from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
 from happy.storage.append import AppendedRow, AppendRow
 from happy.storage.messages import NewMessage as IncomingMessage

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.python.failure import Failure
 
-from happy.driving import Outcome
-from happy.realtime.expiry import Expiry
+from happy.base.coroutines import Outcome
+from happy.base.expiry import Expiry
+from happy.base.pace import Pace
 from happy.realtime.hub import Client, owner_of
-from happy.realtime.pace import Pace
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from happy.bounds import Holding
+    from happy.base.bounds import Holding
     from happy.metrics import Metrics
-    from happy.realtime.socket import Answered
+    from happy.socketio.socket import Answered
 
 ANSWER_SECONDS = 30.0
 GRACE_SECONDS = 15.0

@@ -26,12 +26,12 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.waiting import within
 from happy.realtime.batches import Append, Batch, Flight, Release, Stored
 from happy.realtime.message_queue import MessageQueue
 from happy.storage.append import AppendedRow, Writer
 from happy.storage.messages import NewMessage
-from happy.waiting import within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from happy.realtime.socket import ConnectRefused
+from happy.api.structs import Body
 from happy.realtime.updates import Scope
-from happy.wire.structs import Body
+from happy.socketio.socket import ConnectRefused
 
 NO_TOKEN = "Missing authentication token"
 NO_SESSION = "Session ID required for session-scoped clients"

@@ -14,13 +14,13 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from happy.caches import OwnedCache
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
-from happy.faults import describe_fault
+from happy.base.caches import OwnedCache
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.redaction import describe_fault
+from happy.base.trouble import Trouble
+from happy.base.waiting import relayed, within
 from happy.realtime.lookups import LOOKUP_BATCH, Lookups
 from happy.storage.presence import PresenceRow, SweptRow
-from happy.trouble import Trouble
-from happy.waiting import relayed, within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from happy.realtime.socket import Socket, encode_event
 from happy.realtime.updates import (
     Activity,
     Audience,
@@ -24,6 +23,7 @@ from happy.realtime.updates import (
     encode_ephemeral,
     encode_update,
 )
+from happy.socketio.socket import Socket, encode_event
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge

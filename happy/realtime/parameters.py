@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 
-from happy.realtime.shared import RealtimeSettings
+from happy.socketio.shared import RealtimeSettings
 
 if TYPE_CHECKING:
-    from happy.realtime.shared import Headers
+    from happy.socketio.shared import Headers
 
 PATH: Final = "/v1/updates/"
 CLIENT_HEADER: Final = "x-happy-client"

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.task import deferLater
 
-from happy.errors import ConnectionLost, OutcomeUnknown, QueryFailed
+from happy.base.errors import ConnectionLost, OutcomeUnknown, QueryFailed
 from happy.storage.calls import Call
 from happy.storage.outcome import MARK_COMMIT, mark, took_effect
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute, usable

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 
 _IGNORED = frozenset({"pool_timeout", "socket_timeout", "statement_cache_size", "sslidentity", "sslpassword"})
 _TRANSLATED = frozenset({"schema", "connection_limit", "pgbouncer", "sslaccept"})

@@ -16,7 +16,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from happy.errors import Changed, TooLarge
+from happy.base.errors import Changed, TooLarge
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction

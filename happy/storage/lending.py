@@ -13,7 +13,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from happy.errors import ConnectionLost
+from happy.base.errors import ConnectionLost
 from happy.storage.calls import SERVER, Call
 from happy.storage.pool import Connection, usable
 

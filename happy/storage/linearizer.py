@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 
 Release = Callable[[], None]
 

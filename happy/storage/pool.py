@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection as TxConnection
 from txpostgres.txpostgres import Cursor as TxCursor
 
-from happy.errors import NUL_IN_TEXT, ConnectionLost, QueryFailed
+from happy.base.errors import NUL_IN_TEXT, ConnectionLost, QueryFailed
 from happy.storage.dsn import Target
 from happy.storage.types import register_casts
 

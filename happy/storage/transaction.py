@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from happy.errors import AccountVanished
+from happy.base.errors import AccountVanished
 from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, Pieces, any_large
 from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis

@@ -11,8 +11,11 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
-from happy.capabilities._pipeline import (
+from happy.api import answers
+from happy.api.answers import Answer, Fault
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.payload import Payload, UnsupportedMedia
+from happy.api.pipeline import (
     BEARER,
     Inputs,
     Unauthenticated,
@@ -20,9 +23,10 @@ from happy.capabilities._pipeline import (
     call_route,
     request_fault,
 )
-from happy.driving import drive
-from happy.errors import Overloaded
-from happy.faults import describe_fault
+from happy.api.structs import encode
+from happy.base.coroutines import drive
+from happy.base.errors import Overloaded
+from happy.base.redaction import describe_fault
 from happy.web.addressing import Origins, base_url
 from happy.web.asked import Parsed
 from happy.web.bodies import LargeWork
@@ -30,15 +34,11 @@ from happy.web.inflight import InFlight
 from happy.web.routes import BadPath, Match, RouteTable
 from happy.web.sending import Sender
 from happy.web.webapp import WebApp
-from happy.wire import answers
-from happy.wire.answers import Answer, Fault
-from happy.wire.payload import Payload, UnsupportedMedia
-from happy.wire.structs import encode
 
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
-    from happy.server import Server
+    from happy.capabilities.server import Server
     from happy.web.asked import Asked
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from happy.capabilities._declare import Route
+from happy.api.declare import Route
 
 LONGEST_VARIABLE: Final = 1024
 """A longer path variable matches nothing (D31)."""

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 from twisted.web.http import NOT_MODIFIED, RESPONSES, Request, datetimeToString
 
-from happy.errors import Changed, Overloaded
-from happy.faults import describe_fault
+from happy.api import answers
+from happy.api.answers import Answer, Pieces
+from happy.api.structs import Blob
+from happy.base.errors import Changed, Overloaded
+from happy.base.redaction import describe_fault
 from happy.web.channel import KEEP_ALIVE_SECONDS, is_full
 from happy.web.files import PATIENCE, FilePieces, Opened, opened
 from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged, whole
 from happy.web.streaming import CHUNK, Chunks, Content, Stream
 from happy.web.unsent import Unsent
-from happy.wire import answers
-from happy.wire.answers import Answer, Pieces
-from happy.wire.structs import Blob
 
 if TYPE_CHECKING:
-    from happy.server import Server
+    from happy.capabilities.server import Server
 
 _log = Logger()
 

@@ -24,7 +24,7 @@ except ImportError:  # A system that does not tell.
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from happy.bounds import Budget
+    from happy.base.bounds import Budget
 
 STALL_SECONDS: Final = 60.0
 """A client that takes nothing for so long is gone."""

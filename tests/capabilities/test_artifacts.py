@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.api.structs import Invalid, decode_value
 from happy.capabilities.artifact_events import Change, invalid_change
-from happy.wire.structs import Invalid, decode_value
 from tests.capabilities.calling import CallingCase
 
 PARTS = {"header": "aGVhZA==", "body": "Ym9keQ==", "dataEncryptionKey": "a2V5"}

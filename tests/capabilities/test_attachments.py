@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities import _links
 from happy.capabilities.attachments import LARGEST
+from happy.keys.vault import Vault
 from happy.outbound.objects import object_store
-from happy.sealing import Vault
 from tests.capabilities.asking import BASE, Answered, CapabilityCase
 
 BYTES = "application/octet-stream"

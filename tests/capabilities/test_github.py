@@ -17,11 +17,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from happy.capabilities.github import signed, split_name
-from happy.config import Config
 from happy.metrics import Metrics
-from happy.outbound._http import Outgoing
 from happy.outbound.github import GitHub
+from happy.outbound.http import Outgoing
 from happy.outbound.images import Pictures
+from happy.settings.config import Config
 from tests.capabilities.asking import Answered, CapabilityCase
 from tests.harness import psql
 from tests.outbound.standin import Asked, StandIn, answer

@@ -15,6 +15,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from happy.base.codecs import decode_base64, encode_base64, encode_base64url
 from happy.client import (
     Account,
     AccountKeys,
@@ -29,8 +30,7 @@ from happy.client import (
     Undecryptable,
     sign_in,
 )
-from happy.codecs import decode_base64, encode_base64, encode_base64url
-from happy.tokens import verify_signature
+from happy.keys.tokens import verify_signature
 from tests.vectors import VECTORS
 
 URL = "http://happy.test"

@@ -17,11 +17,11 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from happy.client import Disconnected, RemoteServer, Scope, Socket, SocketRefused, open_socket
-from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.shared import RealtimeSettings
-from happy.realtime.socket import Acknowledge, ConnectRefused
-from happy.realtime.socket import Socket as ServerSocket
-from happy.realtime.standalone import EndpointSite
+from happy.socketio.endpoint import RealtimeEndpoint
+from happy.socketio.shared import RealtimeSettings
+from happy.socketio.socket import Acknowledge, ConnectRefused
+from happy.socketio.socket import Socket as ServerSocket
+from happy.socketio.standalone import EndpointSite
 
 
 class Desk:

@@ -19,10 +19,10 @@ from twisted.internet.ssl import KeyPair
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.parameters import realtime_settings
-from happy.realtime.socket import Acknowledge, Arguments, ConnectRefused, Socket
-from happy.realtime.standalone import EndpointSite
+from happy.socketio.endpoint import RealtimeEndpoint
+from happy.socketio.socket import Acknowledge, Arguments, ConnectRefused, Socket
+from happy.socketio.standalone import EndpointSite
 from tests.nodejs import SOCKET_IO_CLIENT, node, node_folder
 
 PEERS = Path(__file__).parent / "peers"

@@ -16,8 +16,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.http import HTTPChannel, Request
 
-from happy.bounds import Holding
-from happy.capabilities._pieces import _Written
+from happy.api.pieces import _Written
+from happy.base.bounds import Holding
 from happy.web.fastrequests import FastRequest
 from happy.web.files import FilePieces
 from happy.web.streaming import Content, Stream

@@ -12,12 +12,12 @@ from happy.capabilities import CAPABILITIES
 from happy.metrics import Metrics
 from happy.realtime.application import Realtime
 from happy.realtime.calls import Calls
-from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
 from happy.realtime.recovery import Recovery
-from happy.realtime.standalone import EndpointSite
-from tests.realtime.peers import WebSocketPeer
-from tests.realtime.programs import World
+from happy.socketio.endpoint import RealtimeEndpoint
+from happy.socketio.standalone import EndpointSite
+from tests.socketio.peers import WebSocketPeer
+from tests.socketio.programs import World
 from tests.toys import toy_server
 
 TOKEN = "a.token.of-ann"

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.metrics import Metrics
 from happy.realtime.heartbeats import ANSWER_SECONDS, Kind
 from happy.storage.presence import PresenceRow

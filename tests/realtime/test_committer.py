@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.errors import Overloaded, QueryFailed
-from happy.ids import new_cuid
+from happy.base.errors import Overloaded, QueryFailed
+from happy.base.ids import new_cuid
 from happy.metrics import Metrics
 from happy.realtime.committer import SLOW_ATTEMPTS, Committer
 from happy.realtime.hub import Hub, Scope

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import CROWDED_OUT, OVER_SHARE
-from happy.errors import Overloaded
+from happy.base.bounds import CROWDED_OUT, OVER_SHARE
+from happy.base.errors import Overloaded
 from happy.realtime import message_queue as module
 from happy.realtime.batches import Append, Release
 from happy.realtime.message_queue import (

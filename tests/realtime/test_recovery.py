@@ -14,7 +14,7 @@ from happy.realtime.application import OFFLINE_AFTER_SECONDS
 from happy.realtime.replay import KEPT_SECONDS
 from happy.realtime.updates import Audience, DeleteSession, Update, devices_of, watchers_of_session
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
-from tests.realtime.peers import PollingPeer, WebSocketPeer, call_id
+from tests.socketio.peers import PollingPeer, WebSocketPeer, call_id
 
 PHONE = {"clientType": "user-scoped"}
 DEVICES = devices_of("ann")

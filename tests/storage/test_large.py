@@ -6,8 +6,8 @@ import os
 from functools import partial
 from typing import Any
 
-from happy.codecs import encode_base64
-from happy.errors import Changed, TooLarge
+from happy.base.codecs import encode_base64
+from happy.base.errors import Changed, TooLarge
 from happy.storage import artifacts, kv, messages, sessions
 from happy.storage.database import Transaction
 from happy.storage.large import ROOM, SLICE, Large, Page, at_hand

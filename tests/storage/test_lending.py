@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 from happy.storage.calls import SERVER, WAITED, WAITING_SHARE, Call
 from happy.storage.lending import Places
 

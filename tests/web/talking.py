@@ -17,8 +17,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from happy.capabilities._declare import Capability
-from happy.server import Server
+from happy.api.declare import Capability
+from happy.capabilities.server import Server
 from happy.web.resource import Router
 from happy.web.site import HappySite, Realtime
 

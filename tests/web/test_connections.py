@@ -10,8 +10,8 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
 
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.wire.structs import Blob, Body
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Blob, Body
 from tests.toys import ToyTokens, toy_server
 from tests.web.talking import Connection, Served, message
 

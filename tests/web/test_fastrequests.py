@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import Budget
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.structs import Blob, Body, PlainText, Redirect
+from happy.base.bounds import Budget
 from happy.web.bodies import CONNECTION_BYTES, SMALL
 from happy.web.fastrequests import FastRequest
-from happy.wire.structs import Blob, Body, PlainText, Redirect
 from tests.toys import toy_server
 from tests.web import test_connections, test_resource
 from tests.web.talking import Connection, Served, message

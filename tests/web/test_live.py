@@ -19,11 +19,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from happy.capabilities._declare import MIB, Caller, Capability
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Blob, Body
 from happy.web.inflight import InFlight
 from happy.web.resource import Router
 from happy.web.site import HappySite, Realtime
-from happy.wire.structs import Blob, Body
 from tests.toys import toy_server
 from tests.web.talking import Served
 

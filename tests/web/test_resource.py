@@ -10,9 +10,9 @@ from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
-from happy.config import Config
-from happy.wire.structs import Body, PlainText, Redirect
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.structs import Body, PlainText, Redirect
+from happy.settings.config import Config
 from tests.toys import toy_server
 from tests.web.talking import Served, message
 

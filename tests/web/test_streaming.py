@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import Budget
-from happy.capabilities._declare import Caller, Capability
-from happy.errors import Changed, Overloaded
+from happy.api.answers import Allowance, Answer
+from happy.api.declare import Caller, Capability
+from happy.base.bounds import Budget
+from happy.base.errors import Changed, Overloaded
 from happy.web import site
 from happy.web.sending import AT_ONCE
-from happy.wire.answers import Allowance, Answer
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
