@@ -11,7 +11,7 @@ record it and return it unchanged, so tests call it directly. Signatures are che
 ``headers``    a Struct, taken from the request headers (the member ``x_github_event`` is ``x-github-event``)
 ``tx``         a transaction; the pipeline opens, retries and commits it. Reading only for GET,
                otherwise holding the caller's account
-``server``     :class:`happy.capabilities.server.Server`, for work that is more than one transaction
+``server``     the parts of the running server, for work that is more than one transaction
 ``request``    :class:`RequestFacts`: addressing facts of the HTTP request
 ``socket``     the connection an event came from
 others         the path variables, in snake case (``:sessionId`` is ``session_id``); ``rest`` is what a final
@@ -31,15 +31,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from happy.base.errors import Refusal
 
 if TYPE_CHECKING:
-    from happy.capabilities.server import Server
+    from happy.api.parts import Parts
     from happy.settings.config import Config
 
 MIB = 1024 * 1024
 
+LONGEST_VARIABLE = 1024
+"""A longer path variable matches nothing (D31)."""
+
 Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
 
-Proof = Callable[["Server", Mapping[str, str], Mapping[str, str]], "str | None"]
+Proof = Callable[["Parts", Mapping[str, str], Mapping[str, str]], "str | None"]
 """Another proof of identity than a bearer token: the account that the path variables (by parameter
 name) and the query members of a request prove, or None. Cheap and without side effects; asked before
 the body is read, so that a proven request has the route's own size limit."""

@@ -27,7 +27,7 @@ from happy.storage.calls import NOBODY
 from happy.storage.large import ROOM, SLICE, Kind, Large, Page
 
 if TYPE_CHECKING:
-    from happy.capabilities.server import Server
+    from happy.api.parts import Parts
     from happy.storage.transaction import Transaction
 
 T = TypeVar("T")
@@ -61,42 +61,42 @@ class Listing(Generic[T]):
     settled: Callable[[], Awaitable[None]] = _at_once
 
 
-async def answer(server: Server, account: str | None, reply: Any) -> Answer:
+async def answer(parts: Parts, account: str | None, reply: Any) -> Answer:
     """The answer that a handler's return value stands for. Raises Overloaded."""
     if type(reply) is not Listing:
-        return _answer_of(server, account, reply)
+        return _answer_of(parts, account, reply)
     page = reply.page
     if page.whole:
-        await _settle(server, account, reply)
+        await _settle(parts, account, reply)
         return answer_of(reply.reply(list(map(reply.view, page.rows))), account)
-    return Answer(content=_Written(server, account, lambda json: json.listing(reply)), account=account)
+    return Answer(content=_Written(parts, account, lambda json: json.listing(reply)), account=account)
 
 
-def answer_with(server: Server, account: str | None, status: int, value: Any) -> Answer:
+def answer_with(parts: Parts, account: str | None, status: int, value: Any) -> Answer:
     """``value``, which may hold Large values, as a JSON answer."""
     try:
         return json_answer(status, value, account)
     except TypeError:  # A Large inside is what an encoder does not know.
         outline = _outline(value)
-    content = _Written(server, account, lambda json: json.written(outline))
+    content = _Written(parts, account, lambda json: json.written(outline))
     return Answer(status=status, content=content, account=account)
 
 
-def _answer_of(server: Server, account: str | None, reply: Any) -> Answer:
+def _answer_of(parts: Parts, account: str | None, reply: Any) -> Answer:
     try:
         return answer_of(reply, account)
     except TypeError:
-        return answer_with(server, account, getattr(reply, "status", 200), reply)
+        return answer_with(parts, account, getattr(reply, "status", 200), reply)
 
 
-async def _settle(server: Server, account: str | None, listing: Listing[Any]) -> None:
+async def _settle(parts: Parts, account: str | None, listing: Listing[Any]) -> None:
     """Wait until the rows may be shown; meanwhile their owner pays for them."""
     size = sum(listing.page.sizes)
     if size < COUNTED or account is None:
         await listing.settled()
         return
     waiting = _Waiting()
-    holding = server.memory.open(f"account:{account}", waiting)
+    holding = parts.memory.open(f"account:{account}", waiting)
     try:
         _take(holding, size)
         await listing.settled()
@@ -143,8 +143,8 @@ class _Written:
 
     length: int | None = None
 
-    def __init__(self, server: Server, account: str | None, write: Callable[[_Written], Written]) -> None:
-        self._database = server.database
+    def __init__(self, parts: Parts, account: str | None, write: Callable[[_Written], Written]) -> None:
+        self._database = parts.database
         self._account = account or NOBODY
         self._write: Callable[[_Written], Written] | None = write
         self._pieces: Written | None = None

@@ -33,7 +33,7 @@ from happy.storage.calls import NOBODY
 from happy.wire.complexity import TooComplex, check_complexity
 
 if TYPE_CHECKING:
-    from happy.capabilities.server import Server
+    from happy.api.parts import Parts
     from happy.socketio.socket import Socket
 
 _log = Logger()
@@ -86,7 +86,7 @@ class Unauthenticated(Exception):
     """Nothing proves who sends a request; ``str()`` is one of :data:`UNAUTHENTICATED`."""
 
 
-async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
+async def call_route(parts: Parts, route: Route, inputs: Inputs) -> Answer:
     """Answer a request to ``route``. Never fails."""
     account = None
     try:
@@ -96,12 +96,12 @@ async def call_route(server: Server, route: Route, inputs: Inputs) -> Answer:
         else:
             body = _body_value(route, payload)
         values = _route_values(route, inputs, payload, body)
-        caller = authenticate(server, route, inputs.variables, inputs.query, inputs.header)
+        caller = authenticate(parts, route, inputs.variables, inputs.query, inputs.header)
         account = None if caller is None else caller.account
-        reply = await _run(server, route, values, caller, read_only=route.method == "GET")
-        return await pieces.answer(server, account, reply)
+        reply = await _run(parts, route, values, caller, read_only=route.method == "GET")
+        return await pieces.answer(parts, account, reply)
     except Refusal as refusal:
-        return pieces.answer_with(server, account, refusal.status, refusal.body())
+        return pieces.answer_with(parts, account, refusal.status, refusal.body())
     except Exception as error:
         fault = request_fault(error)
         if fault is None and isinstance(error, DatabaseDown) and route.failure is None:
@@ -184,7 +184,7 @@ def _content(route: Route, payload: Payload) -> dict[str, Any]:
 
 
 def authenticate(
-    server: Server,
+    parts: Parts,
     route: Route,
     variables: Mapping[str, str],
     query: bytes,
@@ -193,25 +193,25 @@ def authenticate(
     """Who sends a request; None if that does not matter. Raises :class:`Unauthenticated`."""
     if route.public:
         return None
-    account = _proven_account(server, route, variables, query)
-    return Caller(_bearer_account(server, header) if account is None else account)
+    account = _proven_account(parts, route, variables, query)
+    return Caller(_bearer_account(parts, header) if account is None else account)
 
 
-def _proven_account(server: Server, route: Route, variables: Mapping[str, str], query: bytes) -> str | None:
+def _proven_account(parts: Parts, route: Route, variables: Mapping[str, str], query: bytes) -> str | None:
     if route.proof is None:
         return None
     members = gather(split_query(query))
     return route.proof(
-        server, variables, {name: text for name, text in members.items() if isinstance(text, str)}
+        parts, variables, {name: text for name, text in members.items() if isinstance(text, str)}
     )
 
 
-def _bearer_account(server: Server, header: Callable[[str], str | None]) -> str:
+def _bearer_account(parts: Parts, header: Callable[[str], str | None]) -> str:
     credentials = header("authorization") or ""
     if not credentials.startswith(BEARER) or credentials == BEARER:
         raise Unauthenticated(NO_CREDENTIALS)
     try:
-        account = server.tokens.verify(credentials[len(BEARER) :])
+        account = parts.tokens.verify(credentials[len(BEARER) :])
     except Exception as error:
         _report("Checking a token", error)
         raise Unauthenticated(UNCHECKED) from None
@@ -221,34 +221,34 @@ def _bearer_account(server: Server, header: Callable[[str], str | None]) -> str:
 
 
 def _with_parts(
-    server: Server, declared: Route | Event, values: dict[str, Any], caller: Caller | None
+    parts: Parts, declared: Route | Event, values: dict[str, Any], caller: Caller | None
 ) -> dict[str, Any]:
     """What the handler asks for, with what does not come from the request."""
     if "caller" in declared.parameters:
         values["caller"] = caller
     if "server" in declared.parameters:
-        values["server"] = server
+        values["server"] = parts
     return values
 
 
 async def _run(
-    server: Server, declared: Route | Event, values: dict[str, Any], caller: Caller | None, *, read_only: bool
+    parts: Parts, declared: Route | Event, values: dict[str, Any], caller: Caller | None, *, read_only: bool
 ) -> Any:
     """Call the handler, inside of a transaction if it asks for one."""
-    values = _with_parts(server, declared, values, caller)
+    values = _with_parts(parts, declared, values, caller)
     handler = declared.handler
     if "tx" not in declared.parameters:
         return await handler(**values)
     if read_only:
         owner = NOBODY if caller is None else caller.account
-        return await server.database.read(lambda tx: handler(tx=tx, **values), owner=owner)
+        return await parts.database.read(lambda tx: handler(tx=tx, **values), owner=owner)
     if caller is None:
-        return await server.database.transact(lambda tx: handler(tx=tx, **values), owner=NOBODY)
-    return await server.database.transact(lambda tx: handler(tx=tx, **values), accounts=(caller.account,))
+        return await parts.database.transact(lambda tx: handler(tx=tx, **values), owner=NOBODY)
+    return await parts.database.transact(lambda tx: handler(tx=tx, **values), accounts=(caller.account,))
 
 
 async def call_event(
-    server: Server, event: Event, caller: Caller, socket: Socket, data: msgspec.Raw | None
+    parts: Parts, event: Event, caller: Caller, socket: Socket, data: msgspec.Raw | None
 ) -> Any:
     """Handle an event and return its acknowledgement, or :data:`NO_ANSWER`. Never fails.
 
@@ -258,9 +258,9 @@ async def call_event(
     try:
         values = _event_values(event, socket, data)
         if event.serial or "tx" in event.parameters:
-            answer = await _handle(server, event, caller, socket, values)
+            answer = await _handle(parts, event, caller, socket, values)
         else:
-            answer = await event.handler(**_with_parts(server, event, values, caller))
+            answer = await event.handler(**_with_parts(parts, event, values, caller))
     except (Invalid, MalformedJson):
         answer = _invalid(event, data)
     except Refusal as refusal:
@@ -290,14 +290,12 @@ def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dic
     return values
 
 
-async def _handle(
-    server: Server, event: Event, caller: Caller, socket: Socket, values: dict[str, Any]
-) -> Any:
+async def _handle(parts: Parts, event: Event, caller: Caller, socket: Socket, values: dict[str, Any]) -> Any:
     if not event.serial:
-        return await _run(server, event, values, caller, read_only=False)
-    release = await server.database.linearizer.acquire([f"{event.name} {socket.id}"])
+        return await _run(parts, event, values, caller, read_only=False)
+    release = await parts.database.linearizer.acquire([f"{event.name} {socket.id}"])
     try:
-        return await _run(server, event, values, caller, read_only=False)
+        return await _run(parts, event, values, caller, read_only=False)
     finally:
         release()
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from msgspec import Meta
 
 from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.parts import Parts
 from happy.api.structs import Blob, Body, Key, Redirect, Reply
 from happy.base.errors import Refusal
 from happy.capabilities import _links
@@ -102,16 +103,16 @@ class Stored(Reply):
     ok: Literal[True] = True
 
 
-def _uploader(server: Server, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+def _uploader(server: Parts, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
     return _signer(server, "PUT", variables, query)
 
 
-def _downloader(server: Server, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+def _downloader(server: Parts, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
     return _signer(server, "GET", variables, query)
 
 
 def _signer(
-    server: Server, purpose: _links.Purpose, variables: Mapping[str, str], query: Mapping[str, str]
+    server: Parts, purpose: _links.Purpose, variables: Mapping[str, str], query: Mapping[str, str]
 ) -> str | None:
     """The account that a signed address was made for."""
     session, file, signature = variables["session_id"], variables["attachment_file"], query.get("signature")

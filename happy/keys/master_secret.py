@@ -1,4 +1,4 @@
-"""The master secret: where it comes from, and which ones are refused.
+"""The master secret: where it comes from, and which files are not trusted.
 
 Without a configured one, a secret is generated once and kept in the file ``master-secret`` of the data
 folder. Losing it logs every device out and makes stored vendor tokens unreadable, so a missing file
@@ -18,38 +18,14 @@ from twisted.logger import Logger
 
 from happy.base.private_folders import COMMON, make_folder
 from happy.settings.declaration import BadSetting
+from happy.settings.weak_secrets import WEAK, is_weak
 
 if TYPE_CHECKING:
     from happy.settings.config import Config
 
 FILE_NAME = "master-secret"
-WELL_KNOWN = frozenset(
-    {
-        "change-me",
-        "changeme",
-        "dev",
-        "development",
-        "example",
-        "happy",
-        "local",
-        "master-secret",
-        "password",
-        "secret",
-        "test",
-        "test-secret",
-        "your-super-secret-key-for-local-development",
-    }
-)
-"""Secrets of examples and development set-ups; compared without regard to case and outer white space."""
-
-WEAK = "must not be a well-known one; set another, or allow-weak-secret for development"
 
 _log = Logger()
-
-
-def is_weak(secret: str) -> bool:
-    """Whether anybody could guess the secret from an example."""
-    return secret.strip().lower() in WELL_KNOWN
 
 
 def settle(config: Config) -> Config:

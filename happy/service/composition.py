@@ -33,7 +33,6 @@ from happy.metrics import Metrics
 from happy.outbound.expo import Expo
 from happy.outbound.github import GitHub
 from happy.outbound.http import Outgoing
-from happy.outbound.objects import object_store
 from happy.outbound.voice import VoiceProvider
 from happy.postgres import EmbeddedPostgres
 from happy.realtime.application import Realtime
@@ -51,10 +50,11 @@ from happy.service.descriptors import most_clients, raise_limit
 from happy.service.eager import CountingServer, eager_kind, make_eager
 from happy.service.housekeeping import Housekeeping
 from happy.service.lifecycle import Lifecycle
-from happy.service.listening import with_backlog
 from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
+from happy.service.object_store import object_store
 from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
+from happy.settings.endpoints import with_backlog
 from happy.socketio.endpoint import RealtimeEndpoint
 from happy.storage.database import Database
 from happy.storage.migrate import migrate
@@ -227,7 +227,7 @@ class Running:
     async def _serve(self, server: Server) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
-        realtime = Realtime(server, events, self._pace)
+        realtime = Realtime(server, server.hub, server.calls, events, self._pace)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
         settings = _realtime_settings(config, self._metrics, server.memory, self._pace)

@@ -25,8 +25,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from happy.base.rounds import Rounds
-from happy.service.listening import tcp
 from happy.service.turns import LONG
+from happy.settings.endpoints import tcp
 
 if TYPE_CHECKING:
     from happy.base.clocks import Now

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from happy.keys.master_secret import WEAK, is_weak
 from happy.logs.bounded import LEVELS
-from happy.service.listening import endpoint, tcp
 from happy.settings import parsers
 from happy.settings.declaration import (
     BadSetting,
@@ -23,6 +21,8 @@ from happy.settings.declaration import (
     from_options,
     setting,
 )
+from happy.settings.endpoints import endpoint, tcp
+from happy.settings.weak_secrets import WEAK, is_weak
 
 _PORT = parsers.integer(0, 65535)
 _MANY = 2**31 - 1

@@ -21,7 +21,7 @@ from happy.web.streaming import CHUNK, Chunks, Content, Stream
 from happy.web.unsent import Unsent
 
 if TYPE_CHECKING:
-    from happy.capabilities.server import Server
+    from happy.api.parts import Parts
 
 _log = Logger()
 
@@ -39,11 +39,11 @@ _CLOSES: Final = b"Connection: close\r\n"
 class Sender:
     """Sends answers as fast as clients take them. ``unsent`` looks after what they leave."""
 
-    def __init__(self, server: Server) -> None:
-        self._memory = server.memory
-        self._threads = {"files": server.files, "pages": server.pages}
-        self._slow = server.metrics.happy_slow_readers_total
-        self.unsent = Unsent(server.clock, server.memory, lambda reason: self._slow.labels(reason).inc())
+    def __init__(self, parts: Parts) -> None:
+        self._memory = parts.memory
+        self._threads = {"files": parts.files, "pages": parts.pages}
+        self._slow = parts.metrics.happy_slow_readers_total
+        self.unsent = Unsent(parts.clock, parts.memory, lambda reason: self._slow.labels(reason).inc())
 
     async def send(self, request: Request, answer: Answer, payer: str, *, cors: bool) -> int:
         """Send ``answer`` unless the client has left; returns the status.

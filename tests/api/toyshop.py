@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.api.answers import Answer
 from happy.api.declare import Caller, Capability, RequestFacts
+from happy.api.parts import Parts
 from happy.api.payload import payload_of
 from happy.api.pipeline import Inputs, call_route
 from happy.api.structs import Blob, Body, Headers, Integer, PlainText, Query, Redirect, Reply
 from happy.base.errors import Refusal
-from happy.capabilities.server import Server
 from happy.web.shares import Processor
 from tests.toys import ToyDatabase, toy_server
 
@@ -77,19 +77,19 @@ async def drop(tx: Any) -> Made:
 
 
 @toys.post("/broken")
-async def broken(server: Server) -> None:
+async def broken(server: Parts) -> None:
     """Fail unexpectedly."""
     await fail(cast(Any, server).error)
 
 
 @toys.post("/broken/own", failure={"error": "Toys are broken"})
-async def broken_own(server: Server) -> None:
+async def broken_own(server: Parts) -> None:
     """Fail, and say so in words of its own."""
     await fail(cast(Any, server).error)
 
 
 @toys.post("/broken/stripped", strips={500: ("error",), 400: ("error",), 415: ()})
-async def broken_stripped(server: Server, body: NewToy) -> None:
+async def broken_stripped(server: Parts, body: NewToy) -> None:
     """Fail, with less to say."""
     await fail(cast(Any, server).error)
 
@@ -118,7 +118,7 @@ async def nothing(request: RequestFacts) -> dict[str, Any]:
     return {"raw": request.raw.decode(), "base": request.base_url}
 
 
-def signed_by(server: Server, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+def signed_by(server: Parts, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
     return variables["kind"] if query.get("signature") == "good" else None
 
 

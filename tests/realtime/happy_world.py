@@ -50,7 +50,7 @@ class HappyWorld(World):
             database=Broken(),
         )
         events = [event for capability in CAPABILITIES for event in capability.events]
-        self.happy = Realtime(self.server, events)
+        self.happy = Realtime(self.server, self.server.hub, self.server.calls, events)
         self.endpoint = RealtimeEndpoint(self.happy, self.settings, self.clock, lambda channel: self.origin)
         self.site = EndpointSite(self.endpoint, self.clock)
 

@@ -132,7 +132,7 @@ class Recovering(RuleBasedStateMachine):
         self.recovery = Recovery(self.clock, events * (OVERHEAD + 150))
         self.hub = Hub(metrics, self.recovery)
         calls = Calls(self.clock, metrics)
-        self.happy = Realtime(toy_server(clock=self.clock, metrics=metrics, hub=self.hub, calls=calls), ())
+        self.happy = Realtime(toy_server(clock=self.clock, metrics=metrics), self.hub, calls, ())
         self.number = 0
         self.lives: dict[str, Life] = {}
         self.dead: list[Socket] = []

@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.logger import LogEvent, globalLogPublisher
 
 from happy.service import descriptors
-from happy.service.listening import BACKLOG, with_backlog
+from happy.settings.endpoints import BACKLOG, with_backlog
 
 
 def raised(monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> tuple[int, list[int], list[LogEvent]]:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.endpoints import serverFromString
 
-from happy.service.listening import endpoint, tcp
 from happy.settings.command_line import Options
 from happy.settings.config import SETTINGS, Config, load
 from happy.settings.declaration import BadSetting, Setting
+from happy.settings.endpoints import endpoint, tcp
 
 IN_A_FILE = [one for one in SETTINGS if one.name != "config"]
 SECRET = "5ecret-value-that-nobody-may-see"
