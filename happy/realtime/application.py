@@ -48,7 +48,7 @@ _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
 
 
-class Realtime:
+class HappyApplication:
     """The program behind the realtime endpoint."""
 
     namespaces: Collection[str] = ("/",)

@@ -35,11 +35,11 @@ from happy.outbound.github import GitHub
 from happy.outbound.http import Outgoing
 from happy.outbound.voice import VoiceProvider
 from happy.postgres import EmbeddedPostgres
-from happy.realtime.application import Realtime
+from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
 from happy.realtime.hub import Hub
-from happy.realtime.parameters import realtime_settings
+from happy.realtime.parameters import endpoint_settings
 from happy.realtime.presence import Presence
 from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
@@ -55,7 +55,7 @@ from happy.service.object_store import object_store
 from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
 from happy.settings.endpoints import with_backlog
-from happy.socketio.endpoint import RealtimeEndpoint
+from happy.socketio.endpoint import SocketIOEndpoint
 from happy.storage.database import Database
 from happy.storage.migrate import migrate
 from happy.storage.row_estimates import estimate_records
@@ -65,7 +65,7 @@ from happy.web.site import HappySite
 if TYPE_CHECKING:
     from happy.base.clocks import Now
     from happy.settings.config import Config
-    from happy.socketio.shared import RealtimeSettings
+    from happy.socketio.shared import EndpointSettings
 
 
 class Running:
@@ -227,11 +227,11 @@ class Running:
     async def _serve(self, server: Server) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
-        realtime = Realtime(server, server.hub, server.calls, events, self._pace)
+        realtime = HappyApplication(server, server.hub, server.calls, events, self._pace)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
-        settings = _realtime_settings(config, self._metrics, server.memory, self._pace)
-        endpoint = RealtimeEndpoint(realtime, settings, self._reactor, _origin)
+        settings = _endpoint_settings(config, self._metrics, server.memory, self._pace)
+        endpoint = SocketIOEndpoint(realtime, settings, self._reactor, _origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.close_all, 1.0)
         room = most_clients(raise_limit())
@@ -297,8 +297,8 @@ def _origin(channel: Any) -> str:
     return str(channel.keep.owner)
 
 
-def _realtime_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> RealtimeSettings:
-    return realtime_settings(
+def _endpoint_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> EndpointSettings:
+    return endpoint_settings(
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
         upgrade_timeout=config.upgrade_timeout,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from happy.base.bounds import Holding
     from happy.socketio.engine import EngineConnection
-    from happy.socketio.shared import RealtimeSettings
+    from happy.socketio.shared import EndpointSettings
 
 INVALID_NAMESPACE: Final = "Invalid namespace"
 
@@ -66,7 +66,7 @@ class SocketConnection:
         handshake: Handshake,
         application: Application,
         clock: IReactorTime,
-        settings: RealtimeSettings,
+        settings: EndpointSettings,
     ) -> None:
         self._engine = engine
         self._handshake = handshake

@@ -13,9 +13,9 @@ from happy.socketio import polling, upgrade
 from happy.socketio.connection import SocketConnection, new_id
 from happy.socketio.engine import EngineConnection, Handler
 from happy.socketio.fastframes import FastWebSocket
-from happy.socketio.shared import RealtimeSettings, Shared
+from happy.socketio.shared import EndpointSettings, Shared
 from happy.socketio.socket import Application, Handshake
-from happy.socketio.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
+from happy.socketio.websocket import EngineWebSocket, EngineWebSocketFactory
 from happy.wire.engineio import POLLING, SEPARATOR, WEBSOCKET, Problem, Refused, check_request
 from happy.wire.socketio import SHUTTING_DOWN
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from happy.wire.heads import Usual
 
-__all__ = ("EngineEndpoint", "RealtimeEndpoint", "RealtimeSettings")
+__all__ = ("EndpointSettings", "EngineEndpoint", "SocketIOEndpoint")
 
 _OCTETS: Final = b"application/octet-stream"
 _OF_TRANSPORT: Final = frozenset({"EIO", "transport", "sid", "t", "b64", "j"})
@@ -57,7 +57,7 @@ class EngineEndpoint:
     def __init__(
         self,
         serve: Serve,
-        settings: RealtimeSettings,
+        settings: EndpointSettings,
         clock: IReactorTime,
         origin: Origin = peer_host,
     ) -> None:
@@ -67,8 +67,8 @@ class EngineEndpoint:
         self._origin = origin
         self._connections: dict[str, EngineConnection] = {}
         self._shared = Shared(settings, clock)
-        kind = FastWebSocket if settings.fast_frames else RealtimeWebSocket
-        self._factory = RealtimeWebSocketFactory(settings, clock, kind, self._shared)
+        kind = FastWebSocket if settings.fast_frames else EngineWebSocket
+        self._factory = EngineWebSocketFactory(settings, clock, kind, self._shared)
         self._prefix = settings.path.encode()
         self._bare = self._prefix.rstrip(b"/") + b"?"
         self._closed = False
@@ -265,10 +265,10 @@ class EngineEndpoint:
 
     def _start_of(
         self, request: Request, query: Mapping[str, str], sid: str | None
-    ) -> Callable[[RealtimeWebSocket], None] | None:
+    ) -> Callable[[EngineWebSocket], None] | None:
         """What a WebSocket is for; None if there is no place for one more session."""
         if query["transport"] == POLLING:
-            return RealtimeWebSocket.close
+            return EngineWebSocket.close
         if sid is not None:
             return self._connections[sid].offer
         connection = self._open(request.channel, _headers_of(request), query)
@@ -299,13 +299,13 @@ class EngineEndpoint:
         return Handshake(headers or _NOTHING, own or _NOTHING, address)
 
 
-class RealtimeEndpoint(EngineEndpoint):
+class SocketIOEndpoint(EngineEndpoint):
     """Serves a Socket.IO application."""
 
     def __init__(
         self,
         application: Application,
-        settings: RealtimeSettings,
+        settings: EndpointSettings,
         clock: IReactorTime,
         origin: Origin = peer_host,
     ) -> None:

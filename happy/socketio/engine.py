@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.web.http import Request
 
-    from happy.socketio.shared import RealtimeSettings, Shared
-    from happy.socketio.websocket import RealtimeWebSocket
+    from happy.socketio.shared import EndpointSettings, Shared
+    from happy.socketio.websocket import EngineWebSocket
 
 _MESSAGE: Final = ord("4")
 _STALLED: Final = 0.05
@@ -88,7 +88,7 @@ class EngineConnection(Kept):
     def __init__(
         self,
         sid: str,
-        settings: RealtimeSettings,
+        settings: EndpointSettings,
         clock: IReactorTime,
         shared: Shared,
         owner: str,
@@ -101,7 +101,7 @@ class EngineConnection(Kept):
         self._clock = clock
         self._forget = forget
         self._timer: IDelayedCall | None = None
-        self._websocket: RealtimeWebSocket | None = None
+        self._websocket: EngineWebSocket | None = None
         self._closing = False
         self._attached = self._queued = self._body = 0
         self._forgotten = False
@@ -162,7 +162,7 @@ class EngineConnection(Kept):
         """Start on polling, with this GET."""
         self._perform(self._session.open_polling(request))
 
-    def open_websocket(self, websocket: RealtimeWebSocket) -> None:
+    def open_websocket(self, websocket: EngineWebSocket) -> None:
         """Start on an open WebSocket."""
         self._attach(websocket)
         self._websocket = websocket
@@ -217,12 +217,12 @@ class EngineConnection(Kept):
         self.holding.give_back(self._body)
         self._body = 0
 
-    def offer(self, websocket: RealtimeWebSocket) -> None:
+    def offer(self, websocket: EngineWebSocket) -> None:
         """An open WebSocket names this session."""
         self._attach(websocket)
         self._perform(self._session.offer(websocket, self._clock.seconds()))
 
-    def websocket_message(self, websocket: RealtimeWebSocket, data: bytes, binary: bool) -> None:
+    def websocket_message(self, websocket: EngineWebSocket, data: bytes, binary: bool) -> None:
         """A whole message; ``data`` is UTF-8 unless ``binary``."""
         if self._closing:
             return
@@ -236,7 +236,7 @@ class EngineConnection(Kept):
         else:
             self._perform(self._session.received(websocket, data, False, self._clock.seconds()))
 
-    def websocket_lost(self, websocket: RealtimeWebSocket, *, clean: bool) -> None:
+    def websocket_lost(self, websocket: EngineWebSocket, *, clean: bool) -> None:
         """A WebSocket is gone; ``clean`` if its client closed it in due form."""
         if websocket is self._websocket:
             self._websocket = None
@@ -268,7 +268,7 @@ class EngineConnection(Kept):
     def _poll_lost(self, _reason: object, request: Request) -> None:
         self._perform(self._session.poll_lost(request, self._clock.seconds()))
 
-    def _attach(self, websocket: RealtimeWebSocket) -> None:
+    def _attach(self, websocket: EngineWebSocket) -> None:
         self._attached += 1
         websocket.attach(self)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from happy.socketio.unmasking import unmask
-from happy.socketio.websocket import RealtimeWebSocket
+from happy.socketio.websocket import EngineWebSocket
 
 _FINAL_TEXT: Final = 0x81
 _MASKED: Final = 0x80
@@ -27,7 +27,7 @@ _LATER: Final = 2
 """Whatever it is, there is no time for it now."""
 
 
-class FastWebSocket(RealtimeWebSocket):
+class FastWebSocket(EngineWebSocket):
     """A WebSocket that behaves as its base, with less work for each message."""
 
     def dataReceived(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from happy.socketio.shared import Headers
-    from happy.socketio.websocket import RealtimeWebSocket
+    from happy.socketio.websocket import EngineWebSocket
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SOME_KEY: Final = b"AAAAAAAAAAAAAAAAAAAAAA=="
@@ -38,7 +38,7 @@ def opening(key: bytes, subprotocol: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def learn(websocket: RealtimeWebSocket) -> dict[str, Any] | None:
+def learn(websocket: EngineWebSocket) -> dict[str, Any] | None:
     """The attributes of a class of WebSockets that are open at once, derived from a fresh ``websocket``.
 
     None if Autobahn leaves something in it that two WebSockets cannot share.

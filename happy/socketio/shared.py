@@ -28,7 +28,7 @@ def _log_failure(what: str, error: Exception) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RealtimeSettings(EngineSettings):
+class EndpointSettings(EngineSettings):
     """Everything about an endpoint that may differ, in seconds and bytes (realtime.md A.1, D-21)."""
 
     path: str = "/socket.io/"
@@ -91,7 +91,7 @@ class Shared:
 
     log = Logger()
 
-    def __init__(self, settings: RealtimeSettings, clock: IReactorTime) -> None:
+    def __init__(self, settings: EndpointSettings, clock: IReactorTime) -> None:
         self.session_bytes = settings.session_bytes
         self.memory = settings.memory or Budget(settings.max_memory)
         self.pace = settings.pace or Pace(clock)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from happy.socketio.shared import Headers
-    from happy.socketio.websocket import RealtimeWebSocket
+    from happy.socketio.websocket import EngineWebSocket
     from happy.wire.heads import Usual
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -74,7 +74,7 @@ def acceptable(request: Request) -> bool:
     )
 
 
-def take_over(channel: Any, websocket: RealtimeWebSocket, opening: Opening, headers: Headers) -> bytes:
+def take_over(channel: Any, websocket: EngineWebSocket, opening: Opening, headers: Headers) -> bytes:
     """Make ``websocket`` the protocol of a channel's connection, and answer its opening handshake.
 
     :param headers: what the answer has beyond what the handshake asks for.
@@ -94,7 +94,7 @@ def take_over(channel: Any, websocket: RealtimeWebSocket, opening: Opening, head
     return b"".join(channel._dataBuffer)
 
 
-def _replace(transport: Any, channel: Any, websocket: RealtimeWebSocket) -> None:
+def _replace(transport: Any, channel: Any, websocket: EngineWebSocket) -> None:
     if isinstance(transport, ProtocolWrapper):  # TLS in memory, or another wrapper
         transport.wrappedProtocol = websocket
     elif isinstance(getattr(transport, "protocol", None), ProtocolWrapper):  # TLS started on the transport

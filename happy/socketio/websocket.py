@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from happy.socketio.engine import EngineConnection
-    from happy.socketio.shared import Headers, RealtimeSettings
+    from happy.socketio.shared import EndpointSettings, Headers
 
 _HANDSHAKE_ONLY: Final = frozenset(
     {
@@ -104,13 +104,13 @@ class _Unheeded:
 
 
 @implementer(IPushProducer)
-class RealtimeWebSocket(ReadingWebSocket):
+class EngineWebSocket(ReadingWebSocket):
     """One WebSocket. ``owner`` hears its messages and its end."""
 
     log = _Silent()
     owner: EngineConnection | None = None
     place: Place | None = None
-    factory: RealtimeWebSocketFactory
+    factory: EngineWebSocketFactory
     transport: Any
 
     send_queue = _NOTHING_QUEUED
@@ -298,21 +298,21 @@ class RealtimeWebSocket(ReadingWebSocket):
             owner.websocket_lost(self, clean=clean)
 
 
-class RealtimeWebSocketFactory(WebSocketServerFactory):
+class EngineWebSocketFactory(WebSocketServerFactory):
     """Makes the WebSockets of one endpoint, and knows the open ones."""
 
     def __init__(
         self,
-        settings: RealtimeSettings,
+        settings: EndpointSettings,
         clock: IReactorTime,
-        kind: type[RealtimeWebSocket] = RealtimeWebSocket,
+        kind: type[EngineWebSocket] = EngineWebSocket,
         shared: Shared | None = None,
     ) -> None:
         super().__init__(server="", reactor=clock)
         self.settings = settings
         self.clock = clock
         self.shared = shared or Shared(settings, clock)
-        self.open: set[RealtimeWebSocket] = set()
+        self.open: set[EngineWebSocket] = set()
         self._closed: list[Deferred[None]] = []
         self.setProtocolOptions(
             maxMessagePayloadSize=settings.max_payload,
@@ -326,27 +326,27 @@ class RealtimeWebSocketFactory(WebSocketServerFactory):
         if settings.fast_frames:
             self._kind = self._opened(self._kind)
 
-    def _specialise(self, kind: type[RealtimeWebSocket]) -> type[RealtimeWebSocket]:
+    def _specialise(self, kind: type[EngineWebSocket]) -> type[EngineWebSocket]:
         """The protocol with these options on the class, where they cost no connection any memory."""
         options = {name: getattr(self, name) for name in kind.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
         return type(kind.__name__, (kind,), {**options, "factory": self, "pace": self.shared.pace})
 
-    def _opened(self, kind: type[RealtimeWebSocket]) -> type[RealtimeWebSocket]:
+    def _opened(self, kind: type[EngineWebSocket]) -> type[EngineWebSocket]:
         """The protocol in the state after its opening handshake."""
         attributes = learn(kind())
         return kind if attributes is None else type(kind.__name__, (kind,), attributes)
 
-    def build(self) -> RealtimeWebSocket:
+    def build(self) -> EngineWebSocket:
         """A WebSocket that has no transport yet."""
         return self._kind()
 
-    def forget(self, websocket: RealtimeWebSocket) -> None:
+    def forget(self, websocket: EngineWebSocket) -> None:
         """One was opened that does not count."""
         self.open.discard(websocket)
         self.countConnections -= 1
 
-    def lost(self, websocket: RealtimeWebSocket) -> None:
+    def lost(self, websocket: EngineWebSocket) -> None:
         """One is gone."""
         self.open.discard(websocket)
         if not self.open:

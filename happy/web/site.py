@@ -50,8 +50,8 @@ _METERED: Final = 16 * 1024
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Realtime(typing.Protocol):
-    """What the site needs of :class:`happy.socketio.endpoint.RealtimeEndpoint`."""
+class SocketEndpoint(typing.Protocol):
+    """What the site needs of :class:`happy.socketio.endpoint.SocketIOEndpoint`."""
 
     @property
     def largest_body(self) -> int:
@@ -95,7 +95,7 @@ class HappyRequest(Request):
     _counted = False
     _kept = False
     _meter: Meter | None = None
-    _realtime: Realtime | None = None
+    _realtime: SocketEndpoint | None = None
     _complete = False
 
     def headed(self, method: bytes, uri: bytes, version: bytes, length: int | None) -> None:
@@ -296,7 +296,7 @@ class HappySite(Site):
     def __init__(
         self,
         router: Router,
-        realtime: Realtime | None,
+        realtime: SocketEndpoint | None,
         clock: IReactorTime,
         *,
         room: int = MANY_CONNECTIONS,

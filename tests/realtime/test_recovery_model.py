@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 
 from happy.base.bounds import Budget
 from happy.metrics import Metrics
-from happy.realtime.application import Realtime
+from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
 from happy.realtime.hub import Hub, Scope
 from happy.realtime.recovery import RECOVERABLE, Recovery
@@ -132,7 +132,7 @@ class Recovering(RuleBasedStateMachine):
         self.recovery = Recovery(self.clock, events * (OVERHEAD + 150))
         self.hub = Hub(metrics, self.recovery)
         calls = Calls(self.clock, metrics)
-        self.happy = Realtime(toy_server(clock=self.clock, metrics=metrics), self.hub, calls, ())
+        self.happy = HappyApplication(toy_server(clock=self.clock, metrics=metrics), self.hub, calls, ())
         self.number = 0
         self.lives: dict[str, Life] = {}
         self.dead: list[Socket] = []

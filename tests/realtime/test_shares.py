@@ -17,7 +17,7 @@ from happy.realtime.calls import METHOD_BYTES, TARGET_GONE
 from happy.realtime.handshake import LONGEST, LONGEST_TOKEN
 from happy.socketio.connection import ATTACHMENT_SECONDS, MAX_REFUSALS
 from happy.socketio.endpoint import EngineEndpoint
-from happy.socketio.shared import RealtimeSettings
+from happy.socketio.shared import EndpointSettings
 from happy.socketio.standalone import EndpointSite
 from happy.wire.engineio import encode_message
 from tests.realtime.happy_world import TOKEN, HappyWorld
@@ -309,7 +309,7 @@ class TestFaults:
     def endpoint(self) -> tuple[Any, Any, list[str]]:
         failed: list[str] = []
         clock = TurningClock()
-        settings = RealtimeSettings(path=PATH, failed=lambda: failed.append("failed"))
+        settings = EndpointSettings(path=PATH, failed=lambda: failed.append("failed"))
         return EndpointSite(EngineEndpoint(Faulty, settings, clock), clock), clock, failed
 
     @pytest.mark.parametrize("how", ["text", "binary"])

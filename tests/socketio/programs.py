@@ -8,8 +8,8 @@ from typing import Any
 from msgspec import Raw
 from twisted.internet.task import Clock
 
-from happy.realtime.parameters import realtime_settings
-from happy.socketio.endpoint import RealtimeEndpoint
+from happy.realtime.parameters import endpoint_settings
+from happy.socketio.endpoint import SocketIOEndpoint
 from happy.socketio.socket import Acknowledge, Socket
 from happy.socketio.standalone import EndpointSite
 from tests.socketio.peers import Peer, PollingPeer, WebSocketPeer
@@ -66,9 +66,9 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.clock = self.clock_kind()
         self.program = Recorder()
-        self.settings = realtime_settings(path=PATH, **settings)
+        self.settings = endpoint_settings(path=PATH, **settings)
         self.origin = "somebody"
-        self.endpoint = RealtimeEndpoint(self.program, self.settings, self.clock, lambda channel: self.origin)
+        self.endpoint = SocketIOEndpoint(self.program, self.settings, self.clock, lambda channel: self.origin)
         self.site = EndpointSite(self.endpoint, self.clock)
 
     def peer(self) -> Peer:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from happy.socketio.fastframes import FastWebSocket
-from happy.socketio.shared import RealtimeSettings
-from happy.socketio.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
+from happy.socketio.shared import EndpointSettings
+from happy.socketio.websocket import EngineWebSocket, EngineWebSocketFactory
 from happy.wire.frames import TEXT, encode_frame
 from tests.socketio.peers import MemoryTransport
 
@@ -40,9 +40,9 @@ class Recorder:
 def run(chunks: list[bytes], *, fast: bool) -> tuple[Any, ...]:
     """Everything that can be seen of a connection that received these chunks."""
     clock = Clock()
-    kind = FastWebSocket if fast else RealtimeWebSocket
-    settings = RealtimeSettings(max_payload=LIMIT, fast_frames=fast)
-    factory = RealtimeWebSocketFactory(settings, clock, kind)
+    kind = FastWebSocket if fast else EngineWebSocket
+    settings = EndpointSettings(max_payload=LIMIT, fast_frames=fast)
+    factory = EngineWebSocketFactory(settings, clock, kind)
     websocket = factory.build()
     transport = MemoryTransport(clock)
     transport.protocol = websocket

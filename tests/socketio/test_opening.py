@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 
 from happy.base.bounds import Budget
 from happy.socketio.fastframes import FastWebSocket
-from happy.socketio.shared import RealtimeSettings
+from happy.socketio.shared import EndpointSettings
 from happy.socketio.upgrade import read_opening
-from happy.socketio.websocket import RealtimeWebSocket, RealtimeWebSocketFactory
+from happy.socketio.websocket import EngineWebSocket, EngineWebSocketFactory
 from happy.web.addressing import Origins
 from happy.web.inflight import InFlight
 from happy.web.site import HappySite
@@ -36,10 +36,10 @@ OWN = ((b"X-Own", b"first"), (b"X-Own", b"second"), (b"Vary", b"Origin"))
 JOIN = b"\x81\x82\0\0\0\x0040"
 
 
-def opened(*, fast: bool, subprotocol: bytes = b"") -> tuple[RealtimeWebSocket, bytes]:
+def opened(*, fast: bool, subprotocol: bytes = b"") -> tuple[EngineWebSocket, bytes]:
     """A WebSocket without owner, and what its client got."""
     clock = Clock()
-    factory = RealtimeWebSocketFactory(RealtimeSettings(fast_frames=fast), clock, FastWebSocket)
+    factory = EngineWebSocketFactory(EndpointSettings(fast_frames=fast), clock, FastWebSocket)
     websocket = factory.build()
     transport = MemoryTransport(clock)
     transport.protocol = websocket
@@ -71,7 +71,7 @@ def test_same_state() -> None:
 
 def test_nothing_shared_that_changes() -> None:
     """What a message changes in one WebSocket is not seen in another of its class."""
-    factory = RealtimeWebSocketFactory(RealtimeSettings(), Clock(), FastWebSocket)
+    factory = EngineWebSocketFactory(EndpointSettings(), Clock(), FastWebSocket)
     first, second = factory.build(), factory.build()
     for websocket in (first, second):
         websocket.begin(MemoryTransport(Clock()), KEY, b"", ())
@@ -88,7 +88,7 @@ def test_unknown_state() -> None:
             super().onOpen()
             self.strange: list[int] = []
 
-    factory = RealtimeWebSocketFactory(RealtimeSettings(), Clock(), Strange)
+    factory = EngineWebSocketFactory(EndpointSettings(), Clock(), Strange)
     websocket = factory.build()
     websocket.begin(MemoryTransport(Clock()), KEY, b"", ())
     assert "state" in vars(websocket)

@@ -10,8 +10,8 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
-from happy.socketio.endpoint import EngineEndpoint, RealtimeEndpoint
-from happy.socketio.shared import Headers, RealtimeSettings
+from happy.socketio.endpoint import EngineEndpoint, SocketIOEndpoint
+from happy.socketio.shared import EndpointSettings, Headers
 from happy.socketio.socket import Application, ConnectRefused, Socket
 from happy.socketio.standalone import EndpointSite
 from happy.wire.engineio import encode_message
@@ -34,7 +34,7 @@ class Greeter(Application):
 def site_of(program: Application, **settings: Any) -> EndpointSite:
     """A site on a clock of its own."""
     clock = Clock()
-    return EndpointSite(RealtimeEndpoint(program, RealtimeSettings(**settings), clock), clock)
+    return EndpointSite(SocketIOEndpoint(program, EndpointSettings(**settings), clock), clock)
 
 
 def joined(site: EndpointSite) -> WebSocketPeer:
@@ -68,7 +68,7 @@ class TestGreetingBeforeTheOpen:
             return _Quiet()
 
         clock = Clock()
-        return EndpointSite(EngineEndpoint(serve, RealtimeSettings(), clock), clock)
+        return EndpointSite(EngineEndpoint(serve, EndpointSettings(), clock), clock)
 
     def test_websocket(self) -> None:
         """It follows the open packet."""
