@@ -182,30 +182,24 @@ class Capability:
         """
 
         def declare(handler: F) -> F:
-            variables = tuple(snake_case(name) for name in _VARIABLE.findall(path))
-            if path.endswith("/*"):
-                variables += ("rest",)
+            variables = _variables(path)
             parameters, returns = _signature(handler, _COMMON | _ROUTE_ONLY | set(variables))
-            if public and "caller" in parameters:
-                raise TypeError(f"{method} {path} is public and cannot have a caller")
-            if missing := set(variables) - set(parameters):
-                raise TypeError(f"{method} {path}: {handler.__qualname__} does not take {sorted(missing)}")
-            self.routes.append(
-                Route(
-                    method=method,
-                    path=path,
-                    handler=handler,
-                    parameters=parameters,
-                    returns=returns,
-                    variables=variables,
-                    public=public,
-                    proof=proof,
-                    refuses=refuses,
-                    failure=failure,
-                    strips=strips or {},
-                    limit=limit,
-                )
+            declared = Route(
+                method=method,
+                path=path,
+                handler=handler,
+                parameters=parameters,
+                returns=returns,
+                variables=variables,
+                public=public,
+                proof=proof,
+                refuses=refuses,
+                failure=failure,
+                strips=strips or {},
+                limit=limit,
             )
+            _check(declared)
+            self.routes.append(declared)
             return handler
 
         return declare
@@ -238,6 +232,21 @@ class Capability:
             return handler
 
         return declare
+
+
+def _check(route: Route) -> None:
+    """Raise TypeError for a handler that does not fit what is said about its route."""
+    if route.public and "caller" in route.parameters:
+        raise TypeError(f"{route.method} {route.path} is public and cannot have a caller")
+    if missing := set(route.variables) - set(route.parameters):
+        name = getattr(route.handler, "__qualname__", "")
+        raise TypeError(f"{route.method} {route.path}: {name} does not take {sorted(missing)}")
+
+
+def _variables(path: str) -> tuple[str, ...]:
+    """The names of a path's variables as handlers take them."""
+    named = tuple(snake_case(name) for name in _VARIABLE.findall(path))
+    return (*named, "rest") if path.endswith("/*") else named
 
 
 def _signature(handler: Handler, allowed: frozenset[str] | set[str]) -> tuple[dict[str, Any], Any]:

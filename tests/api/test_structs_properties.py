@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from happy.api import validation
 from happy.api.query import coerce_number, split_query
 from happy.api.structs import Invalid, MalformedJson, decode_body, decode_query, decode_value, parse_json
-from tests.api.test_structs import Page, Part, Required, Sample
+from tests.api.test_structs import Part, Required, Sample
+from tests.api.test_structs_in_heads import Page
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBERS = st.one_of(
