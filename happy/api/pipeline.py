@@ -96,6 +96,7 @@ async def call_route(parts: Parts, route: Route, inputs: Inputs) -> Answer:
         else:
             body = _body_value(route, payload)
         values = _route_values(route, inputs, payload, body)
+        # Only now: whoever sends what does not fit is told so before being asked for a token (http.md 3.4).
         caller = authenticate(parts, route, inputs.variables, inputs.query, inputs.header)
         account = None if caller is None else caller.account
         reply = await _run(parts, route, values, caller, read_only=route.method == "GET")

@@ -96,7 +96,11 @@ class HappyApplication:
         socket.program = client
 
     def _recover(self, recovery: Recovery, client: Client, members: Mapping[str, Any]) -> Client:
-        """The client that this one turns out to be, on this one's socket (realtime.md A.14)."""
+        """The client that this one turns out to be, on this one's socket (realtime.md A.14).
+
+        Looking up what was missed, sending it and joining the hub happen in one turn of the reactor: nothing
+        that is told meanwhile can come in between, or twice.
+        """
         recovered = recovery.resume(client, members.get("pid"), members.get("offset"))
         if "pid" in members:
             self._parts.metrics.happy_recoveries_total.labels("recovered" if recovered else "fresh").inc()

@@ -197,10 +197,6 @@ class Hub:
         account = self._accounts.get(audience.account)
         return iter(()) if account is None else account.audience(audience)
 
-    def watched(self, audience: Audience) -> bool:
-        """Whether anybody of the audience is connected."""
-        return next(self.clients(audience), None) is not None
-
     def machine_connected(self, account: str, machine: str) -> bool:
         """Whether some machine-scoped connection of the machine is open."""
         room = self._accounts.get(account)
@@ -223,6 +219,7 @@ class Hub:
     def signal(self, audience: Audience, body: EphemeralBody) -> None:
         """Send a passing signal to whoever is connected."""
         listeners = list(self.clients(audience))
+        # Most heartbeats are heard by nobody: those are neither encoded nor kept.
         if listeners or self._awaited(audience):
             self._send("ephemeral", encode_ephemeral(body), audience, listeners, None, _state_of(body))
 

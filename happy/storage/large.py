@@ -113,6 +113,8 @@ class Large:
 class Page(Generic[Row]):
     """The rows of a list, and about how many bytes of contents each has.
 
+    Where it ends is said by a key, never by an offset: it costs what it answers, not what comes before.
+
     Of a page that is not ``whole``, the contents are :class:`Large`.
     """
 

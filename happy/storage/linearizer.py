@@ -1,4 +1,8 @@
-"""Queues by key: what must happen in order to one account happens one after another."""
+"""Queues by key: what must happen in order to one account happens one after another.
+
+The database orders commits; that they are heard of in the same order is up to this process. So a writer holds
+its accounts from before it begins until its own updates are delivered.
+"""
 
 from __future__ import annotations
 
