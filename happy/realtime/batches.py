@@ -87,7 +87,7 @@ class Batch:
             append.succeed(sorted(found, key=lambda message: message.seq) if found else None)
 
 
-class Flight:
+class Commit:
     """Appends between the queue and their answers, and what holds their accounts meanwhile.
 
     ``pending`` is what is not stored yet, ``stored`` are the batches that were, each with its rows, and
@@ -106,19 +106,19 @@ class Flight:
         self._releases = list(releases)
         self._watchers: list[Deferred[None]] = []
 
-    def carries(self, account: str, session: str | None = None) -> bool:
-        """Whether messages of the account are aboard; of one of its sessions, if one is named."""
+    def holds(self, account: str, session: str | None = None) -> bool:
+        """Whether it has messages of the account; of one of its sessions, if one is named."""
         return account in self._accounts and (
             session is None or any(append.session == session for append in self.appends)
         )
 
-    def landing(self) -> Deferred[None]:
-        """Fires when everything aboard is delivered and answered."""
+    def delivered(self) -> Deferred[None]:
+        """Fires when all of it is delivered and answered."""
         watcher: Deferred[None] = Deferred()
         self._watchers.append(watcher)
         return watcher
 
-    def land(self) -> None:
+    def finish(self) -> None:
         """Give the accounts back, and tell whoever waited for it."""
         for release in self._releases:
             release()
