@@ -223,6 +223,28 @@ def test_somebody_pays_for_every_call_of_the_database() -> None:
     assert not strays
 
 
+OTHER_SIDES = {"client", "bench"}
+"""Rooms that speak the protocol from the other side: what they name is the same things as seen from there."""
+
+
+def _classes() -> Iterator[tuple[str, str]]:
+    """Names of classes of our side, each with its module; protocols say what others need of such a class."""
+    for module, path in MODULES.items():
+        if _room(module) not in OTHER_SIDES:
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and "Protocol" not in map(ast.unparse, node.bases):
+                    yield node.name, module
+
+
+def test_names_are_used_once() -> None:
+    """No two classes that others may see have one name."""
+    found: dict[str, list[str]] = {}
+    for name, module in _classes():
+        if not name.startswith("_"):
+            found.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
+
+
 def test_no_global_reactor() -> None:
     """The reactor is handed around; nobody takes it when a module is loaded."""
     strays = []

@@ -18,7 +18,7 @@ LARGE: Final = 1024 * 1024
 """JSON texts up to it are decoded in one step."""
 
 
-class Kind(Enum):
+class BodyKind(Enum):
     """How a body is to be read."""
 
     NONE = "none"
@@ -27,17 +27,17 @@ class Kind(Enum):
     BYTES = "application/octet-stream"
 
 
-_KINDS: Final = {kind.value: kind for kind in Kind if kind is not Kind.NONE}
+_KINDS: Final = {kind.value: kind for kind in BodyKind if kind is not BodyKind.NONE}
 _BODILESS: Final = frozenset({"GET", "HEAD"})
 _EMPTY_IS_NONE: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
 def is_json(content_type: str | None) -> bool:
     """Whether a header ``Content-Type`` announces JSON."""
-    return _kind(content_type) is Kind.JSON
+    return _kind(content_type) is BodyKind.JSON
 
 
-def _kind(content_type: str | None) -> Kind | None:
+def _kind(content_type: str | None) -> BodyKind | None:
     return _KINDS.get((content_type or "").partition(";")[0].strip().lower())
 
 
@@ -57,11 +57,11 @@ class Payload:
     """
 
     def __init__(
-        self, kind: Kind, content: BinaryIO, *, length: int = 0, empty_is_object: bool = False
+        self, kind: BodyKind, content: BinaryIO, *, length: int = 0, empty_is_object: bool = False
     ) -> None:
         self.kind = kind
         self.content = content
-        self.large = kind is Kind.JSON and length > LARGE
+        self.large = kind is BodyKind.JSON and length > LARGE
         self._blank = b"{}" if empty_is_object else b"null"
         self._raw: bytes | None = None
 
@@ -86,7 +86,7 @@ class Payload:
 
     def decode(self, shape: type[T]) -> T:
         """The body as ``shape``. Raises MalformedJson or Invalid."""
-        if self.kind is Kind.JSON:
+        if self.kind is BodyKind.JSON:
             return decode_body(shape, self._json())
         return decode_value(shape, self._plain())
 
@@ -97,13 +97,13 @@ class Payload:
 
     def _plain(self) -> Any:
         # No shape is a text or bytes, so what they say makes no difference.
-        if self.kind is Kind.TEXT:
+        if self.kind is BodyKind.TEXT:
             return ""
-        return {} if self.kind is Kind.BYTES else None
+        return {} if self.kind is BodyKind.BYTES else None
 
     def parse(self) -> None:
         """Check the body of an endpoint that does not look into it. Raises MalformedJson."""
-        if self.kind is Kind.JSON:
+        if self.kind is BodyKind.JSON:
             decode_body(msgspec.Raw, self._json())
 
     def parse_in_slices(self) -> Generator[None, None, None]:
@@ -112,7 +112,7 @@ class Payload:
 
     def file(self) -> BinaryIO:
         """The body for an endpoint that stores it as it is. Raises Invalid if there is none."""
-        if self.kind is Kind.NONE:
+        if self.kind is BodyKind.NONE:
             raise Invalid([Problem(("body",), "Invalid input: expected object, received null")])
         self.content.seek(0)
         return self.content
@@ -124,7 +124,7 @@ def payload_of(method: str, content_type: str | None, length: int, content: Bina
     A type that is named has to be a known one even where no body follows.
     """
     if method in _BODILESS or (content_type is None and not length):
-        return Payload(Kind.NONE, content)
+        return Payload(BodyKind.NONE, content)
     kind = _kind(content_type)
     if kind is None:
         raise UnsupportedMedia(content_type or None)

@@ -22,7 +22,7 @@ import msgspec
 from happy.api.answers import Allowance, Answer, answer_of, json_answer
 from happy.api.structs import encode
 from happy.base.codecs import encode_base64
-from happy.base.errors import Changed, Overloaded
+from happy.base.errors import ChangedMeanwhile, Overloaded
 from happy.storage.calls import NOBODY
 from happy.storage.large import ROOM, SLICE, Kind, Large, Page
 
@@ -241,7 +241,7 @@ class _Written:
         release = await self._database.linearizer.acquire([f"large {self._account}"])
         try:
             if self._write is None:
-                raise Changed  # Nobody wants it any more.
+                raise ChangedMeanwhile  # Nobody wants it any more.
             _take(self._allowance, size)
             try:
                 return await work()

@@ -33,7 +33,7 @@ class Overloaded(Exception):
     """A bounded queue is full: nothing was stored, and trying again later is right."""
 
 
-class Changed(Exception):
+class ChangedMeanwhile(Exception):
     """A stored value became another one, or vanished, while it was being read in pieces."""
 
 

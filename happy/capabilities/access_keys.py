@@ -29,7 +29,7 @@ class KeyExists(Refusal):
     error = "Access key already exists"
 
 
-class KeyNotFound(Refusal):
+class AccessKeyNotFound(Refusal):
     status = 404
     error = "Access key not found"
 
@@ -112,7 +112,7 @@ async def create(
 
 
 @access_keys.put(
-    PATH, refuses=(KeyNotFound,), failure={"success": False, "error": "Failed to update access key"}
+    PATH, refuses=(AccessKeyNotFound,), failure={"success": False, "error": "Failed to update access key"}
 )
 async def change(
     tx: Transaction, caller: Caller, session_id: str, machine_id: str, body: ChangeKey
@@ -122,7 +122,7 @@ async def change(
         tx, caller.account, session_id, machine_id, body.data, body.expected_version
     )
     if outcome is None:
-        raise KeyNotFound
+        raise AccessKeyNotFound
     if not outcome.changed:
         return StaleKey(current_version=outcome.version, current_data=outcome.value)
     return ChangedKey(version=outcome.version)

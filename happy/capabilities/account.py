@@ -43,7 +43,7 @@ class ChangeSettings(Body):
     expected_version: NonNegative
 
 
-class Changed(Reply):
+class SettingsChanged(Reply):
     success: Literal[True] = True
     version: int
 
@@ -89,7 +89,7 @@ async def settings(tx: Transaction, caller: Caller) -> Settings:
 )
 async def change_settings(
     tx: Transaction, caller: Caller, body: ChangeSettings
-) -> Changed | SettingsMismatch:
+) -> SettingsChanged | SettingsMismatch:
     """Replace the settings if nobody else did since the caller read them."""
     stored = await accounts.set_settings(tx, caller.account, body.settings, body.expected_version)
     if stored is None:
@@ -98,4 +98,4 @@ async def change_settings(
         return SettingsMismatch(current_version=stored.version, current_settings=stored.value)
     version = NullableVersion(body.settings, stored.version)
     tx.publish(devices_of(caller.account), UpdateAccount(id=caller.account, settings=version))
-    return Changed(version=stored.version)
+    return SettingsChanged(version=stored.version)

@@ -65,7 +65,7 @@ class EntryView(Reply):
     version: int
 
 
-class Items(Reply):
+class KvItems(Reply):
     items: list[EntryView]
 
 
@@ -119,10 +119,10 @@ async def get(tx: Transaction, caller: Caller, key: str) -> EntryView:
 
 
 @kv.get("/v1/kv", failure={"error": "Failed to list items"})
-async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Listing[Items]:
+async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Listing[KvItems]:
     """Entries whose key starts with a prefix, taken literally (D13)."""
     page = await storage.entries(tx, caller.account, query.prefix, query.limit)
-    return _listing(caller, page, lambda views: Items(items=views))
+    return _listing(caller, page, lambda views: KvItems(items=views))
 
 
 @kv.post("/v1/kv/bulk", failure={"error": "Failed to get values"})

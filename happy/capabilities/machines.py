@@ -11,6 +11,7 @@ from happy.api.pieces import Listing
 from happy.api.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
 from happy.base.errors import Refusal
 from happy.capabilities._base64 import data_key, members_of
+from happy.capabilities._replies import Success
 from happy.capabilities.server import Server
 from happy.realtime.updates import (
     DeleteMachine,
@@ -78,11 +79,7 @@ class OneMachine(Reply):
     machine: MachineView
 
 
-class Done(Reply):
-    success: Literal[True] = True
-
-
-class ChangeMetadata(Body):
+class ChangeMachineMetadata(Body):
     machine_id: NonEmpty
     metadata: str
     expected_version: Number
@@ -94,7 +91,7 @@ class ChangeDaemonState(Body):
     expected_version: Number
 
 
-class MetadataOutcome(Reply):
+class MachineMetadataOutcome(Reply):
     """The stored version and metadata; those of the caller if ``result`` is success."""
 
     result: Literal["success", "version-mismatch"]
@@ -110,14 +107,14 @@ class DaemonStateOutcome(Reply):
     daemon_state: str | None
 
 
-class Failed(Reply):
+class MachineFailed(Reply):
     result: Literal["error"] = "error"
     message: str
 
 
 INVALID = {"result": "error", "message": "Invalid parameters"}
 FAILURE = {"result": "error", "message": "Internal error"}
-NOT_FOUND = Failed(message="Machine not found")
+NOT_FOUND = MachineFailed(message="Machine not found")
 
 
 @machines.post("/v1/machines", refuses=(ForeignMachine,))
@@ -162,17 +159,19 @@ async def read(tx: Transaction, caller: Caller, id: str) -> OneMachine:
 
 
 @machines.delete("/v1/machines/:id", refuses=(MachineNotFound,))
-async def delete(tx: Transaction, server: Server, caller: Caller, id: str) -> Done:
+async def delete(tx: Transaction, server: Server, caller: Caller, id: str) -> Success:
     """Delete a machine with its access keys; sessions stay."""
     if not await storage.delete(tx, caller.account, id):
         raise MachineNotFound
     tx.publish(devices_of(caller.account), DeleteMachine(machine_id=id))
     tx.after_commit(lambda: server.presence.forget_machine(id))
-    return Done()
+    return Success()
 
 
 @machines.event("machine-update-metadata", invalid=INVALID, failure=FAILURE)
-async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata) -> MetadataOutcome | Failed:
+async def update_metadata(
+    tx: Transaction, caller: Caller, body: ChangeMachineMetadata
+) -> MachineMetadataOutcome | MachineFailed:
     """Replace a machine's metadata, unless somebody else did since the caller looked."""
     outcome = await storage.set_metadata(
         tx, caller.account, body.machine_id, body.metadata, body.expected_version
@@ -181,18 +180,18 @@ async def update_metadata(tx: Transaction, caller: Caller, body: ChangeMetadata)
         return NOT_FOUND
     if not outcome.changed:
         stored = at_hand(outcome.value)
-        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
+        return MachineMetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_machine(caller.account, body.machine_id),
         UpdateMachine(machine_id=body.machine_id, metadata=TextVersion(body.metadata, outcome.version)),
     )
-    return MetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
+    return MachineMetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
 
 
 @machines.event("machine-update-state", invalid=INVALID, failure=FAILURE)
 async def update_state(
     tx: Transaction, caller: Caller, body: ChangeDaemonState
-) -> DaemonStateOutcome | Failed:
+) -> DaemonStateOutcome | MachineFailed:
     """Replace the daemon's state, unless somebody else did since the caller looked; the daemon is alive."""
     outcome = await storage.set_daemon_state(
         tx, caller.account, body.machine_id, body.daemon_state, body.expected_version

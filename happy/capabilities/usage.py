@@ -95,7 +95,7 @@ class Reported(Reply):
     updated_at: Timestamp
 
 
-class Failed(Reply):
+class UsageFailed(Reply):
     success: Literal[False] = False
     error: str
 
@@ -137,11 +137,11 @@ def _is_number(value: Any) -> bool:
     failure={"success": False, "error": "Failed to save usage report"},
     serial=True,
 )
-async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | Failed:
+async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | UsageFailed:
     """Store a report in the place of the former one with its key, and show it to the account's devices."""
     session = body.session_id or None
     if session is not None and not await owns_session(tx, caller.account, session):
-        return Failed(error=SessionNotFound.error)
+        return UsageFailed(error=SessionNotFound.error)
     data = {"tokens": body.tokens, "cost": body.cost}
     row = await storage.replace(tx, caller.account, session, body.key, data)
     if session is not None:

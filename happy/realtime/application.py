@@ -17,7 +17,7 @@ from happy.api.pipeline import NO_ANSWER, call_event
 from happy.api.structs import MalformedJson, parse_json
 from happy.base.coroutines import drive
 from happy.base.pace import Pace
-from happy.realtime.handshake import WRONG_TOKEN, Handshake
+from happy.realtime.handshake import WRONG_TOKEN, AuthObject
 from happy.realtime.hub import Client, Hub, Scope, owner_of
 from happy.realtime.parameters import CLIENT_HEADER
 from happy.realtime.updates import MachineActivity, devices_of
@@ -74,7 +74,7 @@ class HappyApplication:
     def connect(self, socket: Socket, auth: msgspec.Raw | None) -> None:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
-        handshake = Handshake(members, socket.handshake.headers.get(CLIENT_HEADER))
+        handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
         account = self._parts.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)

@@ -10,8 +10,7 @@ from twisted.internet.defer import Deferred
 from happy.base.ids import new_cuid
 from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
 from happy.storage.append import AppendedRow, AppendRow
-from happy.storage.messages import NewMessage as IncomingMessage
-from happy.storage.messages import StoredMessage
+from happy.storage.messages import IncomingMessage, StoredMessage
 
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]

@@ -31,7 +31,7 @@ from happy.base.waiting import within
 from happy.realtime.batches import Append, Batch, Commit, Release, Stored
 from happy.realtime.message_queue import MessageQueue
 from happy.storage.append import AppendedRow, Writer
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -107,7 +107,7 @@ class Committer(Service):
             self._expiry.stop()
 
     def append(
-        self, account: str, session: str, messages: Iterable[NewMessage], skip: object | None = None
+        self, account: str, session: str, messages: Iterable[IncomingMessage], skip: object | None = None
     ) -> Deferred[Stored]:
         """Store messages in the order given and tell the session's watchers, except the socket ``skip``.
 

@@ -17,7 +17,7 @@ from happy.base.clocks import Hesitant
 from happy.base.errors import DatabaseDown
 from happy.base.rounds import Rounds
 from happy.base.waiting import relayed, within
-from happy.realtime.heartbeats import ANSWER_SECONDS, SWEEP_BATCH, Kind
+from happy.realtime.heartbeats import ANSWER_SECONDS, SWEEP_BATCH, Pulse
 from happy.realtime.updates import Activity, EphemeralBody, MachineActivity, devices_of
 from happy.storage import presence as storage
 
@@ -54,7 +54,7 @@ class Presence(Service):
         self._now = now
         self._hub = hub
         self._metrics = metrics
-        self._sessions = Kind(
+        self._sessions = Pulse(
             "session",
             database,
             metrics,
@@ -63,7 +63,7 @@ class Presence(Service):
             flush=storage.flush_sessions,
             sweep=storage.sweep_sessions,
         )
-        self._machines = Kind(
+        self._machines = Pulse(
             "machine",
             database,
             metrics,

@@ -41,7 +41,7 @@ LONG: Final = 0.005
 _log = Logger()
 
 
-class Writer(Protocol):
+class TurnWriter(Protocol):
     """A connection that holds something back."""
 
     def flush(self) -> None:
@@ -55,11 +55,11 @@ class Turns:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: list[Writer] = []
+        self._waiting: list[TurnWriter] = []
         self.ended_by_reactor = False
         """Whether the reactor calls :meth:`end`; if not, a timer does."""
 
-    def add(self, writer: Writer) -> None:
+    def add(self, writer: TurnWriter) -> None:
         """Flush ``writer`` at the end of this turn, or before."""
         waiting = self._waiting
         waiting.append(writer)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from happy.socketio.socket import Answered, Application, ConnectRefused, Handshake, Socket, Undecided
 from happy.wire.engineio import EncodedPacket, InvalidPacket
-from happy.wire.incoming import Ack, Connect, Disconnect, Event
+from happy.wire.incoming import Ack, Connect, Disconnect, EventPacket
 from happy.wire.outgoing import encode_ack, encode_connect, encode_connect_error
 from happy.wire.socketio import (
     CLIENT_DISCONNECT,
@@ -221,7 +221,7 @@ class SocketConnection:
         if not self._sockets:
             self._engine.left()
 
-    def _event(self, packet: Event) -> None:
+    def _event(self, packet: EventPacket) -> None:
         if packet.name is None:
             return
         socket = self._sockets[packet.namespace]
@@ -283,6 +283,6 @@ _HANDLERS: Final[dict[type[Any], Callable[[SocketConnection, Any], None]]] = {
     UnknownNamespace: SocketConnection._refuse_namespace,
     Connect: SocketConnection._connect,
     Disconnect: SocketConnection._disconnect,
-    Event: SocketConnection._event,
+    EventPacket: SocketConnection._event,
     Ack: SocketConnection._ack,
 }

@@ -16,7 +16,7 @@ from happy.socketio.fastframes import FastWebSocket
 from happy.socketio.shared import EndpointSettings, Shared
 from happy.socketio.socket import Application, Handshake
 from happy.socketio.websocket import EngineWebSocket, EngineWebSocketFactory
-from happy.wire.engineio import POLLING, SEPARATOR, WEBSOCKET, Problem, Refused, check_request
+from happy.wire.engineio import POLLING, SEPARATOR, WEBSOCKET, EngineProblem, Refused, check_request
 from happy.wire.socketio import SHUTTING_DOWN
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class EngineEndpoint:
         self, origin: bytes, query: Mapping[str, str], *, upgrading: bool, method: str = "GET"
     ) -> str | None:
         if self._closed:
-            raise Refused(Problem.FORBIDDEN)
+            raise Refused(EngineProblem.FORBIDDEN)
         return check_request(
             method, query, upgrade=upgrading, origin=origin, sessions=self._connections.keys()
         )
@@ -226,7 +226,7 @@ class EngineEndpoint:
         elif request.method == b"POST":
             self._post(request, self._connections[sid])
         else:
-            polling.refuse(request, Problem.BAD_HANDSHAKE_METHOD)
+            polling.refuse(request, EngineProblem.BAD_HANDSHAKE_METHOD)
 
     def _post(self, request: Request, connection: EngineConnection) -> None:
         if (request.getHeader(b"Content-Type") or b"").startswith(_OCTETS):
@@ -246,7 +246,7 @@ class EngineEndpoint:
         try:
             sid = self._session_of(request, query, upgrading=True)
             if not upgrade.acceptable(request):
-                raise Refused(Problem.BAD_REQUEST)
+                raise Refused(EngineProblem.BAD_REQUEST)
         except Refused as refusal:
             polling.refuse_upgrade(request, refusal.problem.message)
             return

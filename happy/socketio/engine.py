@@ -14,7 +14,7 @@ from happy.socketio.kept import Kept
 from happy.wire.engine_events import (
     Abort,
     Accept,
-    Answer,
+    AnswerPoll,
     CloseWebSocket,
     Deliver,
     Effect,
@@ -325,7 +325,7 @@ class EngineConnection(Kept):
         if not self._closing:
             self.handler.message(effect.data, effect.binary)
 
-    def _answer(self, effect: Answer) -> None:
+    def _answer(self, effect: AnswerPoll) -> None:
         polling.answer_poll(effect.request, effect.packets, self._large_answer)
 
     def _large_answer(self, request: Request) -> polling.LargeAnswer:
@@ -369,7 +369,7 @@ def _close(connection: EngineConnection, effect: CloseWebSocket) -> None:
 
 
 _PERFORMERS: Final[dict[type[Any], Callable[[EngineConnection, Any], None]]] = {
-    Answer: EngineConnection._answer,
+    AnswerPoll: EngineConnection._answer,
     Accept: _accept,
     Refuse: _refuse,
     Abort: _abort,

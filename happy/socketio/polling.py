@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from happy.socketio.backlog import Backlog
-from happy.wire.engineio import EncodedPacket, Problem, encode_payload
+from happy.wire.engineio import EncodedPacket, EngineProblem, encode_payload
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -108,7 +108,7 @@ def answer_post(request: Request) -> None:
     respond(request, 200, b"ok", _HTML)
 
 
-def refuse(request: Request, problem: Problem | None) -> None:
+def refuse(request: Request, problem: EngineProblem | None) -> None:
     """The problem as JSON; without one, 400 and an empty body."""
     if problem is None:
         respond(request, 400)

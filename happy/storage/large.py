@@ -16,7 +16,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from happy.base.errors import Changed, TooLarge
+from happy.base.errors import ChangedMeanwhile, TooLarge
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -104,7 +104,7 @@ class Large:
         """
         row = await tx.row(self._statement, {**self._parameters, "start": start + 1})
         if row is None:
-            raise Changed
+            raise ChangedMeanwhile
         found: bytes = row[0]
         return found
 

@@ -23,7 +23,7 @@ from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
 from happy.api import answers
 from happy.wire.chunks import BadChunk, Chunks
-from happy.wire.heads import BadHead, Beginning, Head, TooLarge
+from happy.wire.heads import BadHead, Beginning, Head, HeadTooLarge
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -210,7 +210,7 @@ class HappyChannel(HTTPChannel):
                 return data
         except BadHead:
             self._refuse(answers.unparsable())
-        except TooLarge:
+        except HeadTooLarge:
             self._refuse(answers.headers_too_large())
         return b""
 

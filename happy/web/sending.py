@@ -12,12 +12,12 @@ from twisted.web.http import NOT_MODIFIED, RESPONSES, Request, datetimeToString
 from happy.api import answers
 from happy.api.answers import Answer, Pieces
 from happy.api.structs import Blob
-from happy.base.errors import Changed, Overloaded
+from happy.base.errors import ChangedMeanwhile, Overloaded
 from happy.base.redaction import describe_fault
 from happy.web.channel import KEEP_ALIVE_SECONDS, is_full
 from happy.web.files import PATIENCE, FilePieces, Opened, opened
 from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged, whole
-from happy.web.streaming import CHUNK, Chunks, Content, Stream
+from happy.web.streaming import CHUNK, ManyPieces, OnePiece, Stream
 from happy.web.unsent import Unsent
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Sender:
             return await self._stream(request, answer, content, payer)
         channel: Any = request.channel
         if len(content) > AT_ONCE or (channel is not None and is_full(channel)):
-            return await self._stream(request, answer, Content(content), payer)
+            return await self._stream(request, answer, OnePiece(content), payer)
         _begin(request, answer, len(content))
         self._close(request, content, payer)
         return answer.status
@@ -79,7 +79,7 @@ class Sender:
             _begin(request, answer, pieces.length)
             if await stream.send():
                 request.finish()
-        except (Changed, Overloaded):
+        except (ChangedMeanwhile, Overloaded):
             self._slow.labels("crowd").inc()  # The connection was cut, which says it all.
         finally:
             stream.close()
@@ -99,7 +99,7 @@ class Sender:
 
     async def _send_blob(self, request: Request, answer: Answer, blob: Blob, payer: str) -> int:
         if blob.path is None:
-            chunks = Chunks(blob.chunks or (), blob.length)
+            chunks = ManyPieces(blob.chunks or (), blob.length)
             return await self._stream(request, answer, chunks, payer)
         try:
             file = await self._threads[blob.shelf].within(PATIENCE, opened, blob.path)
@@ -131,7 +131,7 @@ async def _unreadable(stream: Stream) -> Answer | None:
     """What is answered instead, if the first piece cannot be read."""
     try:
         await stream.prepare()
-    except (Changed, Overloaded):
+    except (ChangedMeanwhile, Overloaded):
         return answers.overloaded().answer()
     except Exception as error:
         _log.error("An answer cannot be read: {fault}", fault=describe_fault(error))

@@ -23,7 +23,7 @@ CHUNK: Final = 64 * 1024
 """Bytes that are written at a time."""
 
 
-class Content:
+class OnePiece:
     """Bytes at hand as :class:`~happy.api.answers.Pieces`: a single one."""
 
     def __init__(self, content: bytes) -> None:
@@ -42,7 +42,7 @@ class Content:
         self._content = b""
 
 
-class Chunks:
+class ManyPieces:
     """What an iterable yields as :class:`~happy.api.answers.Pieces`."""
 
     def __init__(self, chunks: Iterable[bytes], length: int | None) -> None:

@@ -15,7 +15,7 @@ from happy.api.pieces import COUNTED, PIECE
 from happy.api.pipeline import call_route
 from happy.base.bounds import Budget
 from happy.base.codecs import encode_base64
-from happy.base.errors import Changed, Overloaded
+from happy.base.errors import ChangedMeanwhile, Overloaded
 from happy.storage.large import ROOM, SLICE
 from tests.capabilities.calling import CallingCase
 from tests.harness import psql
@@ -252,7 +252,7 @@ class MeanwhileTests(PiecesCase):
         [session] = await self.sessions(1, "m" * (3 * SLICE))
         pieces = await self.opened("/v2/sessions")
         statement = 'UPDATE "Session" SET "metadataVersion" = 1 WHERE "id" = %s'
-        with self.assertRaises(Changed):
+        with self.assertRaises(ChangedMeanwhile):
             await self.rest(pieces, lambda: psql(self.dsn, statement, (session,)), after=3)
 
     async def test_deliveries(self) -> None:

@@ -12,7 +12,7 @@ from happy.base.ids import new_cuid
 from happy.metrics import Metrics
 from happy.realtime.committer import Committer
 from happy.realtime.hub import Hub
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 from happy.storage.types import Millis
 from tests.harness import DatabaseCase, psql
 
@@ -60,7 +60,7 @@ class CommitterCase(DatabaseCase):
     def send(
         self, *messages: tuple[str | None, str], session: str | None = None, **more: Any
     ) -> Deferred[Any]:
-        rows = [NewMessage(local_id, content) for local_id, content in messages]
+        rows = [IncomingMessage(local_id, content) for local_id, content in messages]
         return self.committer.append(self.account, session or self.session, rows, **more)
 
     def stored(self, session: str) -> list[tuple[Any, ...]]:

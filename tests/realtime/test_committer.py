@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from happy.base.errors import Overloaded, QueryFailed
 from happy.realtime.hub import Scope
 from happy.realtime.message_queue import LARGE_BYTES
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 from tests.realtime.clients import bodies, connect, events
 from tests.realtime.committing import OVERSIZED_INDEX_KEY, CommitterCase
 
@@ -128,7 +128,7 @@ class CommitterTests(CommitterCase):
         release = await self.database.linearizer.acquire([self.account])
         waiting = [self.send((str(n), "x")) for n in range(2)]
         for number in range(3):
-            await self.committer.append(account, session, [NewMessage(str(number), "x")])
+            await self.committer.append(account, session, [IncomingMessage(str(number), "x")])
         self.assertEqual(self.stored(self.session), [])
         release()
         answers = await gatherResults(waiting)
@@ -141,7 +141,7 @@ class CommitterTests(CommitterCase):
         under_way: list[bool] = []
         first = self.send((None, "x"))
         first.addCallback(lambda _: under_way.append(not self.committer.settled(account, session).called))
-        second = self.committer.append(account, session, [NewMessage(None, "y")])
+        second = self.committer.append(account, session, [IncomingMessage(None, "y")])
         await gatherResults([first, second])
         self.assertEqual(under_way, [True])
 
@@ -176,7 +176,7 @@ class CommitterTests(CommitterCase):
             note(self.send((None, "before")), "before"),
             note(self.send((None, large), ("l", large)), "large"),
             note(self.send((None, "after")), "after"),
-            note(self.committer.append(account, session, [NewMessage(None, "other")]), "other"),
+            note(self.committer.append(account, session, [IncomingMessage(None, "other")]), "other"),
         ]
         stored = await gatherResults(answers)
         self.assertEqual(order, ["before", "other", "large", "after"])

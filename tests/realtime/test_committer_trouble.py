@@ -18,7 +18,7 @@ from happy.realtime.hub import Hub
 from happy.realtime.updates import DeleteMachine, devices_of
 from happy.storage.append import AppendedRow
 from happy.storage.linearizer import Linearizer
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 from tests.harness import psql
 from tests.realtime.clients import bodies, connect, events
 from tests.realtime.committing import NUMBER, CommitterCase
@@ -80,10 +80,10 @@ class LostAnswerTests(CommitterCase):
             self.hub.add(watcher)
         [repeated] = await self.send(("l0", "before"))
         self.relay.trouble, self.relay.where = trouble, b"one of several"
-        busy = self.committer.append(other, elsewhere, [NewMessage(None, "busy")])
+        busy = self.committer.append(other, elsewhere, [IncomingMessage(None, "busy")])
         answers = [
             self.send((None, "one of several"), ("l0", "again"), ("l1", "two"), (None, "three")),
-            self.committer.append(other, elsewhere, [NewMessage(None, str(n)) for n in range(3)]),
+            self.committer.append(other, elsewhere, [IncomingMessage(None, str(n)) for n in range(3)]),
         ]
         answer, theirs = await gatherResults(answers)
         self.assertEqual([(stored.seq, stored.new) for stored in answer], SENT_TWICE)
@@ -146,7 +146,9 @@ class TroubleTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
 
     def send(self, account: str, *contents: str) -> Deferred[Any]:
-        return self.committer.append(account, f"{account}'s", [NewMessage(None, each) for each in contents])
+        return self.committer.append(
+            account, f"{account}'s", [IncomingMessage(None, each) for each in contents]
+        )
 
     def together(self, *accounts: str) -> list[Deferred[Any]]:
         """A message of each account, all in one batch, while another is being stored."""

@@ -21,7 +21,7 @@ from happy.realtime.message_queue import (
     weight,
 )
 from happy.storage.linearizer import Linearizer
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 
 LARGE = "x" * (LARGE_BYTES + 1)
 
@@ -40,7 +40,7 @@ class BacklogTests(SynchronousTestCase):
         self.ready += 1
 
     def append(self, account: str, content: str, rows: int = 1) -> Append:
-        return Append(account, "s", [NewMessage(None, content)] * rows, None, 0.0)
+        return Append(account, "s", [IncomingMessage(None, content)] * rows, None, 0.0)
 
     def add(self, account: str, *contents: str, rows: int = 1) -> list[Append]:
         appends = [self.append(account, content, rows) for content in contents]

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from happy.base.codecs import encode_base64
-from happy.base.errors import Changed, TooLarge
+from happy.base.errors import ChangedMeanwhile, TooLarge
 from happy.storage import artifacts, kv, messages, sessions
 from happy.storage.database import Transaction
 from happy.storage.large import ROOM, SLICE, Large, Page, at_hand
@@ -153,7 +153,7 @@ class SliceTests(LargeCase):
         await self.database.transact(
             lambda tx: sessions.set_metadata(tx, self.account, session, "n", 0), accounts=[self.account]
         )
-        with self.assertRaises(Changed):
+        with self.assertRaises(ChangedMeanwhile):
             await self.database.read(lambda tx: value.read(tx, SLICE))
         key: Any = (await self.listed()).rows[0].metadata
         self.assertEqual(key, "n")
@@ -166,7 +166,7 @@ class SliceTests(LargeCase):
         await self.database.transact(
             lambda tx: sessions.delete(tx, self.account, session), accounts=[self.account]
         )
-        with self.assertRaises(Changed):
+        with self.assertRaises(ChangedMeanwhile):
             await self.database.read(lambda tx: value.read(tx, 0))
 
     async def test_at_hand(self) -> None:

@@ -14,7 +14,16 @@ from msgspec import Raw
 
 from happy.wire import incoming
 from happy.wire.engineio import EncodedPacket, InvalidPacket
-from happy.wire.incoming import RESERVED, Ack, Arguments, ClientPacket, Connect, Decoder, Disconnect, Event
+from happy.wire.incoming import (
+    RESERVED,
+    Ack,
+    Arguments,
+    ClientPacket,
+    Connect,
+    Decoder,
+    Disconnect,
+    EventPacket,
+)
 from happy.wire.jsontext import Attachment, decode_json, encode_json
 from happy.wire.outgoing import (
     encode_ack,
@@ -59,7 +68,7 @@ class TestRoundTrips:
     def test_event(self, name: str, arguments: list[Any], namespace: str, ack_id: int | None) -> None:
         """An event comes back as it was: name, arguments, binary data, namespace, ack id."""
         packet = returned(encode_event(name, *arguments, namespace=namespace, ack_id=ack_id))
-        assert isinstance(packet, Event)
+        assert isinstance(packet, EventPacket)
         assert (packet.namespace, packet.name, packet.ack_id) == (namespace, name, ack_id)
         assert packet.arguments.values() == arguments
 
@@ -89,7 +98,7 @@ class TestRoundTrips:
         """Arguments are split, not rewritten, whatever the spacing."""
         spaced = [json.dumps(value, indent=1).encode() for value in values]
         packet = decode(b'2 [ "x"' + b"".join(b"\n,  " + text for text in spaced) + b" ] ")
-        assert isinstance(packet, Event)
+        assert isinstance(packet, EventPacket)
         assert as_bytes(packet.arguments) == tuple(spaced)
         again = encode_event("x", *packet.arguments).text
         assert again == b'42["x"' + b"".join(b"," + text for text in spaced) + b"]"
@@ -200,13 +209,13 @@ class TestIncoming:
             (b"1", Disconnect("/")),
             (b"1/custom", Disconnect("/custom")),
             (b"1/custom,", Disconnect("/custom")),
-            (b"2", Event("/", None, Arguments(), None)),
-            (b"29", Event("/", None, Arguments(), 9)),
-            (b"2[1,2]", Event("/", None, Arguments(), None)),
-            (b"2[-1.5]", Event("/", None, Arguments(), None)),
-            (b'2["error"]', Event("/", "error", Arguments(), None)),
-            (b'2007["x"]', Event("/", "x", Arguments(), 7)),
-            (b'29007199254740991["x"]', Event("/", "x", Arguments(), 2**53 - 1)),
+            (b"2", EventPacket("/", None, Arguments(), None)),
+            (b"29", EventPacket("/", None, Arguments(), 9)),
+            (b"2[1,2]", EventPacket("/", None, Arguments(), None)),
+            (b"2[-1.5]", EventPacket("/", None, Arguments(), None)),
+            (b'2["error"]', EventPacket("/", "error", Arguments(), None)),
+            (b'2007["x"]', EventPacket("/", "x", Arguments(), 7)),
+            (b'29007199254740991["x"]', EventPacket("/", "x", Arguments(), 2**53 - 1)),
             (b"3", Ack("/", None, None)),
             (b"35", Ack("/", 5, None)),
             (b"3[]", Ack("/", None, Arguments())),
@@ -244,13 +253,13 @@ class TestIncoming:
         """Escaped lone surrogates stay in the raw arguments."""
         texts = json.dumps(first).encode(), json.dumps(second).encode()
         packet = decode(b'2["x", ' + texts[0] + b" , " + texts[1] + b"]")
-        assert isinstance(packet, Event)
+        assert isinstance(packet, EventPacket)
         assert as_bytes(packet.arguments) == texts
 
     def test_lone_surrogates_in_what_is_interpreted(self) -> None:
         """In names and auth data they count as U+FFFD, of which UTF-8 can be made."""
         event = decode(rb'2["a\ud800\\ud800\ud83d\ude00"]')
-        assert isinstance(event, Event)
+        assert isinstance(event, EventPacket)
         assert event.name == "a\ufffd\\ud800😀"
         connect = decode(rb'0{"token":"\udfff"}')
         assert isinstance(connect, Connect)
@@ -276,7 +285,7 @@ class TestBinary:
         assert decoder.text(b'52-/n,3["x",[%s],%s]' % (self.HOLE % 1, self.HOLE % 0)) is None
         assert decoder.binary(b"a") is None
         packet = decoder.binary(b"b")
-        assert isinstance(packet, Event)
+        assert isinstance(packet, EventPacket)
         assert (packet.namespace, packet.name, packet.ack_id) == ("/n", "x", 3)
         assert packet.arguments.attachments == (b"a", b"b")
         assert packet.arguments.values() == [[Attachment(b"b")], Attachment(b"a")]
@@ -284,8 +293,8 @@ class TestBinary:
     def test_no_attachments_announced(self) -> None:
         """A count of zero is delivered at once, and the next packet is an ordinary one."""
         decoder = Decoder()
-        assert decoder.text(b'50-["x"]') == Event("/", "x", Arguments(), None)
-        assert decoder.text(b'2["y"]') == Event("/", "y", Arguments(), None)
+        assert decoder.text(b'50-["x"]') == EventPacket("/", "x", Arguments(), None)
+        assert decoder.text(b'2["y"]') == EventPacket("/", "y", Arguments(), None)
 
     def test_decoder_starts_afresh(self) -> None:
         """One binary packet leaves nothing for the next."""
@@ -293,7 +302,7 @@ class TestBinary:
         for data in (b"a", b"b"):
             decoder.text(b'51-["x",%s]' % (self.HOLE % 0))
             packet = decoder.binary(data)
-            assert isinstance(packet, Event)
+            assert isinstance(packet, EventPacket)
             assert packet.arguments.values() == [Attachment(data)]
 
     def test_text_in_place_of_an_attachment(self) -> None:
@@ -322,7 +331,7 @@ class TestBinary:
         decoder = Decoder()
         decoder.text(b'51-["x",{"_placeholder":%s,"num":7}]' % flag)
         packet = decoder.binary(b"a")
-        assert isinstance(packet, Event)
+        assert isinstance(packet, EventPacket)
         assert packet.arguments.values() == [{"_placeholder": json.loads(flag), "num": 7}]
 
     def test_cap(self) -> None:
