@@ -57,11 +57,16 @@ class Metrics:
         self._rpc_methods = Bounded(MOST_RPC_METHODS, RPC_METHODS)
         self._answered: dict[tuple[str, str, int, tuple[str, str]], tuple[Counter, Histogram]] = {}
         self._client_labels: dict[str, tuple[str, str]] = {}
-        self._count_contract()
-        self._count_ours()
+        self._count_requests()
+        self._count_calls()
+        self._count_messages()
+        self._count_database()
+        self._count_sockets()
+        self._count_process()
         ProcessCollector(registry=self.registry)
 
-    def _count_contract(self) -> None:
+    def _count_requests(self) -> None:
+        """Requests, sockets and heartbeats, by the names of the contract."""
         self.http_requests_total = self._counter("http_requests_total", "HTTP requests", *_REQUEST)
         self.http_request_duration_seconds = self._histogram(
             "http_request_duration_seconds",
@@ -87,6 +92,9 @@ class Metrics:
             "database_records_total", "Rows of a table as the planner estimates them", "table"
         )
         self.redis_stream_lag_ms = self._gauge("redis_stream_lag_ms", "Always 0: one process, no stream")
+
+    def _count_calls(self) -> None:
+        """Remote calls, by the names of the contract."""
         self.rpc_calls_total = self._counter("rpc_calls_total", "RPC calls", "method", "result")
         self.rpc_call_duration_seconds = self._histogram(
             "rpc_call_duration_seconds",
@@ -104,7 +112,7 @@ class Metrics:
         for context in ("lookup", "presence"):
             self.rpc_fetchsockets_timeouts_total.labels(context)
 
-    def _count_ours(self) -> None:
+    def _count_messages(self) -> None:
         self.happy_commit_batches_total = self._counter(
             "happy_commit_batches_total", "Batches of messages stored"
         )
@@ -119,6 +127,8 @@ class Metrics:
             "Times that messages found no room in the queue, or no end",
             "reason",
         )
+
+    def _count_database(self) -> None:
         self.happy_transaction_retries_total = self._counter(
             "happy_transaction_retries_total", "Attempts at the database repeated", "reason"
         )
@@ -141,6 +151,8 @@ class Metrics:
         self.happy_postgres_silent_total = self._counter(
             "happy_postgres_silent_total", "Times that the embedded PostgreSQL ran and took no connection"
         )
+
+    def _count_sockets(self) -> None:
         self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions")
         self.happy_refused_connections_total = self._counter(
             "happy_refused_connections_total", "Connections cut because as many as possible were open"
@@ -172,6 +184,8 @@ class Metrics:
         self.happy_heartbeats_refused_total = self._counter(
             "happy_heartbeats_refused_total", "Heartbeats dropped: too many, or never to be stored", "type"
         )
+
+    def _count_process(self) -> None:
         self.happy_push_total = self._counter("happy_push_total", "Push notifications", "outcome")
         self.happy_outgoing_calls_total = self._counter(
             "happy_outgoing_calls_total", "Calls to third parties", "service", "outcome"

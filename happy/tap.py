@@ -23,17 +23,17 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from happy import __version__
-from happy.clocks import follow_monotonic_time
-from happy.config import Config
-from happy.errors import StartupError
-from happy.faults import describe_fault
-from happy.lifecycle import STOP_SECONDS
+from happy.base.clocks import follow_monotonic_time
+from happy.base.errors import StartupError
+from happy.base.redaction import describe_fault
+from happy.base.waiting import within
 from happy.logs.beside import listen_beside
 from happy.logs.bounded import BoundedLog, stand_before
 from happy.metrics import Metrics
-from happy.options import Options
-from happy.running import Running
-from happy.waiting import within
+from happy.service.composition import Running
+from happy.service.lifecycle import STOP_SECONDS
+from happy.settings.command_line import Options
+from happy.settings.config import Config
 
 __all__ = ["HappyService", "Options", "makeService"]
 

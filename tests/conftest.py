@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
-from happy.clocks import follow_monotonic_time
+from happy.base.clocks import follow_monotonic_time
 from tests.harness import stop_cluster
 
 settings.register_profile("dev", deadline=None, max_examples=50)

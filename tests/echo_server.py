@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from happy.realtime.endpoint import EngineEndpoint, RealtimeEndpoint
-from happy.realtime.engine import EngineConnection
-from happy.realtime.shared import RealtimeSettings
-from happy.realtime.socket import Acknowledge, Arguments, Handshake, Socket
-from happy.realtime.standalone import EndpointSite
+from happy.socketio.endpoint import EngineEndpoint, SocketIOEndpoint
+from happy.socketio.engine import EngineConnection
+from happy.socketio.shared import EndpointSettings
+from happy.socketio.socket import Acknowledge, Arguments, Handshake, Socket
+from happy.socketio.standalone import EndpointSite
 from happy.wire.engineio import encode_message
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class SocketEcho:
 def echo_endpoint(suite: str, intervals: Mapping[str, float], clock: IReactorTime) -> EngineEndpoint:
     """The endpoint of a suite."""
     if suite == "engineio":
-        return EngineEndpoint(EngineEcho, RealtimeSettings(path="/engine.io/", **intervals), clock)
-    return RealtimeEndpoint(SocketEcho(clock), RealtimeSettings(path="/socket.io/", **intervals), clock)
+        return EngineEndpoint(EngineEcho, EndpointSettings(path="/engine.io/", **intervals), clock)
+    return SocketIOEndpoint(SocketEcho(clock), EndpointSettings(path="/socket.io/", **intervals), clock)
 
 
 def main() -> None:

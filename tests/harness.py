@@ -35,7 +35,7 @@ import psycopg2
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
-from happy.ids import new_cuid
+from happy.base.ids import new_cuid
 from happy.postgres.account import Account
 from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, USER, initdb_arguments, server_arguments

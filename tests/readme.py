@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from happy.config import SHOWN
-from happy.settings import GROUPS
+from happy.settings.config import SHOWN
+from happy.settings.declaration import GROUPS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

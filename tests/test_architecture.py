@@ -1,156 +1,218 @@
 """Who may import whom, read from the source.
 
-A new dependency between packages is a decision; here it becomes visible. What is not listed is not allowed.
+A room is a folder of the package, or a module that stands by itself. What a row does not list is not allowed;
+imports that only type checkers see count as well. No exceptions by file: what needs one is in the wrong room.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parent.parent / "happy"
 
-LEAVES = {
-    "happy.bounds",
-    "happy.driving",
-    "happy.errors",
-    "happy.faults",
-    "happy.private",
-    # Time, what lasts or repeats, and what is kept for a while.
-    "happy.caches",
-    "happy.clocks",
-    "happy.rounds",
-    "happy.trouble",
-    "happy.waiting",
-    # What operating systems tell.
-    "happy.untaken",
-    "happy.threads",
-}
-"""Modules that every package but ``wire`` may use."""
-
-ALLOWED = {
-    # Formats and rules, without input or output: another project could lift it out.
-    "wire": {"msgspec"},
-    # SQL and its machinery; knows neither clients nor transports.
-    "storage": LEAVES | {"happy.ids", "happy.metrics", "msgspec", "psycopg2", "twisted", "txpostgres"},
-    # The child process, and connecting to it.
-    "postgres": LEAVES | {"happy.storage", "twisted", "zope"},
-    # Third parties; knows nothing of our own clients.
-    "outbound": LEAVES
-    | {"PIL", "happy", "happy.codecs", "happy.config", "happy.metrics"}
-    | {"minio", "msgspec", "treq", "twisted", "urllib3", "zope"},
-    # Clients that stay connected.
-    "realtime": LEAVES
-    | {"happy.capabilities", "happy.ids", "happy.metrics", "happy.server", "happy.storage", "happy.wire"}
-    | {"_nvx_xormasker", "autobahn", "msgspec", "prometheus_client", "twisted", "zope"},
-    # What the server offers: independent of HTTP and of sockets.
-    "capabilities": LEAVES
-    | {"happy.codecs", "happy.config", "happy.outbound", "happy.realtime", "happy.sealing", "happy.server"}
-    | {"happy.storage", "happy.tokens", "happy.wire", "msgspec", "twisted"},
-    # The declarations once more, for readers.
-    "contract": LEAVES
-    | {"happy", "happy.capabilities", "happy.realtime", "happy.web", "happy.wire", "msgspec"},
-    # HTTP.
-    "web": LEAVES | {"happy.capabilities", "happy.config", "happy.server", "happy.wire", "twisted", "zope"},
-    # A library for programs that use a server, of ours or not.
-    "client": {"autobahn", "cryptography", "happy.codecs", "happy.wire", "msgspec", "nacl"}
-    | {"treq", "twisted", "zope"},
+ROOMS = {
+    # Leaves that anybody may use: ids, errors, time, bounds, text forms of bytes, running coroutines.
+    "base": {"twisted"},
+    # Names and labels of what is counted.
+    "metrics": {"prometheus_client"},
     # What may be written into the log, and how much of it.
-    "logs": LEAVES | {"twisted", "zope"},
+    "logs": {"base", "twisted", "zope"},
+    # One table of settings, their parsers and their sources.
+    "settings": {"base", "logs", "twisted"},
+    # All that comes from the master secret.
+    "keys": {"base", "settings", "cryptography", "msgspec", "nacl", "twisted"},
+    # Engine.IO and Socket.IO without input or output: another project could lift it out.
+    "wire": {"msgspec"},
+    # Socket.IO on Twisted, for any program: it knows nothing of Happy.
+    "socketio": {"base", "wire", "_nvx_xormasker", "autobahn", "msgspec", "twisted", "zope"},
+    # SQL and its machinery; knows neither clients nor transports.
+    "storage": {"base", "metrics", "msgspec", "psycopg2", "twisted", "txpostgres"},
+    # The embedded PostgreSQL: the child process, and connecting to it.
+    "postgres": {"base", "storage", "twisted", "zope"},
+    # Third parties and files; knows nothing of our own clients.
+    "outbound": {"base", "metrics", "settings"}
+    | {"PIL", "minio", "msgspec", "treq", "twisted", "urllib3", "zope"},
+    # The framework of endpoints and events: declared, decoded, run, answered.
+    "api": {"base", "keys", "metrics", "settings", "socketio", "storage", "wire", "msgspec", "twisted"},
+    # Clients that stay connected, and what they are told.
+    "realtime": {"api", "base", "metrics", "socketio", "storage", "wire"}
+    | {"msgspec", "prometheus_client", "twisted"},
+    # What the server offers: a file a feature, independent of HTTP and of sockets.
+    "capabilities": {"api", "base", "keys", "outbound", "realtime", "socketio", "storage"}
+    | {"msgspec", "twisted"},
+    # The declarations once more, for readers.
+    "contract": {"api", "base", "capabilities", "realtime", "msgspec"},
+    # HTTP.
+    "web": {"api", "base", "settings", "wire", "twisted", "zope"},
+    # What it is to be a running process: the composition root, start and stop, listening, measuring.
+    "service": {"api", "base", "capabilities", "contract", "keys", "metrics", "outbound", "postgres"}
+    | {"realtime", "settings", "socketio", "storage", "web", "msgspec", "twisted"},
+    # What twistd sees.
+    "tap": {"base", "logs", "metrics", "service", "settings", "twisted"},
+    # A library for programs that use a server, of ours or not.
+    "client": {"base", "wire", "autobahn", "cryptography", "msgspec", "nacl", "treq", "twisted", "zope"},
     # The load tool: nothing of what it measures, and no Twisted to hold it back.
-    "bench": {"happy", "msgspec", "nacl"},
+    "bench": {"msgspec", "nacl"},
+    # The operator's command.
+    "operator": {"bench"},
 }
 
-FORBIDDEN = {
-    "capabilities": ("autobahn", "twisted.web", "happy.web", "happy.realtime.endpoint"),
-    "realtime": ("happy.web",),
-    "storage": ("twisted.web",),
-    "web": ("happy.realtime", "happy.storage"),
+NEVER = {
+    "base": {"twisted.web"},
+    "storage": {"twisted.web"},
+    "capabilities": {"twisted.web", "happy.socketio.endpoint", "happy.socketio.websocket"},
+    "api": {"twisted.web"},
+    "realtime": {"twisted.web"},
 }
-"""Parts of what is allowed as a whole, or what must stay apart above all."""
-
-APPLICATION = "application.py"
-"""The one module of ``realtime`` that knows what the server offers; the others are a general transport."""
+"""Parts of what is allowed as a whole that must stay out of a room."""
 
 
-def _modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+class Import(NamedTuple):
+    """One module's use of a name; ``running`` tells that it is imported when the program runs."""
+
+    module: str
+    name: str
+    running: bool
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """The full names of what a module imports, wherever it does so."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def _module(path: Path) -> str:
+    parts = ["happy", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _imported(module: str) -> Iterator[Import]:
+    tree = ast.parse(MODULES[module].read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        running = id(node) not in typing_only
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (Import(module, alias.name, running) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            assert node.level == 0, f"{path.name} imports relatively"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{module} imports relatively"
+            yield from (Import(module, f"{node.module}.{alias.name}", running) for alias in node.names)
 
 
-def _unit(name: str) -> str:
-    """What an import counts as: our own module or package, or somebody else's distribution."""
-    parts = name.split(".")
-    if parts[0] != "happy" or len(parts) == 1:
-        return parts[0]
-    return ".".join(parts[:2]) if (ROOT / parts[1]).exists() or _is_module(parts[1]) else "happy"
+IMPORTS = [one for module in MODULES for one in _imported(module)]
 
 
-def _is_module(name: str) -> bool:
-    return (ROOT / f"{name}.py").exists()
+def _room(name: str) -> str:
+    """The room that a name belongs to, or somebody else's distribution."""
+    top, _, rest = name.partition(".")
+    if top != "happy":
+        return top
+    room = rest.partition(".")[0]
+    return room if f"happy.{room}" in MODULES else ""
 
 
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_imports(package: str) -> None:
-    """A package imports the standard library, itself, and what its row lists."""
-    allowed = ALLOWED[package] | {f"happy.{package}"} | set(sys.stdlib_module_names)
+def _file(name: str) -> str | None:
+    """The module of ours that is loaded for a name."""
+    if name in MODULES:
+        return name
+    parent = name.rpartition(".")[0]
+    return parent if parent in MODULES else None
+
+
+def _circle(arrows: Mapping[str, Iterable[str]]) -> list[str] | None:
+    """Some circle of a graph."""
+    done: set[str] = set()
+
+    def walk(node: str, way: list[str]) -> list[str] | None:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return None
+        for following in sorted(arrows.get(node, ())):
+            found = walk(following, [*way, node])
+            if found is not None:
+                return found
+        done.add(node)
+        return None
+
+    return next((found for node in sorted(arrows) if (found := walk(node, [])) is not None), None)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_room(room: str) -> None:
+    """A room imports the standard library, itself, and what its row lists."""
+    allowed = ROOMS[room] | {room, ""} | set(sys.stdlib_module_names)
     strays = {
-        f"{path.name}: {name}"
-        for path in _modules(package)
-        for name in _imports(path)
-        if _unit(name) not in allowed
+        f"{one.module}: {one.name}"
+        for one in IMPORTS
+        if _room(one.module) == room and _room(one.name) not in allowed
     }
     assert not strays
 
 
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_rows_are_needed(package: str) -> None:
-    """A row lists nothing that the package does not use."""
-    used = {_unit(name) for path in _modules(package) for name in _imports(path)}
-    assert used >= ALLOWED[package] - LEAVES
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_row_is_needed(room: str) -> None:
+    """A row lists nothing that the room does not use."""
+    assert ROOMS[room] <= {_room(one.name) for one in IMPORTS if _room(one.module) == room}
 
 
-@pytest.mark.parametrize("package", sorted(FORBIDDEN))
-def test_forbidden(package: str) -> None:
-    """What must stay apart stays apart."""
+@pytest.mark.parametrize("room", sorted(NEVER))
+def test_never(room: str) -> None:
+    """What must stay out of a room stays out."""
+    prefixes = tuple(f"{prefix}." for prefix in NEVER[room])
     strays = {
-        f"{path.name}: {name}"
-        for path in _modules(package)
-        for name in _imports(path)
-        if f"{name}.".startswith(tuple(f"{prefix}." for prefix in FORBIDDEN[package]))
+        f"{one.module}: {one.name}"
+        for one in IMPORTS
+        if _room(one.module) == room and f"{one.name}.".startswith(prefixes)
     }
     assert not strays
 
 
-def test_transport_knows_no_capabilities() -> None:
-    """Only the application on top of the realtime transport knows the capabilities."""
-    strays = {
-        f"{path.name}: {name}"
-        for path in _modules("realtime")
-        if path.name != APPLICATION
-        for name in _imports(path)
-        if _unit(name) == "happy.capabilities"
-    }
-    assert not strays
+def test_every_room_has_a_row() -> None:
+    """A new room comes with a decision about what it may import."""
+    assert {_room(module) for module in MODULES} - {""} == set(ROOMS)
+
+
+def test_no_circle_between_rooms() -> None:
+    """Rooms stand above each other, types included."""
+    arrows: dict[str, set[str]] = {}
+    for one in IMPORTS:
+        above, below = _room(one.module), _room(one.name)
+        if above != below and below in ROOMS:
+            arrows.setdefault(above, set()).add(below)
+    assert _circle(arrows) is None
+
+
+def test_no_circle_between_files() -> None:
+    """No file needs itself to be loaded, however far around."""
+    arrows: dict[str, set[str]] = {}
+    for one in IMPORTS:
+        loaded = _file(one.name)
+        if one.running and loaded is not None and loaded != one.module:
+            arrows.setdefault(one.module, set()).add(loaded)
+    assert _circle(arrows) is None
+
+
+def test_circles_are_found() -> None:
+    """A graph with a circle in it is not taken for one without."""
+    assert _circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+    assert _circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
 
 
 def test_somebody_pays_for_every_call_of_the_database() -> None:
     """A capability says whose share of the database a call comes from; otherwise it is the server's own."""
     strays = []
-    for path in _modules("capabilities"):
+    for module, path in MODULES.items():
+        if _room(module) != "capabilities":
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(
@@ -161,17 +223,33 @@ def test_somebody_pays_for_every_call_of_the_database() -> None:
     assert not strays
 
 
-def test_every_package_has_a_row() -> None:
-    """A new package comes with a decision about its dependencies."""
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert packages <= set(ALLOWED)
+OTHER_SIDES = {"client", "bench"}
+"""Rooms that speak the protocol from the other side: what they name is the same things as seen from there."""
+
+
+def _classes() -> Iterator[tuple[str, str]]:
+    """Names of classes of our side, each with its module; protocols say what others need of such a class."""
+    for module, path in MODULES.items():
+        if _room(module) not in OTHER_SIDES:
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and "Protocol" not in map(ast.unparse, node.bases):
+                    yield node.name, module
+
+
+def test_names_are_used_once() -> None:
+    """No two classes that others may see have one name."""
+    found: dict[str, list[str]] = {}
+    for name, module in _classes():
+        if not name.startswith("_"):
+            found.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
 
 
 def test_no_global_reactor() -> None:
     """The reactor is handed around; nobody takes it when a module is loaded."""
     strays = []
-    for path in ROOT.rglob("*.py"):
+    for module, path in MODULES.items():
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
-                strays += [path.name for alias in node.names if alias.name == "reactor"]
+                strays += [module for alias in node.names if alias.name == "reactor"]
     assert not strays

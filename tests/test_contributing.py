@@ -40,7 +40,7 @@ def run(tree: Path, *arguments: str) -> str:
 
 def test_listed(tree: Path) -> None:
     """Endpoint, event, setting and metric pass the tests that compare what is listed with what there is."""
-    chosen = ["tests/test_surface.py", "tests/test_metrics.py", "tests/test_config.py"]
+    chosen = ["tests/test_surface.py", "tests/test_metrics.py", "tests/settings/test_config.py"]
     chosen.append("tests/test_packaging.py::test_documents_list_the_settings")
     run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen)
 
@@ -53,6 +53,6 @@ def test_migration(tree: Path) -> None:
 
 def test_command(tree: Path) -> None:
     """The command is offered and works."""
-    program = "import sys; from happy.ctl import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from happy.operator.ctl import main; sys.exit(main(sys.argv[1:]))"
     assert "message-limit" in run(tree, "-c", program, "settings", "limits").split()
     assert "list the settings of a server" in run(tree, "-c", program, "--help")

@@ -1,4 +1,4 @@
-"""Links between the documents."""
+"""Links between the documents, and from them to the code."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ def test_everything_is_linked() -> None:
     """README leads to every document."""
     text = (ROOT / "README.md").read_text()
     assert [page.name for page in (ROOT / "docs").glob("*.*") if f"docs/{page.name}" not in text] == []
+
+
+def test_modules() -> None:
+    """Every module on the ways of a message, a request and the like is there."""
+    named = re.findall(r"`((?:\w+/)+\w+\.py)\b", (ROOT / "docs" / "architecture.md").read_text())
+    assert [name for name in named if not ((ROOT / name).exists() or (ROOT / "happy" / name).exists())] == []

@@ -57,14 +57,14 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.Zip
 
 def test_builds_do_not_mix(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """A wheel that is built in the same folder later holds nothing of what is gone from the sources."""
-    gone = source / "happy" / "ctl.py"
+    gone = source / "happy" / "operator" / "ctl.py"
     text = gone.read_text()
     gone.unlink()
     try:
         later = build(source, tmp_path)
     finally:
         gone.write_text(text)
-    assert set(wheel.namelist()) - set(later.namelist()) == {"happy/ctl.py"}
+    assert set(wheel.namelist()) - set(later.namelist()) == {"happy/operator/ctl.py"}
     assert set(later.namelist()) < set(wheel.namelist())
 
 

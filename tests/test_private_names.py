@@ -23,17 +23,17 @@ from txpostgres import txpostgres
 PACKAGE = Path(__file__).parents[1] / "happy"
 
 USED: dict[str, tuple[type[Any], set[str]]] = {
-    "happy.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
-    "happy.realtime.eager": (
+    "happy.base.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
+    "happy.service.eager": (
         tcp.Server,
         {"_isSendBufferFull", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected"},
     ),
-    "happy.realtime.turns": (
+    "happy.service.turns": (
         EPollReactor,
         {"_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables"},
     ),
-    "happy.realtime.upgrade": (HTTPChannel, {"_dataBuffer"}),
-    "happy.realtime.websocket": (
+    "happy.socketio.upgrade": (HTTPChannel, {"_dataBuffer"}),
+    "happy.socketio.websocket": (
         WebSocketServerProtocol,
         {"_results", "_transport_details", "_valid_events", "_wskey"},
     ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from happy.api.declare import Event, Route
 from happy.capabilities import CAPABILITIES
-from happy.capabilities._declare import Event, Route
 from happy.web.routes import RouteTable
 
 SURFACE = Path(__file__).with_name("surface.txt")

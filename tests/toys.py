@@ -9,10 +9,10 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from happy.bounds import Budget
-from happy.config import Config
+from happy.base.bounds import Budget
+from happy.capabilities.server import Server
 from happy.metrics import Metrics
-from happy.server import Server
+from happy.settings.config import Config
 from happy.storage.linearizer import Linearizer
 
 

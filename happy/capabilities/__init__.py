@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from happy.api.declare import Capability
 from happy.capabilities import (
     access_keys,
     account,
@@ -28,7 +29,6 @@ from happy.capabilities import (
     versions,
     voice,
 )
-from happy.capabilities._declare import Capability
 
 CAPABILITIES: tuple[Capability, ...] = (
     system.banner,

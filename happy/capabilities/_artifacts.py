@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET
 
+from happy.api.structs import Base64, Body
 from happy.capabilities._base64 import decoded_in_turns, members_of
 from happy.realtime.updates import DeleteArtifact, NewArtifact, TextVersion, UpdateArtifact, devices_of
 from happy.storage import artifacts as storage
-from happy.storage.artifacts import ArtifactRow, Part
+from happy.storage.artifacts import ArtifactPart, ArtifactRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -29,7 +29,7 @@ class Edit(NamedTuple):
     """A part to be stored, and its text as the client sent it."""
 
     text: str
-    part: Part
+    part: ArtifactPart
 
     @property
     def version(self) -> int:

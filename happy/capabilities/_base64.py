@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from happy.codecs import (
+from happy.api.structs import Invalid, Problem
+from happy.base.codecs import (
     base64_slices,
     decode_base64,
     decode_base64_leniently,
     encode_base64,
     lenient_base64_slices,
 )
-from happy.wire.structs import Invalid, Problem
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hmac
 from typing import Literal
 
-from happy.codecs import encode_base64url
-from happy.sealing import Vault
+from happy.base.codecs import encode_base64url
+from happy.keys.vault import Vault
 
 LIFETIME = 900
 """Seconds that an address works, as long as one in S3 does."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from happy.capabilities._declare import Caller
-from happy.errors import Refusal
-from happy.server import Server
+from happy.api.declare import Caller
+from happy.base.errors import Refusal
+from happy.capabilities.server import Server
 from happy.storage.presence import owns_session
 
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from happy.capabilities._declare import Caller, Capability
-from happy.errors import Refusal
-from happy.server import Server
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, NonEmpty, NonNegative, Reply, Timestamp, stands_for
+from happy.base.errors import Refusal
+from happy.capabilities.server import Server
 from happy.storage import access_keys as storage
 from happy.storage.access_keys import AccessKeyRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonEmpty, NonNegative, Reply, Timestamp, stands_for
 
 access_keys = Capability("access_keys")
 
@@ -29,7 +29,7 @@ class KeyExists(Refusal):
     error = "Access key already exists"
 
 
-class KeyNotFound(Refusal):
+class AccessKeyNotFound(Refusal):
     status = 404
     error = "Access key not found"
 
@@ -112,7 +112,7 @@ async def create(
 
 
 @access_keys.put(
-    PATH, refuses=(KeyNotFound,), failure={"success": False, "error": "Failed to update access key"}
+    PATH, refuses=(AccessKeyNotFound,), failure={"success": False, "error": "Failed to update access key"}
 )
 async def change(
     tx: Transaction, caller: Caller, session_id: str, machine_id: str, body: ChangeKey
@@ -122,7 +122,7 @@ async def change(
         tx, caller.account, session_id, machine_id, body.data, body.expected_version
     )
     if outcome is None:
-        raise KeyNotFound
+        raise AccessKeyNotFound
     if not outcome.changed:
         return StaleKey(current_version=outcome.version, current_data=outcome.value)
     return ChangedKey(version=outcome.version)

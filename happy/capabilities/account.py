@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Body, NonNegative, Reply, Timestamp, stands_for
+from happy.base.errors import AccountVanished
 from happy.capabilities import _profiles
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.errors import AccountVanished
+from happy.capabilities.server import Server
 from happy.realtime.updates import Avatar, GitHubUser, NullableVersion, UpdateAccount, devices_of
-from happy.server import Server
 from happy.storage import accounts
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, NonNegative, Reply, Timestamp, stands_for
 
 account = Capability("account")
 
@@ -43,7 +43,7 @@ class ChangeSettings(Body):
     expected_version: NonNegative
 
 
-class Changed(Reply):
+class SettingsChanged(Reply):
     success: Literal[True] = True
     version: int
 
@@ -89,7 +89,7 @@ async def settings(tx: Transaction, caller: Caller) -> Settings:
 )
 async def change_settings(
     tx: Transaction, caller: Caller, body: ChangeSettings
-) -> Changed | SettingsMismatch:
+) -> SettingsChanged | SettingsMismatch:
     """Replace the settings if nobody else did since the caller read them."""
     stored = await accounts.set_settings(tx, caller.account, body.settings, body.expected_version)
     if stored is None:
@@ -98,4 +98,4 @@ async def change_settings(
         return SettingsMismatch(current_version=stored.version, current_settings=stored.value)
     version = NullableVersion(body.settings, stored.version)
     tx.publish(devices_of(caller.account), UpdateAccount(id=caller.account, settings=version))
-    return Changed(version=stored.version)
+    return SettingsChanged(version=stored.version)

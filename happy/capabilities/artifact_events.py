@@ -8,24 +8,24 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.api.declare import Caller, Capability
+from happy.api.pieces import unchanged, whole
+from happy.api.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
+from happy.base.codecs import encode_base64
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
 from happy.capabilities._base64 import decoded, members_of
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._pieces import unchanged, whole
 from happy.capabilities._truth import truthy
 from happy.capabilities.artifacts import ForeignArtifact
-from happy.codecs import encode_base64
-from happy.server import Server
+from happy.capabilities.server import Server
 from happy.storage import artifacts as storage
-from happy.storage.artifacts import ArtifactRow, Part
+from happy.storage.artifacts import ArtifactPart, ArtifactRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
 
 artifact_events = Capability("artifact_events")
 
 
-class Create(Sealed):
+class CreateArtifact(Sealed):
     id: NonEmpty
 
 
@@ -43,7 +43,7 @@ Absent = Literal["", 0] | bool | None
 MaybePart = Annotated[PartChange | Absent, stands_for(PartChange | UnsetType | None)]
 
 
-class Change(Body):
+class ChangeArtifact(Body):
     """At least one part."""
 
     artifact_id: NonEmpty
@@ -69,7 +69,7 @@ class SharedArtifact(Reply):
     updated_at: Timestamp
 
 
-class Found(Reply):
+class ArtifactFound(Reply):
     result: Literal["success"] = "success"
     artifact: SharedArtifact
 
@@ -84,7 +84,7 @@ class StalePart(Reply):
     current_data: Base64
 
 
-class Changed(Reply):
+class ArtifactChanged(Reply):
     """The parts that took part, as they are stored now."""
 
     result: Literal["success"] = "success"
@@ -92,7 +92,7 @@ class Changed(Reply):
     body: StoredPart | UnsetType = UNSET
 
 
-class Stale(Reply):
+class ArtifactStale(Reply):
     """What is stored of the parts whose version was another one; nothing was written."""
 
     result: Literal["version-mismatch"] = "version-mismatch"
@@ -100,19 +100,19 @@ class Stale(Reply):
     body: StalePart | UnsetType = UNSET
 
 
-class Done(Reply):
+class ArtifactDone(Reply):
     result: Literal["success"] = "success"
 
 
-class Failed(Reply):
+class ArtifactFailed(Reply):
     result: Literal["error"] = "error"
     message: str
 
 
 INVALID = {"result": "error", "message": "Invalid parameters"}
 FAILURE = {"result": "error", "message": "Internal error"}
-NOT_FOUND = Failed(message="Artifact not found")
-UNDECODABLE = Failed(message="Internal error")
+NOT_FOUND = ArtifactFailed(message="Artifact not found")
+UNDECODABLE = ArtifactFailed(message="Internal error")
 """Data that is no base64; what is stored is looked at first."""
 
 
@@ -137,10 +137,10 @@ def _fits(part: Any) -> bool:
 
 
 @artifact_events.event("artifact-read", invalid=INVALID, failure=FAILURE)
-async def read(server: Server, caller: Caller, body: Named) -> Found | Failed:
+async def read(server: Server, caller: Caller, body: Named) -> ArtifactFound | ArtifactFailed:
     """One artifact with its body."""
 
-    async def work(tx: Transaction) -> Found | Failed:
+    async def work(tx: Transaction) -> ArtifactFound | ArtifactFailed:
         row = await storage.find(tx, caller.account, body.artifact_id)
         return NOT_FOUND if row is None else await _found(server, caller, tx, row)
 
@@ -148,37 +148,45 @@ async def read(server: Server, caller: Caller, body: Named) -> Found | Failed:
 
 
 @artifact_events.event("artifact-create", invalid=INVALID, failure=FAILURE)
-async def create(tx: Transaction, caller: Caller, body: Create, server: Server) -> Found | Failed:
+async def create(
+    tx: Transaction, caller: Caller, body: CreateArtifact, server: Server
+) -> ArtifactFound | ArtifactFailed:
     """The artifact with the id: a new one, or the stored one as it is."""
     try:
         row = await core.create(tx, caller.account, body.id, body, server.clock)
     except Invalid:
         return UNDECODABLE
-    return Failed(message=ForeignArtifact.error) if row is None else await _found(server, caller, tx, row)
+    return (
+        ArtifactFailed(message=ForeignArtifact.error)
+        if row is None
+        else await _found(server, caller, tx, row)
+    )
 
 
 @artifact_events.event("artifact-update", invalid=invalid_change, failure=FAILURE)
-async def change(tx: Transaction, server: Server, caller: Caller, body: Change) -> Changed | Stale | Failed:
+async def change(
+    tx: Transaction, server: Server, caller: Caller, body: ChangeArtifact
+) -> ArtifactChanged | ArtifactStale | ArtifactFailed:
     """Replace one part or both, unless somebody else did since the caller looked."""
     edits = _edits(body)
     if edits is not None and await core.update(tx, caller.account, body.artifact_id, *edits):
-        return Changed(header=_stored(edits[0]), body=_stored(edits[1]))
+        return ArtifactChanged(header=_stored(edits[0]), body=_stored(edits[1]))
     row = await storage.find(tx, caller.account, body.artifact_id)
     if row is None:
         return NOT_FOUND
     read = partial(whole, server, caller.account, tx)
     header = await _stale(body.header, row.header_version, row.header, read)
     content = await _stale(body.body, row.body_version, row.body, read)
-    return UNDECODABLE if header is content is UNSET else Stale(header=header, body=content)
+    return UNDECODABLE if header is content is UNSET else ArtifactStale(header=header, body=content)
 
 
 @artifact_events.event("artifact-delete", invalid=INVALID, failure=FAILURE)
-async def delete(tx: Transaction, caller: Caller, body: Named) -> Done | Failed:
+async def delete(tx: Transaction, caller: Caller, body: Named) -> ArtifactDone | ArtifactFailed:
     """Delete an artifact."""
-    return Done() if await core.delete(tx, caller.account, body.artifact_id) else NOT_FOUND
+    return ArtifactDone() if await core.delete(tx, caller.account, body.artifact_id) else NOT_FOUND
 
 
-def _edits(change: Change) -> tuple[Edit | None, Edit | None] | None:
+def _edits(change: ChangeArtifact) -> tuple[Edit | None, Edit | None] | None:
     """The edits of header and body; None for data that is no base64."""
     try:
         return _edit(change.header), _edit(change.body)
@@ -189,7 +197,7 @@ def _edits(change: Change) -> tuple[Edit | None, Edit | None] | None:
 def _edit(part: PartChange | Absent) -> Edit | None:
     if not isinstance(part, PartChange):
         return None
-    return Edit(part.data, Part(decoded(part.data), part.expected_version))
+    return Edit(part.data, ArtifactPart(decoded(part.data), part.expected_version))
 
 
 def _stored(edit: Edit | None) -> StoredPart | UnsetType:
@@ -204,9 +212,9 @@ async def _stale(
     return StalePart(current_version=version, current_data=encode_base64(await read(data)))
 
 
-async def _found(server: Server, caller: Caller, tx: Transaction, row: ArtifactRow) -> Found:
+async def _found(server: Server, caller: Caller, tx: Transaction, row: ArtifactRow) -> ArtifactFound:
     read = partial(whole, server, caller.account, tx)
     row = row._replace(header=await read(row.header), body=await read(row.body))
     members = members_of(row)
     del members["data_encryption_key"]
-    return Found(artifact=SharedArtifact(**members))
+    return ArtifactFound(artifact=SharedArtifact(**members))

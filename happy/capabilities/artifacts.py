@@ -9,17 +9,18 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Base64, Body, Invalid, NonNegative, Reply, Timestamp, Uuid
+from happy.base.errors import Refusal
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
 from happy.capabilities._base64 import as_text, decoded_in_turns, members_of
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
-from happy.server import Server
+from happy.capabilities._replies import Success
+from happy.capabilities.server import Server
 from happy.storage import artifacts as storage
-from happy.storage.artifacts import ArtifactRow, Part
+from happy.storage.artifacts import ArtifactPart, ArtifactRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Invalid, NonNegative, Reply, Timestamp, Uuid
 
 LIST_LENGTH = 200
 
@@ -85,10 +86,6 @@ class Stale(Reply):
     current_body: Base64 | UnsetType = UNSET
 
 
-class Done(Reply):
-    success: Literal[True] = True
-
-
 @artifacts.get("/v1/artifacts", failure={"error": "Failed to get artifacts"})
 async def list_changed(tx: Transaction, caller: Caller) -> Listing[list[ArtifactSummary]]:
     """The artifacts changed last."""
@@ -150,11 +147,11 @@ async def change(tx: Transaction, caller: Caller, id: str, body: Change, server:
 @artifacts.delete(
     "/v1/artifacts/:id", refuses=(ArtifactNotFound,), failure={"error": "Failed to delete artifact"}
 )
-async def delete(tx: Transaction, caller: Caller, id: str) -> Done:
+async def delete(tx: Transaction, caller: Caller, id: str) -> Success:
     """Delete an artifact."""
     if not await core.delete(tx, caller.account, id):
         raise ArtifactNotFound
-    return Done()
+    return Success()
 
 
 async def _owned(tx: Transaction, caller: Caller, artifact: str) -> ArtifactRow:
@@ -169,7 +166,7 @@ async def _edit(server: Server, member: str, text: str | UnsetType, expected: in
     """The edit of a part that has both its value and its version; raises Invalid."""
     if text is UNSET or expected is UNSET:
         return None
-    return Edit(text, Part(await decoded_in_turns(server.clock, text, member), expected))
+    return Edit(text, ArtifactPart(await decoded_in_turns(server.clock, text, member), expected))
 
 
 def _stale(row: ArtifactRow, change: Change) -> Stale | None:

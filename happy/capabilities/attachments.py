@@ -10,14 +10,15 @@ from urllib.parse import quote
 
 from msgspec import Meta
 
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.parts import Parts
+from happy.api.structs import Blob, Body, Key, Redirect, Reply
+from happy.base.errors import Refusal
 from happy.capabilities import _links
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
 from happy.capabilities._sessions import SessionNotFound, check_owner
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.outbound.objects import attachment
 from happy.outbound.objects import attachments as folder_of
-from happy.server import Server
-from happy.wire.structs import Blob, Body, Key, Redirect, Reply
 
 LARGEST = 10 * MIB
 _LONGEST_NAME = 255  # bytes; what file systems take
@@ -102,16 +103,16 @@ class Stored(Reply):
     ok: Literal[True] = True
 
 
-def _uploader(server: Server, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+def _uploader(server: Parts, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
     return _signer(server, "PUT", variables, query)
 
 
-def _downloader(server: Server, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+def _downloader(server: Parts, variables: Mapping[str, str], query: Mapping[str, str]) -> str | None:
     return _signer(server, "GET", variables, query)
 
 
 def _signer(
-    server: Server, purpose: _links.Purpose, variables: Mapping[str, str], query: Mapping[str, str]
+    server: Parts, purpose: _links.Purpose, variables: Mapping[str, str], query: Mapping[str, str]
 ) -> str | None:
     """The account that a signed address was made for."""
     session, file, signature = variables["session_id"], variables["attachment_file"], query.get("signature")

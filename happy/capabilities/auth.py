@@ -6,15 +6,16 @@ from typing import Literal
 
 from msgspec import field
 
-from happy.capabilities._declare import Caller, Capability, RequestFacts
-from happy.codecs import decode_base64, encode_hex
-from happy.errors import Refusal
-from happy.server import Server
+from happy.api.declare import Caller, Capability, RequestFacts
+from happy.api.structs import Base64, Body, Query, Reply
+from happy.base.codecs import decode_base64, encode_hex
+from happy.base.errors import Refusal
+from happy.capabilities._replies import Success
+from happy.capabilities.server import Server
+from happy.keys.tokens import verify_signature
 from happy.storage import accounts, auth_requests
-from happy.storage.auth_requests import POLL_GRAIN, Kind, Request
+from happy.storage.auth_requests import POLL_GRAIN, LinkKind, LinkRequest
 from happy.storage.transaction import Transaction
-from happy.tokens import verify_signature
-from happy.wire.structs import Base64, Body, Query, Reply
 
 _KEY_SIZE = 32
 
@@ -93,10 +94,6 @@ class PairingStatus(Reply):
     supports_v2: bool = False
 
 
-class Done(Reply):
-    success: Literal[True] = True
-
-
 @auth.post("/v1/auth", public=True, refuses=(InvalidSignature, TooManyRequests))
 async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -> LoggedIn:
     """Exchange a signature for a token; the first login makes the account."""
@@ -113,7 +110,7 @@ async def poll_terminal(server: Server, request: RequestFacts, body: TerminalPol
     """What a terminal repeats until it is approved; the first call makes the request."""
     _count_address(server, request)
     key = _device_key(body.public_key)
-    found = await _poll(server, request, Kind.TERMINAL, key, bool(body.supports_v2))
+    found = await _poll(server, request, LinkKind.TERMINAL, key, bool(body.supports_v2))
     return _progress(server, found, session=found.id)
 
 
@@ -126,7 +123,7 @@ async def terminal_status(server: Server, request: RequestFacts, query: StatusQu
     except InvalidPublicKey:
         return PairingStatus(progress="not_found")
     found = await server.database.read(
-        lambda tx: auth_requests.find(tx, Kind.TERMINAL, key), owner=_peer(request)
+        lambda tx: auth_requests.find(tx, LinkKind.TERMINAL, key), owner=_peer(request)
     )
     if found is None:
         return PairingStatus(progress="not_found")
@@ -136,9 +133,9 @@ async def terminal_status(server: Server, request: RequestFacts, query: StatusQu
 
 
 @auth.post("/v1/auth/response", refuses=(InvalidPublicKey, RequestNotFound))
-async def approve_terminal(tx: Transaction, caller: Caller, body: Approval) -> Done:
+async def approve_terminal(tx: Transaction, caller: Caller, body: Approval) -> Success:
     """Let a terminal into the caller's account; the first approval wins."""
-    return await _approve(tx, Kind.TERMINAL, caller, body)
+    return await _approve(tx, LinkKind.TERMINAL, caller, body)
 
 
 @auth.post("/v1/auth/account/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
@@ -146,13 +143,13 @@ async def poll_device(server: Server, request: RequestFacts, body: DevicePoll) -
     """What a further device repeats until it is approved; the first call makes the request."""
     _count_address(server, request)
     key = _device_key(body.public_key)
-    return _progress(server, await _poll(server, request, Kind.ACCOUNT, key))
+    return _progress(server, await _poll(server, request, LinkKind.ACCOUNT, key))
 
 
 @auth.post("/v1/auth/account/response", refuses=(InvalidPublicKey, RequestNotFound))
-async def approve_device(tx: Transaction, caller: Caller, body: Approval) -> Done:
+async def approve_device(tx: Transaction, caller: Caller, body: Approval) -> Success:
     """Let a further device into the caller's account; the first approval wins."""
-    return await _approve(tx, Kind.ACCOUNT, caller, body)
+    return await _approve(tx, LinkKind.ACCOUNT, caller, body)
 
 
 def _count_address(server: Server, request: RequestFacts) -> None:
@@ -190,8 +187,8 @@ def _device_key(text: str) -> str:
 
 
 async def _poll(
-    server: Server, request: RequestFacts, kind: Kind, key: str, supports_v2: bool = False
-) -> Request:
+    server: Server, request: RequestFacts, kind: LinkKind, key: str, supports_v2: bool = False
+) -> LinkRequest:
     """The request for ``key``; most polls find it and write nothing."""
     owner = _peer(request)
     found = await server.database.read(lambda tx: auth_requests.find(tx, kind, key), owner=owner)
@@ -202,23 +199,23 @@ async def _poll(
     )
 
 
-def _just_noted(server: Server, request: Request) -> bool:
+def _just_noted(server: Server, request: LinkRequest) -> bool:
     return abs(server.now() * 1000 - request.updated_at) < POLL_GRAIN
 
 
-def _answered(request: Request) -> bool:
+def _answered(request: LinkRequest) -> bool:
     return bool(request.response) and request.account is not None
 
 
-def _progress(server: Server, request: Request, session: str | None = None) -> Requested | Authorized:
+def _progress(server: Server, request: LinkRequest, session: str | None = None) -> Requested | Authorized:
     """The answer to a poll; each one after the approval carries a token of its own."""
     if not request.response or request.account is None:
         return Requested()
     return Authorized(token=server.tokens.issue(request.account, session), response=request.response)
 
 
-async def _approve(tx: Transaction, kind: Kind, caller: Caller, body: Approval) -> Done:
+async def _approve(tx: Transaction, kind: LinkKind, caller: Caller, body: Approval) -> Success:
     key = _device_key(body.public_key)
     if not await auth_requests.approve(tx, kind, key, body.response, caller.account):
         raise RequestNotFound
-    return Done()
+    return Success()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from happy.capabilities._declare import Capability
-from happy.realtime.socket import Socket
+from happy.api.declare import Capability
+from happy.api.structs import Body, Reply, stands_for
 from happy.realtime.updates import AnyEphemeral, Envelope, EphemeralBody
-from happy.wire.structs import Body, Reply, stands_for
+from happy.socketio.socket import Socket
 
 connection = Capability("connection")
 

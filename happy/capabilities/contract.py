@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Raw
 
-from happy.capabilities._declare import Capability
-from happy.server import Server
-from happy.wire.structs import stands_for
+from happy.api.declare import Capability
+from happy.api.structs import stands_for
+from happy.capabilities.server import Server
 
 Document = Annotated[Raw, stands_for(dict[str, Any])]
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 from twisted.logger import Logger, LogLevel
 
-from happy.capabilities._declare import Capability
-from happy.wire.structs import Body, Reply
+from happy.api.declare import Capability
+from happy.api.structs import Body
+from happy.capabilities._replies import Success
 
 _LEVELS = {
     "error": LogLevel.error,
@@ -22,7 +23,7 @@ _log = Logger()
 debug_log = Capability("debug_log", enabled=lambda config: config.debug_log)
 
 
-class Line(Body):
+class LogLine(Body):
     """One line of a client's log. ``message_raw_object`` is dropped."""
 
     timestamp: str
@@ -33,12 +34,8 @@ class Line(Body):
     platform: str | UnsetType = UNSET
 
 
-class Done(Reply):
-    success: Literal[True] = True
-
-
 @debug_log.post("/logs-combined-from-cli-and-mobile-for-simple-ai-debugging", public=True)
-async def write(body: Line) -> Done:
+async def write(body: LogLine) -> Success:
     """Write the line to this server's own log."""
     _log.emit(
         _LEVELS.get(body.level, LogLevel.info),
@@ -48,4 +45,4 @@ async def write(body: Line) -> Done:
         timestamp=body.timestamp,
         text=body.message,
     )
-    return Done()
+    return Success()

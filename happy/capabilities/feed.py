@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
+from happy.api.declare import Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Query, Reply, Timestamp
+from happy.base.errors import Refusal
 from happy.realtime.updates import FeedContent, NewFeedPost, devices_of
 from happy.storage import feed as storage
 from happy.storage.database import Transaction
 from happy.storage.large import Large
-from happy.wire.structs import Query, Reply, Timestamp
 
 feed = Capability("feed")
 
@@ -23,11 +23,11 @@ _CURSOR = re.compile(r"0-([0-9]+)", re.ASCII)
 _COUNTER_DIGITS = 18
 
 
-class InvalidCursor(Refusal):
+class InvalidFeedCursor(Refusal):
     error = "Invalid cursor format"
 
 
-class Page(Query):
+class FeedQuery(Query):
     """Cursors are ``0-<counter>``; ``before`` wins over ``after``."""
 
     before: str | UnsetType = UNSET
@@ -43,15 +43,15 @@ class Item(Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: Timestamp
 
 
-class Items(Reply):
+class FeedItems(Reply):
     """``has_more`` tells of further items within the bounds that were asked for."""
 
     items: list[Item]
     has_more: bool
 
 
-@feed.get("/v1/feed", refuses=(InvalidCursor,))
-async def read(tx: Transaction, caller: Caller, query: Page) -> Listing[Items]:
+@feed.get("/v1/feed", refuses=(InvalidFeedCursor,))
+async def read(tx: Transaction, caller: Caller, query: FeedQuery) -> Listing[FeedItems]:
     """The newest items before or after a cursor, newest first in either case."""
     bounds = {}
     if query.before is not UNSET:
@@ -63,7 +63,7 @@ async def read(tx: Transaction, caller: Caller, query: Page) -> Listing[Items]:
     return Listing(
         page=found.first(query.limit),
         view=_item,
-        reply=lambda items: Items(items=items, has_more=has_more),
+        reply=lambda items: FeedItems(items=items, has_more=has_more),
         again=lambda tx, ids: storage.named(tx, caller.account, ids),
     )
 
@@ -95,9 +95,9 @@ def _cursor(row: storage.FeedItem) -> str:
 
 
 def _counter(cursor: str) -> int:
-    """The counter of a cursor, at most what a column holds. Raises :class:`InvalidCursor`."""
+    """The counter of a cursor, at most what a column holds. Raises :class:`InvalidFeedCursor`."""
     found = _CURSOR.fullmatch(cursor)
     if found is None:
-        raise InvalidCursor
+        raise InvalidFeedCursor
     digits = found[1].lstrip("0") or "0"
     return int(digits) if len(digits) <= _COUNTER_DIGITS else storage.ABOVE_ALL

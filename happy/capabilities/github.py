@@ -13,20 +13,20 @@ from urllib.parse import quote
 from msgspec import UNSET, UnsetType
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Capability, RequestFacts
+from happy.api.declare import Caller, Capability, RequestFacts
+from happy.api.structs import Headers, Invalid, Problem, Query, Redirect, Reply
+from happy.base.errors import AccountVanished, Refusal
+from happy.base.redaction import describe_fault
 from happy.capabilities._profiles import github_profile
-from happy.errors import AccountVanished, Refusal
-from happy.faults import describe_fault
-from happy.outbound._http import CallFailed, Rejected
+from happy.capabilities.server import Server
 from happy.outbound.github import Denied, GitHubUser
+from happy.outbound.http import CallFailed, Rejected
 from happy.outbound.images import NotAPicture
 from happy.realtime.updates import Avatar, UpdateAccount, devices_of
-from happy.server import Server
 from happy.storage import github as storage
 from happy.storage import uploads
 from happy.storage.database import Transaction
 from happy.storage.uploads import StoredImage
-from happy.wire.structs import Headers, Invalid, Problem, Query, Redirect, Reply
 
 github = Capability("github")
 

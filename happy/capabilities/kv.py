@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Base64, Body, Key, Number, Query, Reply
+from happy.base.errors import Refusal
 from happy.capabilities._base64 import as_text, decoded_in_turns, decoded_leniently_in_turns
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
-from happy.server import Server
 from happy.storage import kv as storage
 from happy.storage.kv import ABSENT, Entry, Slot
 from happy.storage.large import Page
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Key, Number, Query, Reply
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class EntryView(Reply):
     version: int
 
 
-class Items(Reply):
+class KvItems(Reply):
     items: list[EntryView]
 
 
@@ -119,10 +119,10 @@ async def get(tx: Transaction, caller: Caller, key: str) -> EntryView:
 
 
 @kv.get("/v1/kv", failure={"error": "Failed to list items"})
-async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Listing[Items]:
+async def list_entries(tx: Transaction, caller: Caller, query: ListQuery) -> Listing[KvItems]:
     """Entries whose key starts with a prefix, taken literally (D13)."""
     page = await storage.entries(tx, caller.account, query.prefix, query.limit)
-    return _listing(caller, page, lambda views: Items(items=views))
+    return _listing(caller, page, lambda views: KvItems(items=views))
 
 
 @kv.post("/v1/kv/bulk", failure={"error": "Failed to get values"})

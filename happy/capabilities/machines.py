@@ -6,10 +6,13 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from happy.api.declare import Caller, Capability
+from happy.api.pieces import Listing, whole
+from happy.api.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
+from happy.base.errors import Refusal
 from happy.capabilities._base64 import data_key, members_of
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._pieces import Listing, whole
-from happy.errors import Refusal
+from happy.capabilities._replies import Success
+from happy.capabilities.server import Server
 from happy.realtime.updates import (
     DeleteMachine,
     NewMachine,
@@ -18,11 +21,9 @@ from happy.realtime.updates import (
     devices_of,
     watchers_of_machine,
 )
-from happy.server import Server
 from happy.storage import machines as storage
 from happy.storage.machines import MachineRow
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Base64, Body, Key, LenientBase64, NonEmpty, Number, Reply, Timestamp
 
 LIST_LENGTH = 1000
 
@@ -77,11 +78,7 @@ class OneMachine(Reply):
     machine: MachineView
 
 
-class Done(Reply):
-    success: Literal[True] = True
-
-
-class ChangeMetadata(Body):
+class ChangeMachineMetadata(Body):
     machine_id: NonEmpty
     metadata: str
     expected_version: Number
@@ -93,7 +90,7 @@ class ChangeDaemonState(Body):
     expected_version: Number
 
 
-class MetadataOutcome(Reply):
+class MachineMetadataOutcome(Reply):
     """The stored version and metadata; those of the caller if ``result`` is success."""
 
     result: Literal["success", "version-mismatch"]
@@ -109,14 +106,14 @@ class DaemonStateOutcome(Reply):
     daemon_state: str | None
 
 
-class Failed(Reply):
+class MachineFailed(Reply):
     result: Literal["error"] = "error"
     message: str
 
 
 INVALID = {"result": "error", "message": "Invalid parameters"}
 FAILURE = {"result": "error", "message": "Internal error"}
-NOT_FOUND = Failed(message="Machine not found")
+NOT_FOUND = MachineFailed(message="Machine not found")
 
 
 @machines.post("/v1/machines", refuses=(ForeignMachine,))
@@ -161,19 +158,19 @@ async def read(tx: Transaction, caller: Caller, id: str) -> OneMachine:
 
 
 @machines.delete("/v1/machines/:id", refuses=(MachineNotFound,))
-async def delete(tx: Transaction, server: Server, caller: Caller, id: str) -> Done:
+async def delete(tx: Transaction, server: Server, caller: Caller, id: str) -> Success:
     """Delete a machine with its access keys; sessions stay."""
     if not await storage.delete(tx, caller.account, id):
         raise MachineNotFound
     tx.publish(devices_of(caller.account), DeleteMachine(machine_id=id))
     tx.after_commit(lambda: server.presence.forget_machine(id))
-    return Done()
+    return Success()
 
 
 @machines.event("machine-update-metadata", invalid=INVALID, failure=FAILURE)
 async def update_metadata(
-    tx: Transaction, server: Server, caller: Caller, body: ChangeMetadata
-) -> MetadataOutcome | Failed:
+    tx: Transaction, server: Server, caller: Caller, body: ChangeMachineMetadata
+) -> MachineMetadataOutcome | MachineFailed:
     """Replace a machine's metadata, unless somebody else did since the caller looked."""
     outcome = await storage.set_metadata(
         tx, caller.account, body.machine_id, body.metadata, body.expected_version
@@ -182,18 +179,18 @@ async def update_metadata(
         return NOT_FOUND
     if not outcome.changed:
         stored = await whole(server, caller.account, tx, outcome.value)
-        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
+        return MachineMetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_machine(caller.account, body.machine_id),
         UpdateMachine(machine_id=body.machine_id, metadata=TextVersion(body.metadata, outcome.version)),
     )
-    return MetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
+    return MachineMetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
 
 
 @machines.event("machine-update-state", invalid=INVALID, failure=FAILURE)
 async def update_state(
     tx: Transaction, server: Server, caller: Caller, body: ChangeDaemonState
-) -> DaemonStateOutcome | Failed:
+) -> DaemonStateOutcome | MachineFailed:
     """Replace the daemon's state, unless somebody else did since the caller looked; the daemon is alive."""
     outcome = await storage.set_daemon_state(
         tx, caller.account, body.machine_id, body.daemon_state, body.expected_version

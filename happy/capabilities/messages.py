@@ -7,18 +7,18 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing
+from happy.api.answers import failure
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing
+from happy.api.structs import Body, Key, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
+from happy.base.errors import Refusal
 from happy.capabilities._sessions import SessionNotFound, check_owner
-from happy.errors import Refusal
-from happy.realtime.socket import Socket
+from happy.capabilities.server import Server
 from happy.realtime.updates import Encrypted
-from happy.server import Server
+from happy.socketio.socket import Socket
 from happy.storage import messages as storage
 from happy.storage.large import Large, Page
-from happy.storage.messages import BEYOND_ALL, MessageRow, NewMessage, StoredMessage
-from happy.wire.answers import failure
-from happy.wire.structs import Body, Key, NonEmpty, NonNegative, Query, Reply, Timestamp, stands_for
+from happy.storage.messages import BEYOND_ALL, IncomingMessage, MessageRow, StoredMessage
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class MessagePage(Reply):
     has_more: bool
 
 
-class PageQuery(Query, rename=None):
+class MessagePageQuery(Query, rename=None):
     """Read forwards from above ``after_seq`` (default 0), or backwards from below ``before_seq``."""
 
     after_seq: NonNegative | UnsetType = UNSET
@@ -71,15 +71,15 @@ class PageQuery(Query, rename=None):
             raise ValueError("after_seq and before_seq are mutually exclusive")
 
 
-class Outgoing(Body):
+class MessageToStore(Body):
     """``content`` is sealed; ``local_id`` tells a repetition from a new message."""
 
     content: str
     local_id: NonEmpty
 
 
-class Batch(Body):
-    messages: Annotated[list[Outgoing], Meta(min_length=1, max_length=MAX_BATCH)]
+class NewMessages(Body):
+    messages: Annotated[list[MessageToStore], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class Receipt(Reply):
@@ -114,7 +114,9 @@ async def latest(server: Server, caller: Caller, session_id: str) -> Listing[Lat
 
 
 @messages.get("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound,))
-async def page(server: Server, caller: Caller, session_id: str, query: PageQuery) -> Listing[MessagePage]:
+async def page(
+    server: Server, caller: Caller, session_id: str, query: MessagePageQuery
+) -> Listing[MessagePage]:
     """One page forwards or backwards. Numbers beyond the storable range simply have nothing behind them."""
     account, fetched = caller.account, query.limit + 1
     if (below := query.before_seq) is not UNSET:
@@ -136,7 +138,7 @@ async def page(server: Server, caller: Caller, session_id: str, query: PageQuery
 
 
 @messages.post("/v3/sessions/:sessionId/messages", refuses=(SessionNotFound, Unstorable), limit=100 * MIB)
-async def append(server: Server, caller: Caller, session_id: str, body: Batch) -> Receipts:
+async def append(server: Server, caller: Caller, session_id: str, body: NewMessages) -> Receipts:
     """Store a batch; repeated messages keep the row they have. Answered once everything is stored."""
     batch = _distinct(body.messages)
     if not all(map(_storable, batch)):
@@ -154,21 +156,21 @@ async def say(server: Server, caller: Caller, socket: Socket, body: Said) -> Non
 
     The messages of a socket keep their order because each is queued before anything is waited for.
     """
-    message = NewMessage(body.local_id if isinstance(body.local_id, str) else None, body.message)
+    message = IncomingMessage(body.local_id if isinstance(body.local_id, str) else None, body.message)
     if _storable(message) and "\0" not in body.sid:
         await server.committer.append(caller.account, body.sid, [message], skip=socket)
 
 
-def _storable(message: NewMessage) -> bool:
+def _storable(message: IncomingMessage) -> bool:
     """Whether PostgreSQL can hold it. Looked at here, so that it cannot spoil a batch of other senders."""
     return "\0" not in message.content and "\0" not in (message.local_id or "")
 
 
-def _distinct(batch: list[Outgoing]) -> list[NewMessage]:
+def _distinct(batch: list[MessageToStore]) -> list[IncomingMessage]:
     """The batch with the first of each local id."""
-    first: dict[str, NewMessage] = {}
+    first: dict[str, IncomingMessage] = {}
     for message in batch:
-        first.setdefault(message.local_id, NewMessage(message.local_id, message.content))
+        first.setdefault(message.local_id, IncomingMessage(message.local_id, message.content))
     return list(first.values())
 
 

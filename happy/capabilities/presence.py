@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from msgspec import UnsetType
 
-from happy.capabilities._declare import Caller, Capability
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Key, stands_for
 from happy.capabilities._truth import truthy
+from happy.capabilities.server import Server
 from happy.realtime.updates import Activity, devices_of
-from happy.server import Server
 from happy.storage import presence as storage
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Key, stands_for
 
 presence = Capability("presence")
 

@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Capability
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Reply, Size200, Size500, Timestamp
+from happy.base.redaction import describe_fault
+from happy.capabilities._replies import Success
 from happy.capabilities._sessions import SessionNotFound, check_owner
-from happy.faults import describe_fault
+from happy.capabilities.server import Server
 from happy.outbound.expo import Delivery, Notice
 from happy.realtime.updates import SessionEvent, watchers_of_session
-from happy.server import Server
 from happy.storage import push_tokens
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Reply, Size200, Size500, Timestamp
 
 _DEVICES = 1000
 """Devices of an account that are listed and notified: those registered last."""
@@ -28,10 +29,6 @@ push = Capability("push")
 
 class Device(Body):
     token: Annotated[str, Meta(max_length=500)]
-
-
-class Done(Reply):
-    success: Literal[True] = True
 
 
 class DeviceToken(Reply):
@@ -56,7 +53,7 @@ class Happening(Body):
     data: dict[str, Any] | UnsetType = UNSET
 
 
-class Outcome(Reply):
+class PushOutcome(Reply):
     """What became of a notification.
 
     ``tokens`` counts accepted ones (``sent``) or registered devices (``partial``).
@@ -70,17 +67,17 @@ class Outcome(Reply):
 
 
 @push.post("/v1/push-tokens", failure={"error": "Failed to register push token"})
-async def register(tx: Transaction, caller: Caller, body: Device) -> Done:
+async def register(tx: Transaction, caller: Caller, body: Device) -> Success:
     """Notify this device from now on."""
     await push_tokens.register(tx, caller.account, body.token)
-    return Done()
+    return Success()
 
 
 @push.delete("/v1/push-tokens/:token", failure={"error": "Failed to delete push token"})
-async def unregister(tx: Transaction, caller: Caller, token: str) -> Done:
+async def unregister(tx: Transaction, caller: Caller, token: str) -> Success:
     """Notify this device no more; it need not have been registered."""
     await push_tokens.remove(tx, caller.account, [token])
-    return Done()
+    return Success()
 
 
 @push.get("/v1/push-tokens", failure={"error": "Failed to get push tokens"})
@@ -91,7 +88,7 @@ async def devices(tx: Transaction, caller: Caller) -> DeviceTokens:
 
 
 @push.post("/v1/sessions/:sessionId/push-event", refuses=(SessionNotFound,))
-async def announce(server: Server, caller: Caller, session_id: str, body: Happening) -> Outcome:
+async def announce(server: Server, caller: Caller, session_id: str, body: Happening) -> PushOutcome:
     """Tell connected clients what happened, and every device if nobody is looking at a client."""
     account = caller.account
     await check_owner(server, caller, session_id)
@@ -108,22 +105,22 @@ async def announce(server: Server, caller: Caller, session_id: str, body: Happen
     return outcome
 
 
-async def _delivered(server: Server, account: str, session: str, happening: Happening) -> Outcome:
+async def _delivered(server: Server, account: str, session: str, happening: Happening) -> PushOutcome:
     """Push unless somebody is looking; whatever goes wrong is an outcome, not a failed request."""
     if server.hub.viewing(account):
-        return Outcome(result="suppressed", reason="active-ui-client")
+        return PushOutcome(result="suppressed", reason="active-ui-client")
     try:
         return await _notify(server, account, session, happening)
     except Exception as error:
         _log.error("Notifying devices failed: {fault}", fault=describe_fault(error))
-        return Outcome(result="failed", reason="Internal error")
+        return PushOutcome(result="failed", reason="Internal error")
 
 
-async def _notify(server: Server, account: str, session: str, happening: Happening) -> Outcome:
+async def _notify(server: Server, account: str, session: str, happening: Happening) -> PushOutcome:
     """Push to every device of the account, and forget those that are gone."""
     rows = await server.database.read(lambda tx: push_tokens.newest(tx, account, _DEVICES), owner=account)
     if not rows:
-        return Outcome(result="no_tokens")
+        return PushOutcome(result="no_tokens")
     data = {} if happening.data is UNSET else happening.data
     data = {**data, "sessionId": session, "kind": happening.kind}  # neither is the client's to choose (D26)
     notice = Notice(happening.title, happening.body, data)
@@ -142,12 +139,12 @@ async def _forget(server: Server, account: str, tokens: Sequence[str]) -> None:
         _log.warn("Tokens of devices that are gone stay: {fault}", fault=describe_fault(error))
 
 
-def _outcome(deliveries: Sequence[Delivery]) -> Outcome:
+def _outcome(deliveries: Sequence[Delivery]) -> PushOutcome:
     errors = [delivery.error for delivery in deliveries if delivery.error is not None]
     accepted = len(deliveries) - len(errors)
     if not errors:
-        return Outcome(result="sent", tokens=accepted)
+        return PushOutcome(result="sent", tokens=accepted)
     reason = ", ".join(errors)
     if not accepted:
-        return Outcome(result="failed", reason=reason)
-    return Outcome(result="partial", tokens=len(deliveries), delivered=accepted, reason=reason)
+        return PushOutcome(result="failed", reason=reason)
+    return PushOutcome(result="partial", tokens=len(deliveries), delivered=accepted, reason=reason)

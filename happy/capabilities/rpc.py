@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from happy.capabilities._declare import Capability
-from happy.realtime.calls import CallFailed, Request
-from happy.realtime.socket import Socket
-from happy.server import Server
-from happy.wire.structs import Body, NonEmpty, stands_for
+from happy.api.declare import Capability
+from happy.api.structs import Body, NonEmpty, stands_for
+from happy.capabilities.server import Server
+from happy.realtime.calls import RpcFailed, RpcRequest
+from happy.socketio.socket import Socket
 
 rpc = Capability("rpc")
 
@@ -21,7 +21,7 @@ LONGEST_METHOD = 1024
 """Characters of a name; real ones are an id and a word or two."""
 
 
-class Registration(Struct, frozen=True):
+class MethodOffer(Struct, frozen=True):
     """An offer that was made or withdrawn."""
 
     method: str
@@ -40,7 +40,7 @@ class Offer(Body):
     method: NonEmpty
 
 
-class Call(Body):
+class CallRequest(Body):
     """``params`` are any JSON, passed on untouched."""
 
     method: Annotated[Any, stands_for(NonEmpty)] = None
@@ -59,10 +59,10 @@ class CallResult(Struct, frozen=True, omit_defaults=True):
     error: str | UnsetType = UNSET
 
 
-rpc.emits("rpc-registered", Registration)
-rpc.emits("rpc-unregistered", Registration)
+rpc.emits("rpc-registered", MethodOffer)
+rpc.emits("rpc-unregistered", MethodOffer)
 rpc.emits("rpc-error", RegistrationFailed)
-rpc.emits("rpc-request", Request, answer=Any)
+rpc.emits("rpc-request", RpcRequest, answer=Any)
 
 
 def _method(data: Any) -> str | None:
@@ -85,7 +85,7 @@ async def register(server: Server, socket: Socket, body: Offered) -> None:
     if method is None:
         socket.emit("rpc-error", RegistrationFailed("register", _fault(body)))
     elif server.calls.register(socket.program, method):
-        socket.emit("rpc-registered", Registration(method))
+        socket.emit("rpc-registered", MethodOffer(method))
     else:
         socket.emit("rpc-error", RegistrationFailed("register", "Too many methods"))
 
@@ -98,7 +98,7 @@ async def unregister(server: Server, socket: Socket, body: Offered) -> None:
         socket.emit("rpc-error", RegistrationFailed("unregister", _fault(body)))
         return
     server.calls.unregister(socket.program, method)
-    socket.emit("rpc-unregistered", Registration(method))
+    socket.emit("rpc-unregistered", MethodOffer(method))
 
 
 @rpc.event(
@@ -106,7 +106,7 @@ async def unregister(server: Server, socket: Socket, body: Offered) -> None:
     invalid={"ok": False, "error": NO_METHOD},
     failure={"ok": False, "error": UNEXPECTED},
 )
-async def call(server: Server, socket: Socket, body: Call) -> CallResult:
+async def call(server: Server, socket: Socket, body: CallRequest) -> CallResult:
     """Call a method that another client of the account offers; always answered."""
     method = _name(body.method)
     if method is None:
@@ -116,6 +116,6 @@ async def call(server: Server, socket: Socket, body: Call) -> CallResult:
         calling = server.calls.call(socket.program, method, body.params)
         del body  # It may be large, and the answer may take long.
         answer = await calling
-    except CallFailed as failed:
+    except RpcFailed as failed:
         return CallResult(ok=False, error=failed.error)
     return CallResult(ok=True, result=answer[0] if answer else UNSET)

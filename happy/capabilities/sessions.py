@@ -7,29 +7,9 @@ from typing import Annotated, Literal, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from happy.capabilities._base64 import data_key, members_of
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.capabilities._pieces import Listing, whole
-from happy.capabilities._sessions import SessionNotFound
-from happy.errors import Refusal
-from happy.realtime.updates import (
-    Activity,
-    DeleteSession,
-    NewSession,
-    NullableVersion,
-    TextVersion,
-    UpdateSession,
-    devices_of,
-    watchers_of_session,
-)
-from happy.server import Server
-from happy.storage import presence as presence_storage
-from happy.storage import sessions as storage
-from happy.storage.large import Page
-from happy.storage.sessions import SessionRow
-from happy.storage.transaction import Transaction
-from happy.storage.types import Millis
-from happy.wire.structs import (
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.pieces import Listing, whole
+from happy.api.structs import (
     Base64,
     Body,
     Key,
@@ -41,6 +21,27 @@ from happy.wire.structs import (
     Reply,
     Timestamp,
 )
+from happy.base.errors import Refusal
+from happy.capabilities._base64 import data_key, members_of
+from happy.capabilities._replies import Success
+from happy.capabilities._sessions import SessionNotFound
+from happy.capabilities.server import Server
+from happy.realtime.updates import (
+    Activity,
+    DeleteSession,
+    NewSession,
+    NullableVersion,
+    TextVersion,
+    UpdateSession,
+    devices_of,
+    watchers_of_session,
+)
+from happy.storage import presence as presence_storage
+from happy.storage import sessions as storage
+from happy.storage.large import Page
+from happy.storage.sessions import SessionRow
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -110,7 +111,7 @@ class SessionPage(Reply):
     has_next: bool
 
 
-class PageQuery(Query):
+class SessionPageQuery(Query):
     """``cursor`` is a former page's ``nextCursor``; ``changed_since`` is in ms, exclusive."""
 
     cursor: str = ""
@@ -122,11 +123,7 @@ class ActiveQuery(Query):
     limit: Annotated[int, Meta(ge=1, le=500)] = 150
 
 
-class Done(Reply):
-    success: Literal[True] = True
-
-
-class ChangeMetadata(Body):
+class ChangeSessionMetadata(Body):
     sid: NonEmpty
     metadata: str
     expected_version: Number
@@ -138,7 +135,7 @@ class ChangeAgentState(Body):
     expected_version: Number
 
 
-class MetadataOutcome(Reply):
+class SessionMetadataOutcome(Reply):
     """The stored version and metadata; those of the caller if ``result`` is success."""
 
     result: Literal["success", "version-mismatch"]
@@ -154,7 +151,7 @@ class AgentStateOutcome(Reply):
     agent_state: str | None
 
 
-class Failed(Reply):
+class SessionFailed(Reply):
     result: Literal["error"] = "error"
 
 
@@ -195,7 +192,7 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
 
 
 @sessions.get("/v2/sessions", refuses=(InvalidCursor,))
-async def list_page(server: Server, caller: Caller, query: PageQuery) -> Listing[SessionPage]:
+async def list_page(server: Server, caller: Caller, query: SessionPageQuery) -> Listing[SessionPage]:
     """Sessions by descending id, page by page."""
     below = _below(query.cursor)
     since = None if query.changed_since is UNSET else Millis(min(query.changed_since, LATEST_MS))
@@ -228,7 +225,7 @@ async def list_active(server: Server, caller: Caller, query: ActiveQuery) -> Lis
 
 
 @sessions.post("/v1/sessions/:sessionId/archive", refuses=(SessionNotFound,))
-async def archive(server: Server, caller: Caller, session_id: str) -> Done:
+async def archive(server: Server, caller: Caller, session_id: str) -> Success:
     """Show a session as ended, and ignore its late heartbeats."""
     account = caller.account
     if not await _stop(server, account, session_id):
@@ -241,11 +238,11 @@ async def archive(server: Server, caller: Caller, session_id: str) -> Done:
         tx.signal(devices_of(account), Activity(id=session_id, active=False, active_at=now, thinking=False))
 
     await server.database.transact(work, accounts=[account])
-    return Done()
+    return Success()
 
 
 @sessions.delete("/v1/sessions/:sessionId", refuses=(SessionNotOwned,))
-async def delete(server: Server, caller: Caller, session_id: str) -> Done:
+async def delete(server: Server, caller: Caller, session_id: str) -> Success:
     """Delete a session with everything that belongs to it, its attachments included."""
     account = caller.account
     if not await _stop(server, account, session_id):
@@ -258,37 +255,37 @@ async def delete(server: Server, caller: Caller, session_id: str) -> Done:
 
     await server.database.transact(work, accounts=[account], aside=True)
     server.objects.remove_session(session_id)
-    return Done()
+    return Success()
 
 
 @sessions.event("update-metadata", invalid=FAILED, failure=FAILED)
 async def update_metadata(
-    tx: Transaction, server: Server, caller: Caller, body: ChangeMetadata
-) -> MetadataOutcome | Failed:
+    tx: Transaction, server: Server, caller: Caller, body: ChangeSessionMetadata
+) -> SessionMetadataOutcome | SessionFailed:
     """Replace a session's metadata, unless somebody else did since the caller looked."""
     outcome = await storage.set_metadata(tx, caller.account, body.sid, body.metadata, body.expected_version)
     if outcome is None:
-        return Failed()
+        return SessionFailed()
     if not outcome.changed:
         stored = await whole(server, caller.account, tx, outcome.value)
-        return MetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
+        return SessionMetadataOutcome(result="version-mismatch", version=outcome.version, metadata=stored)
     tx.publish(
         watchers_of_session(caller.account, body.sid),
         UpdateSession(id=body.sid, metadata=TextVersion(body.metadata, outcome.version)),
     )
-    return MetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
+    return SessionMetadataOutcome(result="success", version=outcome.version, metadata=body.metadata)
 
 
 @sessions.event("update-state", invalid=FAILED, failure=FAILED)
 async def update_state(
     tx: Transaction, server: Server, caller: Caller, body: ChangeAgentState
-) -> AgentStateOutcome | Failed:
+) -> AgentStateOutcome | SessionFailed:
     """Replace a session's agent state, unless somebody else did since the caller looked."""
     outcome = await storage.set_agent_state(
         tx, caller.account, body.sid, body.agent_state, body.expected_version
     )
     if outcome is None:
-        return Failed()
+        return SessionFailed()
     if not outcome.changed:
         stored = await whole(server, caller.account, tx, outcome.value)
         return AgentStateOutcome(result="version-mismatch", version=outcome.version, agent_state=stored)

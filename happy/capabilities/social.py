@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Key, Query, Reply
+from happy.base.errors import Refusal
 from happy.capabilities import feed
-from happy.capabilities._declare import Caller, Capability
 from happy.capabilities._profiles import UserProfile, user_profile
-from happy.errors import Refusal
+from happy.capabilities.server import Server
 from happy.realtime.updates import FriendAccepted, FriendRequest, RelationshipUpdated, devices_of
-from happy.server import Server
 from happy.storage import relationships
 from happy.storage.database import Transaction
 from happy.storage.relationships import Pair, Person, Status
-from happy.wire.structs import Body, Key, Query, Reply
 
 social = Capability("social")
 
@@ -27,7 +27,7 @@ class UserNotFound(Refusal):
     error = "User not found"
 
 
-class TooManyRequests(Refusal):
+class TooManyFriendRequests(Refusal):
     """The account used up the current minute's changes."""
 
     status = 429
@@ -44,7 +44,7 @@ class Other(Body):
     uid: Key
 
 
-class Found(Reply):
+class FoundUser(Reply):
     user: UserProfile
 
 
@@ -71,12 +71,12 @@ async def search(tx: Transaction, caller: Caller, query: Search, server: Server)
 
 
 @social.get("/v1/user/:id", refuses=(UserNotFound,))
-async def look(tx: Transaction, caller: Caller, id: str, server: Server) -> Found:
+async def look(tx: Transaction, caller: Caller, id: str, server: Server) -> FoundUser:
     """Any account, oneself included."""
     person = None if _nobodys(id) else await relationships.person(tx, caller.account, id)
     if person is None:
         raise UserNotFound
-    return Found(user=user_profile(person, server.objects.public_url))
+    return FoundUser(user=user_profile(person, server.objects.public_url))
 
 
 @social.get("/v1/friends")
@@ -85,7 +85,7 @@ async def friends(tx: Transaction, caller: Caller, server: Server) -> Friends:
     return Friends(friends=_shown(await relationships.friends(tx, caller.account), server))
 
 
-@social.post("/v1/friends/add", refuses=(TooManyRequests,))
+@social.post("/v1/friends/add", refuses=(TooManyFriendRequests,))
 async def add(caller: Caller, body: Other, server: Server) -> Related:
     """Ask an account to be a friend, or accept its request."""
 
@@ -100,7 +100,7 @@ async def add(caller: Caller, body: Other, server: Server) -> Related:
     return _related(await server.database.transact(work, accounts=[caller.account, body.uid]), server)
 
 
-@social.post("/v1/friends/remove", refuses=(TooManyRequests,))
+@social.post("/v1/friends/remove", refuses=(TooManyFriendRequests,))
 async def remove(caller: Caller, body: Other, server: Server) -> Related:
     """End a friendship, withdraw a request or decline one; nobody is notified."""
 
@@ -116,7 +116,7 @@ async def remove(caller: Caller, body: Other, server: Server) -> Related:
 def _count(server: Server, caller: Caller) -> None:
     """Count what somebody else is told of. Raises TooManyRequests."""
     if not server.limits.friends.admit(caller.account):
-        raise TooManyRequests
+        raise TooManyFriendRequests
 
 
 def befriended(pair: Pair) -> Pair:

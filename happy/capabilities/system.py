@@ -12,10 +12,10 @@ from msgspec import field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Capability
-from happy.faults import describe_fault
-from happy.server import Server
-from happy.wire.structs import NamedFile, PlainText, Reply
+from happy.api.declare import Capability
+from happy.api.structs import NamedFile, PlainText, Reply
+from happy.base.redaction import describe_fault
+from happy.capabilities.server import Server
 
 BANNER = "Welcome to Happy Server!"
 _YEAR = 365 * 24 * 3600

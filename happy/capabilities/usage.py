@@ -8,17 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UnsetType, field
 
-from happy.capabilities._declare import Caller, Capability
-from happy.capabilities._sessions import SessionNotFound
-from happy.capabilities._truth import truthy
-from happy.realtime.updates import Usage, devices_of
-from happy.server import Server
-from happy.storage import usage as storage
-from happy.storage.presence import owns_session
-from happy.storage.transaction import Transaction
-from happy.storage.types import Millis
-from happy.storage.usage import Sum
-from happy.wire.structs import (
+from happy.api.declare import Caller, Capability
+from happy.api.structs import (
     SAFE,
     Body,
     EpochSeconds,
@@ -30,6 +21,15 @@ from happy.wire.structs import (
     encode,
     stands_for,
 )
+from happy.capabilities._sessions import SessionNotFound
+from happy.capabilities._truth import truthy
+from happy.capabilities.server import Server
+from happy.realtime.updates import Usage, devices_of
+from happy.storage import usage as storage
+from happy.storage.presence import owns_session
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
+from happy.storage.usage import Sum
 
 LATEST_S = 253_402_300_799
 """The last second of the year 9999; later bounds are clamped to it (D21)."""
@@ -95,7 +95,7 @@ class Reported(Reply):
     updated_at: Timestamp
 
 
-class Failed(Reply):
+class UsageFailed(Reply):
     success: Literal[False] = False
     error: str
 
@@ -137,11 +137,11 @@ def _is_number(value: Any) -> bool:
     failure={"success": False, "error": "Failed to save usage report"},
     serial=True,
 )
-async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | Failed:
+async def report(tx: Transaction, caller: Caller, body: Report) -> Reported | UsageFailed:
     """Store a report in the place of the former one with its key, and show it to the account's devices."""
     session = body.session_id or None
     if session is not None and not await owns_session(tx, caller.account, session):
-        return Failed(error=SessionNotFound.error)
+        return UsageFailed(error=SessionNotFound.error)
     data = {"tokens": body.tokens, "cost": body.cost}
     row = await storage.replace(tx, caller.account, session, body.key, data)
     if session is not None:

@@ -6,12 +6,13 @@ from typing import Literal
 
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Capability
-from happy.sealing import Unsealable, Vault
-from happy.server import Server
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Reply
+from happy.capabilities._replies import Success
+from happy.capabilities.server import Server
+from happy.keys.vault import Unsealable, Vault
 from happy.storage import vendors as storage
 from happy.storage.transaction import Transaction
-from happy.wire.structs import Body, Reply
 
 Vendor = Literal["openai", "anthropic", "gemini"]
 
@@ -24,10 +25,6 @@ class Credential(Body):
     """``token`` is opaque; clients put JSON text into it."""
 
     token: str
-
-
-class Done(Reply):
-    success: Literal[True] = True
 
 
 class Token(Reply):
@@ -44,11 +41,13 @@ class VendorTokens(Reply):
 
 
 @vendors.post("/v1/connect/:vendor/register")
-async def register(tx: Transaction, caller: Caller, vendor: Vendor, body: Credential, server: Server) -> Done:
+async def register(
+    tx: Transaction, caller: Caller, vendor: Vendor, body: Credential, server: Server
+) -> Success:
     """Keep a credential for the caller's own devices, in the place of a former one."""
     sealed = server.vault.seal(_path(caller.account, vendor), body.token)
     await storage.register(tx, caller.account, vendor, sealed)
-    return Done()
+    return Success()
 
 
 @vendors.get("/v1/connect/:vendor/token")
@@ -59,10 +58,10 @@ async def token(tx: Transaction, caller: Caller, vendor: Vendor, server: Server)
 
 
 @vendors.delete("/v1/connect/:vendor")
-async def forget(tx: Transaction, caller: Caller, vendor: Vendor) -> Done:
+async def forget(tx: Transaction, caller: Caller, vendor: Vendor) -> Success:
     """Forget the credential; there need not be one (D4)."""
     await storage.remove(tx, caller.account, vendor)
-    return Done()
+    return Success()
 
 
 @vendors.get("/v1/connect/tokens")

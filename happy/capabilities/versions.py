@@ -6,9 +6,9 @@ import re
 
 from msgspec import UNSET, UnsetType, field
 
-from happy.capabilities._declare import Capability
-from happy.server import Server
-from happy.wire.structs import Body, Reply
+from happy.api.declare import Capability
+from happy.api.structs import Body, Reply
+from happy.capabilities.server import Server
 
 _OLDEST = (1, 4, 1)
 _STORES = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from happy.capabilities._declare import Caller, Capability
-from happy.errors import Refusal
-from happy.outbound._http import CallFailed
+from happy.api.declare import Caller, Capability
+from happy.api.structs import Body, Key, Reply
+from happy.base.errors import Refusal
+from happy.capabilities.server import Server
+from happy.outbound.http import CallFailed
 from happy.outbound.voice import PAGE, Spent, conversation_of
-from happy.server import Server
-from happy.wire.structs import Body, Key, Reply
 
 FREE_SECONDS = 1200
 HARD_SECONDS = 18_000
@@ -18,7 +18,7 @@ MOST_CONVERSATIONS = PAGE
 voice = Capability("voice")
 
 
-class NotConfigured(Refusal):
+class VoiceNotConfigured(Refusal):
     status = 500
     error = "ELEVENLABS_API_KEY not configured"
 
@@ -68,7 +68,7 @@ class Granted(Reply):
     limit_seconds: int
 
 
-class Denied(Reply):
+class VoiceDenied(Reply):
     allowed: Literal[False] = False
     reason: Literal["voice_conversation_limit_reached", "voice_hard_limit_reached", "subscription_required"]
     used_seconds: int | float
@@ -76,7 +76,7 @@ class Denied(Reply):
     agent_id: str
 
 
-class Usage(Reply):
+class VoiceUsage(Reply):
     """What was used in the last 30 days, and what may be."""
 
     used_seconds: int | float
@@ -88,10 +88,10 @@ class Usage(Reply):
 
 @voice.post(
     "/v1/voice/conversations",
-    refuses=(NotConfigured, AgentNotAllowed, UseUnknown, NoCredentials, NoConversation),
+    refuses=(VoiceNotConfigured, AgentNotAllowed, UseUnknown, NoCredentials, NoConversation),
     failure={"error": "Internal Server Error"},
 )
-async def start(caller: Caller, body: Start, server: Server) -> Granted | Denied:
+async def start(caller: Caller, body: Start, server: Server) -> Granted | VoiceDenied:
     """Credentials for one conversation, unless the allowance is used up."""
     user = _user(caller, server)
     if server.config.voice_agents and body.agent_id not in server.config.voice_agents:
@@ -117,16 +117,16 @@ async def start(caller: Caller, body: Start, server: Server) -> Granted | Denied
 
 
 @voice.get(
-    "/v1/voice/usage", refuses=(NotConfigured, NoUsage), failure={"error": "Failed to get voice usage"}
+    "/v1/voice/usage", refuses=(VoiceNotConfigured, NoUsage), failure={"error": "Failed to get voice usage"}
 )
-async def usage(caller: Caller, server: Server) -> Usage:
+async def usage(caller: Caller, server: Server) -> VoiceUsage:
     """How much of the allowance is used."""
     user = _user(caller, server)
     try:
         spent = await server.voice.spent(user)
     except CallFailed:
         raise NoUsage from None
-    return Usage(
+    return VoiceUsage(
         used_seconds=spent.seconds,
         limit_seconds=HARD_SECONDS if await server.voice.subscribed(caller.account) else FREE_SECONDS,
         conversation_count=spent.conversations,
@@ -136,11 +136,11 @@ async def usage(caller: Caller, server: Server) -> Usage:
 
 def _user(caller: Caller, server: Server) -> str:
     if not server.voice.configured:
-        raise NotConfigured
+        raise VoiceNotConfigured
     return server.voice.user(caller.account)
 
 
-async def _denied(caller: Caller, body: Start, server: Server, spent: Spent) -> Denied | None:
+async def _denied(caller: Caller, body: Start, server: Server, spent: Spent) -> VoiceDenied | None:
     """Why there is no further conversation, or None."""
     reason: Literal["voice_conversation_limit_reached", "voice_hard_limit_reached", "subscription_required"]
     limit = HARD_SECONDS
@@ -152,7 +152,7 @@ async def _denied(caller: Caller, body: Start, server: Server, spent: Spent) -> 
         reason, limit = "subscription_required", FREE_SECONDS
     else:
         return None
-    return Denied(reason=reason, used_seconds=spent.seconds, limit_seconds=limit, agent_id=body.agent_id)
+    return VoiceDenied(reason=reason, used_seconds=spent.seconds, limit_seconds=limit, agent_id=body.agent_id)
 
 
 async def _token(server: Server, agent: str, user: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from happy.base.codecs import decode_base64url, encode_base64
 from happy.client._errors import ClientError, NotPending, Refused, Undecryptable
 from happy.client.crypto import AccountKeys, Cipher, Keys, seal_box
 from happy.client.http import Answer, RemoteServer, decoded
@@ -23,7 +24,6 @@ from happy.client.records import (
     SessionRecord,
 )
 from happy.client.sockets import Scope, Socket, open_socket
-from happy.codecs import decode_base64url, encode_base64
 
 R = TypeVar("R", SessionRecord, MachineRecord)
 

@@ -20,8 +20,8 @@ from nacl.secret import SecretBox
 from nacl.signing import SigningKey
 from nacl.utils import random as random_bytes
 
+from happy.base.codecs import decode_base64, encode_base64
 from happy.client._errors import Undecryptable
-from happy.codecs import decode_base64, encode_base64
 
 KEY_SIZE = 32
 _VERSION = b"\x00"

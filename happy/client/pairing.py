@@ -10,11 +10,11 @@ from nacl.utils import random as random_bytes
 from twisted.internet.defer import TimeoutError
 from twisted.internet.task import deferLater
 
+from happy.base.codecs import decode_base64, encode_base64, encode_base64url
 from happy.client._errors import Undecryptable
 from happy.client.account import Account
 from happy.client.crypto import KEY_SIZE, AccountKeys, Keys, TerminalKeys, open_box
 from happy.client.http import RemoteServer
-from happy.codecs import decode_base64, encode_base64, encode_base64url
 
 
 class _Pairing:

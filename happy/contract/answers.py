@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from happy.capabilities._declare import Route
-from happy.capabilities._pieces import Listing
-from happy.capabilities._pipeline import UNAUTHENTICATED, failure_answer
+from happy.api import answers
+from happy.api.answers import Answer
+from happy.api.declare import Route
+from happy.api.pieces import Listing
+from happy.api.pipeline import UNAUTHENTICATED, failure_answer
+from happy.api.structs import Blob, NamedFile, PlainText, Redirect, Reply
+from happy.base.errors import Refusal
 from happy.contract.shapes import Schema, Shapes, alternatives, constant, prose
-from happy.errors import Refusal
-from happy.wire import answers
-from happy.wire.answers import Answer
-from happy.wire.structs import Blob, NamedFile, PlainText, Redirect, Reply
 
 JSON = "application/json"
 FAULTS = {
@@ -104,7 +104,7 @@ def _replies(route: Route, shapes: Shapes) -> list[Content]:
 
 
 def _reply(reply: Any, shapes: Shapes) -> list[Content]:
-    """What one type of a handler's return values becomes, as ``happy.wire.answers.answer_of`` does it."""
+    """What one type of a handler's return values becomes, as ``happy.api.answers.answer_of`` does it."""
     if not isinstance(reply, type):
         return [Content(200, shapes.schema(reply))]
     if issubclass(reply, NamedFile):

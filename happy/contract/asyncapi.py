@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from happy import __version__
-from happy.capabilities._declare import Capability, Emission, Event
+from happy.api.declare import Capability, Emission, Event
 from happy.contract.shapes import Schema, Shapes, alternatives, constant, prose
 from happy.realtime.application import MAX_HANDLERS
 from happy.realtime.calls import ANSWER_SECONDS, GRACE_SECONDS, MAX_CALLS_IN_FLIGHT, MAX_METHODS
 from happy.realtime.handshake import REFUSALS, Credentials
-from happy.realtime.parameters import realtime_settings
+from happy.realtime.parameters import endpoint_settings
 
 _ABOUT = """
 Every event between clients and a Happy server, over Socket.IO protocol 5 on Engine.IO protocol 4, by
@@ -53,7 +53,7 @@ def asyncapi(capabilities: Iterable[Capability]) -> dict[str, Any]:
 
 def _server(handshake: Schema) -> dict[str, Any]:
     """Where to connect, with what, and within which limits as they are by default."""
-    settings = realtime_settings()
+    settings = endpoint_settings()
     return {
         "host": "{host}",
         "variables": {"host": {"default": "localhost:3005"}},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from happy.capabilities._declare import Capability
+from happy.api.declare import Capability
 from happy.contract.asyncapi import asyncapi
 from happy.contract.openapi import openapi
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from happy import __version__
-from happy.capabilities._declare import Capability, Route
+from happy.api.declare import LONGEST_VARIABLE, Capability, Route
 from happy.contract.answers import JSON, responses
 from happy.contract.shapes import Schema, Shapes, prose
-from happy.web.routes import LONGEST_VARIABLE
 
 _BINARY = "application/octet-stream"
 _ABOUT = """

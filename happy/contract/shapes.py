@@ -15,7 +15,7 @@ import msgspec
 from msgspec import NODEFAULT, UnsetType
 from msgspec import inspect as kinds
 
-from happy.wire.structs import Body, Headers, Query
+from happy.api.structs import Body, Headers, Query
 
 Schema = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from twisted.logger import Logger, LogLevel
 
-from happy.faults import describe_fault
+from happy.base.redaction import describe_fault
 
 _GRAVE: Final = {logging.ERROR: LogLevel.error, logging.CRITICAL: LogLevel.error}
 
@@ -23,10 +23,10 @@ def listen_beside() -> None:
     """
     sys.unraisablehook = _unraisable
     threading.excepthook = _ended_thread
-    logging.getLogger().addHandler(Places())
+    logging.getLogger().addHandler(PlacesOnly())
 
 
-class Places(logging.Handler):
+class PlacesOnly(logging.Handler):
     """Logs where in the code something was said to ``logging``, and how grave it is."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 Our own messages are composed of what is safe to say. Libraries quote what they got: Twisted and Autobahn
 name the peer's address, exceptions the text they stumbled over. Of their messages the format is written,
-of failures what :mod:`happy.faults` tells.
+of failures what :mod:`happy.base.redaction` tells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from happy.faults import name_fault, trace_fault
+from happy.base.redaction import name_fault, trace_fault
 
 LONGEST: Final = 1000
 """Characters of a message."""
@@ -25,7 +25,7 @@ _VARYING: Final = frozenset({"line", "platform", "text", "timestamp"})
 """Values of our own messages of which no two are alike; with all others there are only so many messages."""
 
 _FAULTS: Final = ("fault", "error")
-"""Values of our own messages that say what has failed, as :func:`happy.faults.describe_fault` does."""
+"""Values of our own messages that say what has failed, as :mod:`happy.base.redaction` tells it."""
 
 _SHOWN: Final = ("filename", "lineno", "category")
 """Values of libraries' messages that are about code: of Python's warnings."""

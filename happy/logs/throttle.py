@@ -47,13 +47,13 @@ OVERHEAD: Final = 256
 """Bytes that a line has besides its message: time, namespace and level, in whatever form it is written."""
 
 _OPERATORS: Final = (
-    "happy.lifecycle",
-    "happy.master_secret",
-    "happy.monitoring",
+    "happy.service.lifecycle",
+    "happy.keys.master_secret",
+    "happy.service.monitoring",
     "happy.postgres",
-    "happy.running",
+    "happy.service.composition",
     "happy.storage.migrate",
-    "happy.takeover",
+    "happy.service.takeover",
     "happy.tap",
     "twisted.application",
     "twisted.internet.base",

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Raw, Struct
 from twisted.internet.defer import DeferredLock
 
-from happy.outbound._http import CallFailed, Rejected
+from happy.outbound.http import CallFailed, Rejected
 
 if TYPE_CHECKING:
-    from happy.outbound._http import Outgoing
+    from happy.outbound.http import Outgoing
 
 SERVICE = "https://exp.host/--/api/v2/push/send"
 BATCH = 100

@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 from twisted.logger import Logger
 
+from happy.base.private_folders import close_folder, make_folder
+from happy.base.threads import Threads
 from happy.outbound.objects import Existing, Removals, UploadForm, attachments
-from happy.private import close_folder, make_folder
-from happy.threads import Threads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from happy.clocks import Now
+    from happy.base.clocks import Now
 
 _CHUNK = 256 * 1024
 _INCOMING = ".incoming"

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from happy.outbound._http import Outgoing
+from happy.outbound.http import Outgoing
 from happy.outbound.images import MOST_BYTES, Picture, Pictures
 
 if TYPE_CHECKING:
-    from happy.config import Config
     from happy.metrics import Metrics
+    from happy.settings.config import Config
 
 SITE = "https://github.com"
 API = "https://api.github.com"

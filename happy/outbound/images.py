@@ -17,7 +17,7 @@ from PIL import Image
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 
-from happy.outbound._http import CallFailed, Outgoing
+from happy.outbound.http import CallFailed, Outgoing
 from happy.outbound.thumbhash import LARGEST, thumbhash
 
 MOST_BYTES = 5 * 1024 * 1024

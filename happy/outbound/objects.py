@@ -7,23 +7,16 @@ blocks the reactor, and no object is ever held in memory.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from happy.errors import StartupError
-from happy.faults import describe_fault
-from happy.threads import Threads
-
-if TYPE_CHECKING:
-    from happy.clocks import Now
-    from happy.config import Config
+from happy.base.redaction import describe_fault
 
 Existing = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 """Tells which of some session ids exist."""
@@ -48,7 +41,7 @@ class ObjectStore(Protocol):
     local: bool
 
     async def start(self) -> None:
-        """Make ready. Raises :class:`~happy.errors.StartupError`."""
+        """Make ready. Raises :class:`~happy.base.errors.StartupError`."""
 
     async def stop(self) -> None:
         """Let go of everything; removals that still wait for another try are given up."""
@@ -86,28 +79,6 @@ def attachment(session: str, file: str) -> str:
 def attachments(session: str) -> str:
     """What the paths of a session's attachments begin with."""
     return f"sessions/{session}/attachments/"
-
-
-def object_store(config: Config, reactor: Any, now: Now = time.time) -> ObjectStore:
-    """The store that the configuration asks for. Raises :class:`~happy.errors.StartupError`."""
-    from happy.outbound.folder import Folder
-
-    threads = Threads(reactor)
-    if config.s3_host:
-        return _s3(config, threads, reactor)
-    base = config.public_url or f"http://localhost:{config.port}"
-    return Folder(config.data_dir / "files", f"{base}/files/", threads, reactor, now)
-
-
-def _s3(config: Config, threads: Threads, clock: Any) -> ObjectStore:
-    try:
-        from happy.outbound.s3 import S3
-    except ImportError:
-        raise StartupError("s3-host: S3 needs a library: pip install 'happy-server[s3]'") from None
-    try:
-        return S3(config, threads, clock)
-    except ValueError as error:
-        raise StartupError(f"s3-host: {error}") from None
 
 
 class Removals:

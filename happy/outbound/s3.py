@@ -20,14 +20,14 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from twisted.logger import Logger
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
+from happy.base.threads import Threads
 from happy.outbound.objects import Existing, Removals, UploadForm, attachments
-from happy.threads import Threads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from happy.config import Config
+    from happy.settings.config import Config
 
 _LIFETIME = timedelta(minutes=15)
 """How long a signed address or form works."""

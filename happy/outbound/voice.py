@@ -13,13 +13,13 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from happy.codecs import decode_base64url, encode_base64url
-from happy.outbound._http import CallFailed, Outgoing, Rejected
+from happy.base.codecs import decode_base64url, encode_base64url
+from happy.outbound.http import CallFailed, Outgoing, Rejected
 
 if TYPE_CHECKING:
-    from happy.clocks import Now
-    from happy.config import Config
+    from happy.base.clocks import Now
     from happy.metrics import Metrics
+    from happy.settings.config import Config
 
 T = TypeVar("T")
 

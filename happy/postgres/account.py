@@ -7,7 +7,7 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 
 NAME = "happy-postgres"
 """An account of this name is used when there is one; none is ever created."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres.binaries import Installation
 
 USER = "happy"

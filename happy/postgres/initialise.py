@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres.account import Account, give, helper
 from happy.postgres.binaries import Installation
 from happy.postgres.cluster import initdb_arguments

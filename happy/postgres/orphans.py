@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres.cluster import MARK, PORT
 
 _STEP = 0.05

@@ -17,8 +17,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from happy.errors import ConnectionLost, StartupError
-from happy.faults import describe_fault
+from happy.base.errors import ConnectionLost, StartupError
+from happy.base.private_folders import COMMON, make_folder
+from happy.base.redaction import describe_fault
+from happy.base.rounds import Rounds
+from happy.base.trouble import Trouble
+from happy.base.waiting import within
 from happy.postgres.account import Account, account_for
 from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, SESSION, USER, data_major, server_arguments
@@ -34,12 +38,8 @@ from happy.postgres.orphans import (
 )
 from happy.postgres.process import Child, Program, spawn
 from happy.postgres.sockets import fits, short_folder
-from happy.private import COMMON, make_folder
-from happy.rounds import Rounds
 from happy.storage.dsn import parse_target
 from happy.storage.pool import Connector
-from happy.trouble import Trouble
-from happy.waiting import within
 
 _CONNECT_STEP = 0.02
 _ANSWER_PATIENCE = 5.0

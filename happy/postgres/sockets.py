@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres.account import Account
 from happy.postgres.cluster import socket_path
 

@@ -1,1 +1,1 @@
-"""Live connections: Engine.IO transports, Socket.IO sockets, and what this server does with them."""
+"""What this server does with clients that stay connected, and what they are told."""

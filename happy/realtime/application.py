@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from twisted.logger import Logger
 
-from happy.capabilities._declare import Caller, Event
-from happy.capabilities._pipeline import NO_ANSWER, call_event
-from happy.driving import drive
-from happy.realtime.handshake import WRONG_TOKEN, Handshake
-from happy.realtime.hub import Client, Scope, owner_of
-from happy.realtime.pace import Pace
+from happy.api.declare import Caller, Event
+from happy.api.pipeline import NO_ANSWER, call_event
+from happy.api.structs import MalformedJson, parse_json
+from happy.base.coroutines import drive
+from happy.base.pace import Pace
+from happy.realtime.handshake import WRONG_TOKEN, AuthObject
+from happy.realtime.hub import Client, Hub, Scope, owner_of
 from happy.realtime.parameters import CLIENT_HEADER
-from happy.realtime.socket import ConnectRefused, Socket, Undecided
 from happy.realtime.updates import MachineActivity, devices_of
-from happy.wire.structs import MalformedJson, parse_json
+from happy.socketio.socket import ConnectRefused, Socket, Undecided
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
     from twisted.internet.interfaces import IDelayedCall
 
+    from happy.api.parts import Parts
+    from happy.realtime.calls import Calls
     from happy.realtime.recovery import Recovery
-    from happy.server import Server
 
 OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
@@ -47,20 +48,24 @@ _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
 
 
-class Realtime:
+class HappyApplication:
     """The program behind the realtime endpoint."""
 
     namespaces: Collection[str] = ("/",)
     log = Logger()
 
-    def __init__(self, server: Server, events: Sequence[Event], pace: Pace | None = None) -> None:
+    def __init__(
+        self, parts: Parts, hub: Hub, calls: Calls, events: Sequence[Event], pace: Pace | None = None
+    ) -> None:
         """``pace`` is how long the reactor stays with machines that come and go together."""
-        self._server = server
-        self._pace = pace or Pace(server.clock)
+        self._parts = parts
+        self._hub = hub
+        self._calls = calls
+        self._pace = pace or Pace(parts.clock)
         self._events = {event.name: event for event in events}
         self._leaving: dict[tuple[str, str], IDelayedCall] = {}
         self._counters: dict[tuple[str, tuple[str, str]], Counter] = {}
-        metrics = server.metrics
+        metrics = parts.metrics
         self._heartbeats = {
             "session-alive": metrics.session_alive_events_total,
             "machine-alive": metrics.machine_alive_events_total,
@@ -69,11 +74,11 @@ class Realtime:
     def connect(self, socket: Socket, auth: msgspec.Raw | None) -> None:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
-        handshake = Handshake(members, socket.handshake.headers.get(CLIENT_HEADER))
-        account = self._server.tokens.verify(handshake.check())
+        handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
+        account = self._parts.tokens.verify(handshake.check())
         if account is None:
             raise ConnectRefused(WRONG_TOKEN)
-        if self._server.hub.crowded(account) or not socket.pay_as(owner_of(account)):
+        if self._hub.crowded(account) or not socket.pay_as(owner_of(account)):
             raise Undecided  # The account has too much, but perhaps less when the client tries again.
         client = Client(
             socket,
@@ -82,19 +87,23 @@ class Realtime:
             subject=handshake.subject,
             declared=handshake.declared,
             viewing=handshake.viewing,
-            labels=self._server.metrics.client_labels(handshake.client),
+            labels=self._parts.metrics.client_labels(handshake.client),
         )
-        recovery = self._server.hub.recovery
+        recovery = self._hub.recovery
         if recovery is not None:
             client = self._recover(recovery, client, members)
             socket.pid = client.pid
         socket.program = client
 
     def _recover(self, recovery: Recovery, client: Client, members: Mapping[str, Any]) -> Client:
-        """The client that this one turns out to be, on this one's socket (realtime.md A.14)."""
+        """The client that this one turns out to be, on this one's socket (realtime.md A.14).
+
+        Looking up what was missed, sending it and joining the hub happen in one turn of the reactor: nothing
+        that is told meanwhile can come in between, or twice.
+        """
         recovered = recovery.resume(client, members.get("pid"), members.get("offset"))
         if "pid" in members:
-            self._server.metrics.happy_recoveries_total.labels("recovered" if recovered else "fresh").inc()
+            self._parts.metrics.happy_recoveries_total.labels("recovered" if recovered else "fresh").inc()
         if recovered is None:
             recovery.enter(client)
             return client
@@ -106,24 +115,24 @@ class Realtime:
         client.socket.id = former.id
         client.socket.next_call = former.next_call
         for method in former.methods:
-            self._server.calls.register(client, method)
+            self._calls.register(client, method)
         return client
 
     def _take_over(self, former: Client, client: Client) -> None:
         """Put a client on the socket that it came back with; nobody hears of the end of its dead one."""
         dead, former.socket, former.viewing = former.socket, client.socket, client.viewing
-        self._server.hub.remove(former)  # Until it has joined again, in the same turn.
+        self._hub.remove(former)  # Until it has joined again, in the same turn.
         former.socket.id = dead.id
         former.socket.take_calls(dead)
-        self._server.calls.abandon(former)
-        if not self._server.calls.move(former, client.holding):
+        self._calls.abandon(former)
+        if not self._calls.move(former, client.holding):
             former.socket.close()
         dead.close()
 
     def joined(self, socket: Socket) -> None:
         """Let an admitted connection hear what it watches."""
         client: Client = socket.program
-        self._server.hub.add(client)
+        self._hub.add(client)
         if client.scope is Scope.MACHINE:
             leaving = self._leaving.pop((client.account, client.subject), None)
             if leaving is not None:
@@ -163,13 +172,13 @@ class Realtime:
             holding.give_back(size)
             self.log.error("Event {name} failed: {error}", name=name, error=type(error).__name__)
 
-        drive(call_event(self._server, event, Caller(client.account), socket, data), done, failed)
+        drive(call_event(self._parts, event, Caller(client.account), socket, data), done, failed)
 
     def _count(self, name: str, client: Client) -> None:
         if name in _COUNTED:
             counter = self._counters.get((name, client.labels))
             if counter is None:
-                counter = self._server.metrics.websocket_events_total.labels(name, *client.labels)
+                counter = self._parts.metrics.websocket_events_total.labels(name, *client.labels)
                 self._counters[name, client.labels] = counter
             counter.inc()
         heartbeats = self._heartbeats.get(name)
@@ -181,21 +190,21 @@ class Realtime:
         client = socket.program
         if client is None or client.socket is not socket:
             return
-        self._server.hub.remove(client)
-        if self._server.hub.recovery is not None:
-            self._server.hub.recovery.leave(client, reason)
-        self._server.calls.forget(client)
+        self._hub.remove(client)
+        if self._hub.recovery is not None:
+            self._hub.recovery.leave(client, reason)
+        self._calls.forget(client)
         self._count("disconnect", client)
         if client.scope is Scope.MACHINE and reason != _SHUTDOWN:
             self._machine_left(client.account, client.subject, abruptly=reason in _ABRUPT)
 
     def _machine_left(self, account: str, machine: str, *, abruptly: bool) -> None:
-        if self._server.hub.machine_connected(account, machine) or (account, machine) in self._leaving:
+        if self._hub.machine_connected(account, machine) or (account, machine) in self._leaving:
             return
         if not abruptly:
             self._announce(account, machine, active=False)
             return
-        self._leaving[account, machine] = self._server.clock.callLater(
+        self._leaving[account, machine] = self._parts.clock.callLater(
             OFFLINE_AFTER_SECONDS, self._stayed_away, account, machine
         )
 
@@ -204,9 +213,9 @@ class Realtime:
         self._announce(account, machine, active=False)
 
     def _announce(self, account: str, machine: str, *, active: bool) -> None:
-        now = int(self._server.now() * 1000)
+        now = int(self._parts.now() * 1000)
         told = MachineActivity(id=machine, active=active, active_at=now)
-        signal = partial(self._server.hub.signal, devices_of(account), told)
+        signal = partial(self._hub.signal, devices_of(account), told)
         self._pace.soon(owner_of(account), signal)
 
     def stop(self) -> None:
@@ -214,8 +223,8 @@ class Realtime:
         for leaving in self._leaving.values():
             leaving.cancel()
         self._leaving.clear()
-        if self._server.hub.recovery is not None:
-            self._server.hub.recovery.stop()
+        if self._hub.recovery is not None:
+            self._hub.recovery.stop()
 
 
 def _members(auth: msgspec.Raw) -> Mapping[str, Any]:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 
-from happy.ids import new_cuid
+from happy.base.ids import new_cuid
 from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
 from happy.storage.append import AppendedRow, AppendRow
-from happy.storage.messages import NewMessage as IncomingMessage
-from happy.storage.messages import StoredMessage
+from happy.storage.messages import IncomingMessage, StoredMessage
 
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]
@@ -89,7 +88,7 @@ class Batch:
             yield append, found or None
 
 
-class Flight:
+class Commit:
     """Appends between the queue and their answers, and what holds their accounts meanwhile.
 
     ``pending`` is what is not stored yet, ``stored`` are the batches that were, each with its rows, and
@@ -114,23 +113,23 @@ class Flight:
 
     @property
     def accounts(self) -> list[str]:
-        """Whose messages are aboard."""
+        """Whose messages it has."""
         return list(self._releases)
 
-    def carries(self, account: str, session: str | None = None) -> bool:
-        """Whether messages of the account are aboard; of one of its sessions, if one is named."""
+    def holds(self, account: str, session: str | None = None) -> bool:
+        """Whether it has messages of the account; of one of its sessions, if one is named."""
         return account in self._releases and (
             session is None
             or any(append.session == session for append in self.appends if append.account == account)
         )
 
-    def landing(self, account: str) -> Deferred[None]:
+    def delivered(self, account: str) -> Deferred[None]:
         """Fires when everything of the account is delivered and answered."""
         watcher: Deferred[None] = Deferred()
         self._watchers.setdefault(account, []).append(watcher)
         return watcher
 
-    def land(self, account: str) -> bool:
+    def finish(self, account: str) -> bool:
         """Give an account back, and tell whoever waited for it. Whether it was the last one."""
         self._releases.pop(account)()
         for watcher in self._watchers.pop(account, ()):

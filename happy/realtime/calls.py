@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.python.failure import Failure
 
-from happy.driving import Outcome
-from happy.realtime.expiry import Expiry
+from happy.base.coroutines import Outcome
+from happy.base.expiry import Expiry
+from happy.base.pace import Pace
 from happy.realtime.hub import Client, owner_of
-from happy.realtime.pace import Pace
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from happy.bounds import Holding
+    from happy.base.bounds import Holding
     from happy.metrics import Metrics
-    from happy.realtime.socket import Answered
+    from happy.socketio.socket import Answered
 
 ANSWER_SECONDS = 30.0
 GRACE_SECONDS = 15.0
@@ -45,7 +45,7 @@ CALLER_GONE = "RPC caller disconnected"
 TOO_MANY = "Too many calls in flight"
 
 
-class CallFailed(Exception):
+class RpcFailed(Exception):
     """The call got no answer. ``error`` is the text for the caller, ``result`` the metric's label."""
 
     def __init__(self, error: str, result: str) -> None:
@@ -54,7 +54,7 @@ class CallFailed(Exception):
         self.result = result
 
 
-class Request(Struct, frozen=True):
+class RpcRequest(Struct, frozen=True):
     """What the target hears; ``params`` pass through untouched and may be absent."""
 
     method: str
@@ -100,7 +100,7 @@ class _Waiting:
     def abandon(self) -> None:
         """See :class:`Pending`."""
         if self._leave():
-            self.turn.settle(Failure(CallFailed(CALLER_GONE, "caller_disconnected")))
+            self.turn.settle(Failure(RpcFailed(CALLER_GONE, "caller_disconnected")))
 
     def _leave(self) -> bool:
         """Whether it waited until now."""
@@ -153,7 +153,7 @@ class _Forwarded:
 
     def _fail(self, error: str, result: str) -> None:
         if not self.answer.called:
-            self.answer.settle(Failure(CallFailed(error, result)))
+            self.answer.settle(Failure(RpcFailed(error, result)))
 
 
 class Calls:
@@ -256,12 +256,12 @@ class Calls:
     async def call(self, caller: Client, method: str, params: Raw | UnsetType) -> Sequence[Raw]:
         """Forward a call and wait for its answer: the arguments of the target's acknowledgement.
 
-        Raises :class:`CallFailed`.
+        Raises :class:`RpcFailed`.
         """
         if caller.calls is None:
             caller.calls = set()
         elif len(caller.calls) >= MAX_CALLS_IN_FLIGHT:
-            raise CallFailed(TOO_MANY, "internal_error")
+            raise RpcFailed(TOO_MANY, "internal_error")
         started = self._clock.seconds()
         key = (caller.account, method)
         known = self._methods.get(key)
@@ -270,11 +270,11 @@ class Calls:
         try:
             if known is None:
                 known = await self._registration(caller.calls, key)
-            call = self._forward(_target(known, caller), Request(method, params))
+            call = self._forward(_target(known, caller), RpcRequest(method, params))
             del params  # The target has it: here it need not be kept until there is an answer.
             caller.calls.add(call)
             return await call.answer
-        except CallFailed as failed:
+        except RpcFailed as failed:
             result = failed.result
             raise
         finally:
@@ -306,7 +306,7 @@ class Calls:
         self._metrics.rpc_lookup_retries.labels(label).observe(1)
         return known
 
-    def _forward(self, target: Client, request: Request) -> _Forwarded:
+    def _forward(self, target: Client, request: RpcRequest) -> _Forwarded:
         call = _Forwarded(target, request.method, self._answers)
         call.id = target.socket.call("rpc-request", request, answered=call)
         return call
@@ -328,8 +328,8 @@ def _is_call(answered: Answered, method: str) -> TypeGuard[_Forwarded]:
 def _target(method: _Method | None, caller: Client) -> Client:
     """The newest registration of another client that is there. Raises CallFailed."""
     if method is None or not method.targets:
-        raise CallFailed(NOT_AVAILABLE, "not_available")
+        raise RpcFailed(NOT_AVAILABLE, "not_available")
     for client in reversed(method.targets):
         if client is not caller and client.socket.connected:
             return client
-    raise CallFailed(SELF_CALL, "self_call")
+    raise RpcFailed(SELF_CALL, "self_call")

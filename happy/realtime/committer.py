@@ -27,13 +27,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
-from happy.realtime.batches import Append, Batch, Flight, Release, Stored
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.rounds import Rounds
+from happy.base.waiting import within
+from happy.realtime.batches import Append, Batch, Commit, Release, Stored
 from happy.realtime.message_queue import MAX_QUEUED_BYTES, MessageQueue, weight
-from happy.rounds import Rounds
 from happy.storage.append import AppendedRow, Writer
-from happy.storage.messages import NewMessage
-from happy.waiting import within
+from happy.storage.messages import IncomingMessage
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -74,7 +74,7 @@ class _TooMuch(Exception):
 
 
 class Committer(Service):
-    """The queue of appended messages, and the flights that carry them into the database."""
+    """The queue of appended messages, and the commits that take them into the database."""
 
     log = Logger()
 
@@ -85,9 +85,9 @@ class Committer(Service):
         self._writer = Writer(database)
         self._aside = Writer(database, aside=True)
         self._queue = MessageQueue(clock, database.linearizer, self._wake, self._count_refusal)
-        self._flights: list[Flight] = []
-        self._aloft = 0
-        self._diverted: deque[Flight] = deque()
+        self._commits: list[Commit] = []
+        self._under_way = 0
+        self._diverted: deque[Commit] = deque()
         self._running = False
         self._running_aside = False
         self._stopped: Deferred[None] | None = None
@@ -117,7 +117,7 @@ class Committer(Service):
         self._expiry.stop()
 
     def append(
-        self, account: str, session: str, messages: Iterable[NewMessage], skip: object | None = None
+        self, account: str, session: str, messages: Iterable[IncomingMessage], skip: object | None = None
     ) -> Deferred[Stored]:
         """Store messages in the order given and tell the session's watchers, except the socket ``skip``.
 
@@ -143,9 +143,9 @@ class Committer(Service):
         A reader waits for it before it reveals a message's number: by then the update is delivered (D-3).
         Fails with Overloaded when that takes too long.
         """
-        for flight in self._flights:
-            if flight.carries(account, session):
-                return within(SETTLE_SECONDS, flight.landing(account), self._clock).addErrback(_unsettled)
+        for commit in self._commits:
+            if commit.holds(account, session):
+                return within(SETTLE_SECONDS, commit.delivered(account), self._clock).addErrback(_unsettled)
         return succeed(None)
 
     def _count_refusal(self, why: str) -> None:
@@ -165,67 +165,67 @@ class Committer(Service):
     @property
     def _common(self) -> bool:
         """Whether there may be something for a batch, and room for it."""
-        return bool(self._queue.common) and self._aloft < MAX_ALOFT_BYTES
+        return bool(self._queue.common) and self._under_way < MAX_ALOFT_BYTES
 
     async def _run(self) -> None:
         """One batch after another, each sent before the one before is answered."""
-        arrived: Flight | None = None
-        while arrived is not None or self._common:
-            flight = self._take_off() if self._common else None
+        stored: Commit | None = None
+        while stored is not None or self._common:
+            commit = self._next_common() if self._common else None
             # The statement is on its way when this returns.
-            carried = Deferred.fromCoroutine(self._carry(flight)) if flight is not None else None
-            if arrived is not None:
-                self._land(arrived)
-            if carried is not None:
-                await carried
-            arrived = None if flight is None or flight.diverted else flight
+            storing = Deferred.fromCoroutine(self._store_or_divert(commit)) if commit is not None else None
+            if stored is not None:
+                self._deliver(stored)
+            if storing is not None:
+                await storing
+            stored = None if commit is None or commit.diverted else commit
         self._running = False
         self._wake()
         self._look_for_the_end()
 
     async def _run_aside(self) -> None:
-        while (flight := self._next_aside()) is not None:
-            await self._commit(flight, self._aside)
-            self._land(flight)
+        while (commit := self._next_aside()) is not None:
+            await self._store_all(commit, self._aside)
+            self._deliver(commit)
         self._running_aside = False
         self._wake()
         self._look_for_the_end()
 
     def _look_for_the_end(self) -> None:
-        busy = self._running or self._running_aside or self._flights or len(self._queue)
+        busy = self._running or self._running_aside or self._commits or len(self._queue)
         if self._stopped is not None and not self._stopped.called and not busy:
             self._stopped.callback(None)
 
-    def _take_off(self) -> Flight | None:
+    def _next_common(self) -> Commit | None:
         """What of the queue has accounts that nobody else holds, if there is any."""
         appends, releases = self._queue.take()
         if self._queue.large:
             self._wake()
         return self._begin(appends, releases) if appends else None
 
-    def _next_aside(self) -> Flight | None:
+    def _next_aside(self) -> Commit | None:
         if self._diverted:
             return self._diverted.popleft()
         taken = self._queue.take_large()
         return None if taken is None else self._begin([taken[0]], [taken[1]])
 
-    def _begin(self, appends: list[Append], releases: list[Release]) -> Flight:
-        flight = Flight(appends, releases, self._clock.seconds())
-        self._flights.append(flight)
-        self._aloft += weight(flight.rows, flight.size)
-        return flight
+    def _begin(self, appends: list[Append], releases: list[Release]) -> Commit:
+        commit = Commit(appends, releases, self._clock.seconds())
+        self._commits.append(commit)
+        self._under_way += weight(commit.rows, commit.size)
+        return commit
 
-    async def _carry(self, flight: Flight) -> None:
-        await self._commit(flight, self._writer)
-        if flight.pending:
-            flight.diverted = True
-            self._diverted.append(flight)
+    async def _store_or_divert(self, commit: Commit) -> None:
+        await self._store_all(commit, self._writer)
+        if commit.pending:
+            commit.diverted = True
+            self._diverted.append(commit)
             self._wake()
 
-    def _land(self, flight: Flight) -> None:
+    def _deliver(self, commit: Commit) -> None:
         """Deliver what is stored, in sequence order; then answer. Each account gets there by itself."""
         after = self._hub.after
-        for batch, rows in flight.stored:
+        for batch, rows in commit.stored:
             for update in batch.updates(rows):
                 try:
                     self._hub.deliver(update)
@@ -234,39 +234,39 @@ class Committer(Service):
                     self.log.failure("Delivering a message failed")
             for append, stored in batch.answers(rows):
                 after(append.account, append.succeed, stored)
-        for append, error in flight.refused:
+        for append, error in commit.refused:
             after(append.account, append.fail, error)
-        for account in flight.accounts:
-            after(account, self._landed, flight, account)
+        for account in commit.accounts:
+            after(account, self._delivered, commit, account)
 
-    def _landed(self, flight: Flight, account: str) -> None:
+    def _delivered(self, commit: Commit, account: str) -> None:
         """Everything of an account is delivered and answered."""
-        if flight.land(account):
-            self._flights.remove(flight)
-            self._aloft -= weight(flight.rows, flight.size)
-            self._metrics.happy_commit_seconds.observe(self._clock.seconds() - flight.since)
+        if commit.finish(account):
+            self._commits.remove(commit)
+            self._under_way -= weight(commit.rows, commit.size)
+            self._metrics.happy_commit_seconds.observe(self._clock.seconds() - commit.since)
             self._wake()
             self._look_for_the_end()
 
     # -- the database --------------------------------------------------------------------------------
 
-    async def _commit(self, flight: Flight, writer: Writer) -> None:
-        """Store what is pending of a flight, unless that takes too long and can be done aside."""
-        while flight.pending:
-            batch = flight.pending.popleft()
+    async def _store_all(self, commit: Commit, writer: Writer) -> None:
+        """Store what is pending of a commit, unless that takes too long and can be done aside."""
+        while commit.pending:
+            batch = commit.pending.popleft()
             try:
                 rows = await self._store(batch, writer)
             except _TooMuch as error:
                 if writer is not self._aside:
-                    flight.pending.appendleft(batch)
+                    commit.pending.appendleft(batch)
                     return
-                self._refused(flight, batch, Overloaded(str(error)))
+                self._refused(commit, batch, Overloaded(str(error)))
             except Exception as error:
-                self._refused(flight, batch, error)
+                self._refused(commit, batch, error)
             else:
                 self._metrics.happy_commit_batches_total.inc()
                 self._metrics.happy_commit_rows.observe(len(batch.rows))
-                flight.stored.append((batch, rows))
+                commit.stored.append((batch, rows))
 
     async def _store(self, batch: Batch, writer: Writer) -> list[AppendedRow]:
         """Store a batch, for as long as that takes; fails only for what it holds."""
@@ -292,23 +292,23 @@ class Committer(Service):
             await deferLater(self._clock, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _refused(self, flight: Flight, batch: Batch, error: Exception) -> None:
+    def _refused(self, commit: Commit, batch: Batch, error: Exception) -> None:
         """Halve a batch, or give up on the one sender whose it is."""
         if len(batch.appends) > 1:
-            flight.pending.extendleft(reversed(batch.halves()))
+            commit.pending.extendleft(reversed(batch.halves()))
             return
         if isinstance(error, Overloaded):
             self._count_refusal(SLOW)
         else:
             self.log.warn("A message was refused by the database: {error}", error=type(error).__name__)
             self._metrics.happy_commit_refused_total.inc()
-        flight.refused.append((batch.appends[0], error))
+        commit.refused.append((batch.appends[0], error))
 
     async def _expire(self) -> None:
         """Tell senders that wait too long so; what they sent stays queued."""
         before = self._clock.seconds() - ANSWER_SECONDS
-        flying = [append for flight in self._flights for append in flight.appends]
-        for append in [*flying, *self._queue]:
+        under_way = [append for commit in self._commits for append in commit.appends]
+        for append in [*under_way, *self._queue]:
             if append.since <= before:
                 append.fail(DatabaseDown("the message could not be committed in time"))
 

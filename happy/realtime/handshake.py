@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from happy.realtime.socket import ConnectRefused
+from happy.api.structs import Body
 from happy.realtime.updates import Scope
-from happy.wire.structs import Body
+from happy.socketio.socket import ConnectRefused
 
 NO_TOKEN = "Missing authentication token"
 NO_SESSION = "Session ID required for session-scoped clients"
@@ -30,7 +30,7 @@ _USER = Scope.USER.value
 
 
 class Credentials(Body):
-    """The auth object that well-behaved clients connect with; :class:`Handshake` makes do with any.
+    """The auth object that well-behaved clients connect with; :class:`AuthObject` makes do with any.
 
     ``token`` is the bearer token. ``client_type`` says what a connection hears: ``user-scoped`` ones all
     events of the account, the others those of their session or machine, which they name.
@@ -49,7 +49,7 @@ class Credentials(Body):
     offset: str | UnsetType = UNSET
 
 
-class Handshake:
+class AuthObject:
     """The members of the CONNECT auth object that count, type-checked (B.1, D-10).
 
     What is of a wrong type or too long counts as absent, except for the token, where it counts as invalid.

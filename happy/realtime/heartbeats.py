@@ -14,13 +14,13 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from happy.caches import OwnedCache
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
-from happy.faults import describe_fault
+from happy.base.caches import OwnedCache
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.redaction import describe_fault
+from happy.base.trouble import Trouble
+from happy.base.waiting import relayed, within
 from happy.realtime.lookups import LOOKUP_BATCH, Lookups
 from happy.storage.presence import PresenceRow, SweptRow
-from happy.trouble import Trouble
-from happy.waiting import relayed, within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -51,7 +51,7 @@ _ABOUT_THE_DATA = frozenset({"22", "23", "54"})
 """Classes of SQLSTATE that blame what was to be stored."""
 
 
-class Entry:
+class Heard:
     """What is known of one session or machine. ``pending`` is a heartbeat not yet stored.
 
     ``company`` is how many may be stored together with it, itself included: fewer after each failure that may
@@ -116,7 +116,7 @@ class _Beat(NamedTuple):
     """A pending heartbeat on its way into the database."""
 
     subject: str
-    entry: Entry
+    entry: Heard
     at: int
 
 
@@ -128,7 +128,7 @@ class _Write:
         self.over: Deferred[None] = Deferred()
 
 
-class Kind:
+class Pulse:
     """The presence of all sessions, or of all machines.
 
     ``rows``, ``flush`` and ``sweep`` are the storage functions of the kind. ``pending`` are the subjects of
@@ -159,7 +159,7 @@ class Kind:
         self._rows = rows
         self._flush_rows = flush
         self._sweep_rows = sweep
-        self.entries: OwnedCache[str, Entry] = OwnedCache(MAX_ENTRIES, MAX_ACCOUNT_ENTRIES, self._lost)
+        self.entries: OwnedCache[str, Heard] = OwnedCache(MAX_ENTRIES, MAX_ACCOUNT_ENTRIES, self._lost)
         self.pending: dict[str, None] = {}
         self._writes: deque[_Write] = deque(maxlen=MAX_UNANSWERED)
         self._lookups = Lookups(self._fetch, self.entries.get, self._refused.inc)
@@ -170,14 +170,14 @@ class Kind:
 
     # -- validation ----------------------------------------------------------------------------
 
-    def cached(self, account: str, subject: str) -> Entry | None:
+    def cached(self, account: str, subject: str) -> Heard | None:
         """The entry, if it is the account's and was looked up a short time ago."""
         entry = self.entries.get(subject)
         fresh = entry is not None and entry.account == account and self._clock.seconds() < entry.valid_until
         (self._hits if fresh else self._misses).inc()
         return entry if fresh else None
 
-    def look_up(self, account: str, subject: str) -> Deferred[Entry | None]:
+    def look_up(self, account: str, subject: str) -> Deferred[Heard | None]:
         """The entry as the database has it now, whoever's it is; None when there is no such row.
 
         While the database cannot be asked, or too many heartbeats wait for it, or too many of the account,
@@ -185,7 +185,7 @@ class Kind:
         """
         return self._lookups.ask(account, subject)
 
-    async def _fetch(self, subjects: Sequence[str]) -> Mapping[str, Entry] | None:
+    async def _fetch(self, subjects: Sequence[str]) -> Mapping[str, Heard] | None:
         """Entries of the subjects that exist; None when the database cannot be asked."""
         try:
             rows = await self._ask(self._database.read(lambda tx: self._rows(tx, subjects)))
@@ -200,10 +200,10 @@ class Kind:
     def _ask(self, query: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         return within(ANSWER_SECONDS, Deferred.fromCoroutine(query), self._clock)
 
-    def _remember(self, row: PresenceRow, now: float) -> Entry:
+    def _remember(self, row: PresenceRow, now: float) -> Heard:
         entry = self.entries.get(row.id)
         if entry is None or entry.account != row.account:
-            entry = Entry(row, now)
+            entry = Heard(row, now)
             self.forget(row.id)
             self.entries.put(row.account, row.id, entry)
         else:
@@ -215,7 +215,7 @@ class Kind:
         self.entries.pop(subject)
         self.pending.pop(subject, None)
 
-    def _lost(self, subject: str, entry: Entry) -> None:
+    def _lost(self, subject: str, entry: Heard) -> None:
         """There was no place for it any more; its next heartbeat finds it again."""
         if subject in self.pending:
             del self.pending[subject]
@@ -229,7 +229,7 @@ class Kind:
 
     # -- storage -------------------------------------------------------------------------------
 
-    def queue(self, subject: str, entry: Entry, at: int) -> None:
+    def queue(self, subject: str, entry: Heard, at: int) -> None:
         """Take a heartbeat of what is known as ``entry``, to store it with the others."""
         if self.entries.get(subject) is not entry:  # it was forgotten while this heartbeat was validated
             return

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from happy.realtime.lines import Lines, Work
-from happy.realtime.socket import Socket, encode_event
 from happy.realtime.updates import (
     Activity,
     Audience,
@@ -27,15 +26,16 @@ from happy.realtime.updates import (
     encode_ephemeral,
     encode_update,
 )
+from happy.socketio.socket import Socket, encode_event
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge
 
+    from happy.base.pace import Pace
     from happy.metrics import Metrics
     from happy.realtime.calls import Pending
-    from happy.realtime.pace import Pace
     from happy.realtime.recovery import Recovery
-    from happy.realtime.socket import EncodedPacket
+    from happy.socketio.socket import EncodedPacket
 
 __all__ = ("Client", "Hub", "Identity", "Scope", "owner_of")
 
@@ -212,10 +212,6 @@ class Hub:
         account = self._accounts.get(audience.account)
         return iter(()) if account is None else account.audience(audience)
 
-    def watched(self, audience: Audience) -> bool:
-        """Whether anybody of the audience is connected."""
-        return next(self.clients(audience), None) is not None
-
     def machine_connected(self, account: str, machine: str) -> bool:
         """Whether some machine-scoped connection of the machine is open."""
         room = self._accounts.get(account)
@@ -259,6 +255,7 @@ class Hub:
 
     def _signal(self, audience: Audience, body: EphemeralBody) -> Work | None:
         listeners = list(self.clients(audience))
+        # Most heartbeats are heard by nobody: those are neither encoded nor kept.
         if not listeners and not self._awaited(audience):
             return None
         return self._send("ephemeral", encode_ephemeral(body), audience, listeners, None, _state_of(body))

@@ -1,7 +1,7 @@
 """What is told to the clients of an account, in order, when that is more than fits in a turn of the reactor.
 
 An account with thousands of clients, or one that tells them much, has a line of its own, which goes on in
-turn with all others' (:mod:`happy.realtime.pace`). While there is a line, everything of its account joins it:
+turn with all others' (:mod:`happy.base.pace`). While there is a line, everything of its account joins it:
 so no update overtakes another, and whoever is to be answered after an update is. Passing signals come last,
 and of each of them the latest: there is no end of them, and nobody waits for them.
 """
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from happy.realtime.pace import Pace
+    from happy.base.pace import Pace
 
 Work = Iterator[None]
 """Something that is done step by step, each of which takes a moment."""
@@ -41,7 +41,7 @@ class _Line:
         pace.wait(owner, self)
 
     def go_on(self) -> None:
-        """See :class:`happy.realtime.pace.Waiter`."""
+        """See :class:`happy.base.pace.Waiter`."""
         works, signals = self.works, self.signals
         while works or signals:
             if not works:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 
-from happy.bounds import Budget, Holding
-from happy.errors import Overloaded
+from happy.base.bounds import Budget, Holding
+from happy.base.errors import Overloaded
 from happy.realtime.batches import Append, Release
 
 if TYPE_CHECKING:

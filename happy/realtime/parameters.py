@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 
-from happy.realtime.shared import RealtimeSettings
+from happy.socketio.shared import EndpointSettings
 
 if TYPE_CHECKING:
-    from happy.realtime.shared import Headers
+    from happy.socketio.shared import Headers
 
 PATH: Final = "/v1/updates/"
 CLIENT_HEADER: Final = "x-happy-client"
@@ -26,8 +26,8 @@ _PREFLIGHT: Final = (
 _log: Final = Logger()
 
 
-def realtime_settings(**others: Any) -> RealtimeSettings:
-    """The settings of Happy's endpoint; ``others`` are members of :class:`RealtimeSettings` that vary."""
+def endpoint_settings(**others: Any) -> EndpointSettings:
+    """The settings of Happy's endpoint; ``others`` are members of :class:`EndpointSettings` that vary."""
     fixed: dict[str, Any] = {
         "path": PATH,
         "kept_headers": (CLIENT_HEADER,),
@@ -37,7 +37,7 @@ def realtime_settings(**others: Any) -> RealtimeSettings:
         "preflight_headers": _PREFLIGHT,
         "handler_failed": _handler_failed,
     }
-    return RealtimeSettings(**fixed | others)
+    return EndpointSettings(**fixed | others)
 
 
 def _headers(origin: bytes) -> Headers:

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError
 
-from happy.caches import OwnedCache
-from happy.clocks import Hesitant
-from happy.errors import DatabaseDown
-from happy.realtime.heartbeats import ANSWER_SECONDS, SWEEP_BATCH, Kind
+from happy.base.caches import OwnedCache
+from happy.base.clocks import Hesitant
+from happy.base.errors import DatabaseDown
+from happy.base.rounds import Rounds
+from happy.base.waiting import relayed, within
+from happy.realtime.heartbeats import ANSWER_SECONDS, SWEEP_BATCH, Pulse
 from happy.realtime.updates import Activity, EphemeralBody, MachineActivity, devices_of
-from happy.rounds import Rounds
 from happy.storage import presence as storage
-from happy.waiting import relayed, within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from happy.clocks import Now
+    from happy.base.clocks import Now
     from happy.metrics import Metrics
     from happy.realtime.hub import Hub
     from happy.storage.database import Database
@@ -54,7 +54,7 @@ class Presence(Service):
         self._now = now
         self._hub = hub
         self._metrics = metrics
-        self._sessions = Kind(
+        self._sessions = Pulse(
             "session",
             database,
             metrics,
@@ -63,7 +63,7 @@ class Presence(Service):
             flush=storage.flush_sessions,
             sweep=storage.sweep_sessions,
         )
-        self._machines = Kind(
+        self._machines = Pulse(
             "machine",
             database,
             metrics,

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from happy.bounds import Budget
-from happy.realtime.connection import new_id
-from happy.realtime.expiry import Expiry
+from happy.base.bounds import Budget
+from happy.base.expiry import Expiry
 from happy.realtime.replay import ACCOUNT_BYTES, KEPT_SECONDS, Replay
+from happy.socketio.connection import new_id
 from happy.wire.engine_events import PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR
 from happy.wire.socketio import FORCED_CLOSE, FORCED_SERVER_CLOSE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from happy.bounds import Holding
+    from happy.base.bounds import Holding
     from happy.realtime.hub import Client, Identity
-    from happy.realtime.socket import EncodedPacket
+    from happy.socketio.socket import EncodedPacket
 
 LOST_BYTES: Final = 32 * 1024 * 1024
 """What is kept of clients that may come back, half of it of one account at most. When it is full, the account

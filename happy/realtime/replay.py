@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw, Struct
 
-from happy.realtime.socket import EncodedPacket, encode_event
 from happy.realtime.updates import Audience, Scope
+from happy.socketio.socket import EncodedPacket, encode_event
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime

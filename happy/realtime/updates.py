@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, dataclass_transform
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from happy.api.structs import Base64, Timestamp, stands_for
 from happy.storage.relationships import Status
-from happy.wire.structs import Base64, Timestamp, stands_for
 
 # Only to be told apart: that the first letters are a little likelier does no harm.
 _LETTERS = ((string.ascii_letters + string.digits) * 5).encode("ascii")[:256]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.versioned import Versioned, compare_and_set, stored_values
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class AccessKeyRow(NamedTuple):
     updated_at: int
 
 
-class Pair(NamedTuple):
+class SessionAndMachine(NamedTuple):
     """A session and a machine that both are the account's, and the key between them."""
 
     key: AccessKeyRow | None
@@ -61,12 +61,12 @@ _DATA = stored_values(
 )
 
 
-async def find(tx: Transaction, account: str, session: str, machine: str) -> Pair | None:
+async def find(tx: Transaction, account: str, session: str, machine: str) -> SessionAndMachine | None:
     """The pair and its key; None unless both the session and the machine are the account's."""
     row = await tx.row(FIND, {"account": account, "session": session, "machine": machine})
     if row is None:
         return None
-    return Pair(None if row[0] is None else AccessKeyRow._make(row))
+    return SessionAndMachine(None if row[0] is None else AccessKeyRow._make(row))
 
 
 async def create(tx: Transaction, account: str, session: str, machine: str, data: str) -> AccessKeyRow | None:

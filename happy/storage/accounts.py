@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.versioned import StoredRow, Versioned, compare_and_set, stored_values
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from happy.errors import ConnectionLost, Overloaded, QueryFailed
+from happy.base.errors import ConnectionLost, Overloaded, QueryFailed
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:

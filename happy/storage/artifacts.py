@@ -37,7 +37,7 @@ class ArtifactHeaderRow(NamedTuple):
     updated_at: int
 
 
-class Part(NamedTuple):
+class ArtifactPart(NamedTuple):
     """A new header or body, and the version it replaces (any number; one that is none never matches)."""
 
     data: bytes
@@ -146,7 +146,7 @@ async def recently_changed(tx: Transaction, account: str, limit: int) -> Page[Ar
 
 
 async def update(
-    tx: Transaction, account: str, artifact: str, header: Part | None, body: Part | None
+    tx: Transaction, account: str, artifact: str, header: ArtifactPart | None, body: ArtifactPart | None
 ) -> bool:
     """Replace the parts that are given, if the stored versions of all of them are the expected ones.
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.task import deferLater
 
-from happy.errors import ConnectionLost, OutcomeUnknown, QueryFailed
+from happy.base.errors import ConnectionLost, OutcomeUnknown, QueryFailed
 from happy.storage.calls import Call
 from happy.storage.outcome import MARK_COMMIT, mark, took_effect
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute, usable
@@ -20,6 +20,8 @@ Work = Callable[[Transaction], Awaitable[T]]
 LOCK_ACCOUNTS = """
 SELECT "id", "seq" FROM "Account" WHERE "id" = ANY(%s::text[]) ORDER BY "id" FOR NO KEY UPDATE
 """
+"""Every writer that takes numbers of an account locks its row first, the original server too: so commits are
+in the order of the numbers. Accounts are locked in ascending order: no two wait for each other."""
 
 BRIEFLY = "SET LOCAL lock_timeout = '500ms';"
 """For whoever holds one account while it waits for another."""
@@ -29,6 +31,7 @@ UPDATE "Account" SET "seq" = "seq" + "Taken"."count", "updatedAt" = %s
   FROM unnest(%s::text[], %s::integer[]) AS "Taken"("account", "count")
  WHERE "Account"."id" = "Taken"."account"
 """
+"""The last statement before COMMIT: what rolls back takes no numbers, and leaves clients no gap to find."""
 
 LEAST_SECONDS: Final = 1.0
 """What a statement may take even when the time of its call is over."""

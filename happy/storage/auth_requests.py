@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Statements(NamedTuple):
     purge: str
 
 
-class Kind(Enum):
+class LinkKind(Enum):
     """What is being linked: a terminal, or another device to the same account."""
 
     TERMINAL = _Statements(
@@ -102,7 +102,7 @@ class Kind(Enum):
     ACCOUNT = _Statements(FIND_ACCOUNT, START_ACCOUNT, NOTE_POLL_ACCOUNT, APPROVE_ACCOUNT, PURGE_ACCOUNT)
 
 
-class Request(NamedTuple):
+class LinkRequest(NamedTuple):
     """A live request; ``updated_at`` (ms) is the noted time of the latest poll or of the approval."""
 
     id: str
@@ -117,13 +117,13 @@ class Request(NamedTuple):
         return not self.response
 
 
-async def find(tx: Transaction, kind: Kind, public_key: str) -> Request | None:
+async def find(tx: Transaction, kind: LinkKind, public_key: str) -> LinkRequest | None:
     """The live request for that key (upper-case hex)."""
     row = await tx.row(kind.value.find, {"key": public_key, **_bounds(tx)})
-    return None if row is None else Request._make(row)
+    return None if row is None else LinkRequest._make(row)
 
 
-async def poll(tx: Transaction, kind: Kind, public_key: str, supports_v2: bool) -> Request:
+async def poll(tx: Transaction, kind: LinkKind, public_key: str, supports_v2: bool) -> LinkRequest:
     """The live request for that key, which is made if there is none.
 
     Notes the poll; the flag counts only when the request is made.
@@ -138,7 +138,7 @@ async def poll(tx: Transaction, kind: Kind, public_key: str, supports_v2: bool) 
     return request
 
 
-async def approve(tx: Transaction, kind: Kind, public_key: str, response: str, account: str) -> bool:
+async def approve(tx: Transaction, kind: LinkKind, public_key: str, response: str, account: str) -> bool:
     """Answer the request in the account's name; False when there is none.
 
     The first response that is not empty stays: a later one changes nothing.
@@ -152,7 +152,7 @@ async def approve(tx: Transaction, kind: Kind, public_key: str, response: str, a
 async def purge(tx: Transaction) -> int:
     """Delete the dead requests of every kind, however many; returns how many there were."""
     await tx.take_time()
-    return sum([await tx.run(kind.value.purge, _bounds(tx)) for kind in Kind])
+    return sum([await tx.run(kind.value.purge, _bounds(tx)) for kind in LinkKind])
 
 
 def _bounds(tx: Transaction) -> dict[str, Millis]:

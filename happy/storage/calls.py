@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from happy.bounds import Holding
-from happy.errors import Overloaded
+from happy.base.bounds import Holding
+from happy.base.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from happy.bounds import Budget
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
-from happy.faults import describe_fault
+from happy.base.bounds import Budget
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.redaction import describe_fault
+from happy.base.shield import Shield
 from happy.storage.append import forget_writers
 from happy.storage.attempt import Attempts, MoreAccounts, Work, roll_back, statement_limit
 from happy.storage.calls import SERVER, Call
@@ -23,12 +24,11 @@ from happy.storage.lending import Pool
 from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import forget_old_marks
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute
-from happy.storage.shield import Shield
 from happy.storage.transaction import Publisher, Transaction, deliver
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
-    from happy.clocks import Now
+    from happy.base.clocks import Now
     from happy.metrics import Metrics
 
 __all__ = ["Database", "Millis", "Transaction"]

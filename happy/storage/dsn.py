@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 
 _IGNORED = frozenset({"pool_timeout", "socket_timeout", "statement_cache_size", "sslidentity", "sslpassword"})
 _TRANSLATED = frozenset({"schema", "connection_limit", "pgbouncer", "sslaccept"})
@@ -26,7 +26,7 @@ _EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class DatabaseTarget:
     """A database to connect to.
 
     ``parameters`` are libpq's; ``schema`` is the search path; ``limit`` the number of connections the
@@ -46,7 +46,7 @@ class Target:
         return conninfo
 
 
-def parse_target(dsn: str) -> Target:
+def parse_target(dsn: str) -> DatabaseTarget:
     """Read a connection URL or a libpq keyword string.
 
     Parameters that only the original's database layer knows are translated or ignored. Raises
@@ -60,7 +60,7 @@ def parse_target(dsn: str) -> Target:
         raise StartupError(f"DATABASE_URL is not a PostgreSQL URL, such as {_EXAMPLE}") from None
     if extra.get("pgbouncer") == "true" and extra.get("schema", "public") != "public":
         raise StartupError("DATABASE_URL: schema cannot be chosen through a PgBouncer; connect directly")
-    return Target(
+    return DatabaseTarget(
         parameters={**parameters, **_tls(extra)},
         schema=extra.get("schema") or "public",
         limit=_limit(extra.get("connection_limit")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.large import Column, Kind, Page, Table
 from happy.storage.types import Jsonb
 

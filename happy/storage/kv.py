@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.large import Column, Kind, Page, Table
 
 if TYPE_CHECKING:

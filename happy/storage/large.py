@@ -16,7 +16,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from happy.errors import Changed
+from happy.base.errors import ChangedMeanwhile
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -96,7 +96,7 @@ class Large:
         """
         row = await tx.row(self._statement, {**self._parameters, "start": start + 1})
         if row is None:
-            raise Changed
+            raise ChangedMeanwhile
         found: bytes = row[0]
         return found
 
@@ -104,6 +104,8 @@ class Large:
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
     """The rows of a list, and about how many bytes of contents each has.
+
+    Where it ends is said by a key, never by an offset: it costs what it answers, not what comes before.
 
     Of a page that is not ``whole``, the contents are :class:`Large`.
     """

@@ -13,16 +13,16 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from happy.errors import ConnectionLost
+from happy.base.errors import ConnectionLost
+from happy.base.waiting import OneByOne
 from happy.storage.calls import SERVER, Call
 from happy.storage.pool import Connection, usable
-from happy.waiting import OneByOne
 
 _ALL_TO_CLIENTS: Final = 2
 """Up to so many connections, none is kept for the server."""
 
 
-class Places:
+class ConnectionPlaces:
     """``size`` places, of which an owner has at most half, and the owners that wait for one."""
 
     def __init__(self, size: int) -> None:
@@ -102,7 +102,7 @@ class Pool:
 
     def __init__(self, open_: Callable[[float], Awaitable[Connection]], size: int) -> None:
         self._open = open_
-        self._places = Places(size)
+        self._places = ConnectionPlaces(size)
         self._idle: list[Connection] = []
         self._closed = False
 

@@ -1,4 +1,8 @@
-"""Queues by key: what must happen in order to one account happens one after another."""
+"""Queues by key: what must happen in order to one account happens one after another.
+
+The database orders commits; that they are heard of in the same order is up to this process. So a writer holds
+its accounts from before it begins until its own updates are delivered.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from happy.errors import Overloaded
-from happy.waiting import OneByOne
+from happy.base.errors import Overloaded
+from happy.base.waiting import OneByOne
 
 Release = Callable[[], None]
 

@@ -21,7 +21,7 @@ BEYOND_ALL = 2**31
 """Larger than every message number (schema.md 1)."""
 
 
-class NewMessage(NamedTuple):
+class IncomingMessage(NamedTuple):
     """A message to append. ``local_id`` tells repetitions apart; without one it is always new."""
 
     local_id: str | None

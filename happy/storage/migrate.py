@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
-from happy.errors import DatabaseDown, QueryFailed, StartupError
+from happy.base.errors import DatabaseDown, QueryFailed, StartupError
 from happy.storage.pool import Connection, execute
 
 ADVISORY_LOCK = 72707369

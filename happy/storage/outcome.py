@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from happy.errors import ConnectionLost
+from happy.base.errors import ConnectionLost
 from happy.storage.pool import Connector, execute
 from happy.storage.types import Millis
 

@@ -76,7 +76,7 @@ def _is_large(value: Any) -> bool:
     return isinstance(value, str | bytes) and len(value) > LARGE
 
 
-class Pieces:
+class SentAhead:
     """What one transaction sends ahead."""
 
     def __init__(self) -> None:

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection as TxConnection
 from txpostgres.txpostgres import Cursor as TxCursor
 
-from happy.errors import NUL_IN_TEXT, ConnectionLost, QueryFailed
-from happy.storage.dsn import Target
+from happy.base.errors import NUL_IN_TEXT, ConnectionLost, QueryFailed
+from happy.storage.dsn import DatabaseTarget
 from happy.storage.types import register_casts
 
 CONNECTION_OK = 0
@@ -182,7 +182,7 @@ class Connection(TxConnection):  # type: ignore[misc]
 class Connector:
     """Opens connections to one target, each with its own name and the session settings above."""
 
-    def __init__(self, target: Target, reactor: Any, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, target: DatabaseTarget, reactor: Any, settings: dict[str, str] | None = None) -> None:
         self._target = target
         self._reactor = reactor
         self._settings = {**SESSION, **(settings or {}), "search_path": _quoted(target.schema)}

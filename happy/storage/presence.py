@@ -39,6 +39,7 @@ SELECT "id", "accountId", "lastActiveAt", "active" FROM "Session" WHERE "id" = A
 
 MACHINES = SESSIONS.replace('"Session"', '"Machine"')
 
+# Rows are named by an array of their ids: a join would leave the planner to choose how to find them.
 FLUSH_SESSIONS = """
 UPDATE "Session" AS live
 SET "lastActiveAt" = greatest(live."lastActiveAt", beat.at), "active" = true, "updatedAt" = %(now)s

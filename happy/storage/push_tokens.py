@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.large import Column, Kind, Page, Table
 from happy.storage.versioned import Versioned, compare_and_set, stored_values
 

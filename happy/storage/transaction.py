@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from happy.errors import AccountVanished
-from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, Pieces, any_large
+from happy.base.errors import AccountVanished
+from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, SentAhead, any_large
 from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis
 
@@ -52,7 +52,7 @@ class Publisher(Protocol):
         """Fires when the account's clients were told of every change before; None if they were."""
 
 
-class Pending(NamedTuple):
+class Unnumbered(NamedTuple):
     """A publication that has no number yet."""
 
     audience: Audience
@@ -80,8 +80,8 @@ class Transaction:
         self._reading = reading
         # BEGIN travels with the first statement, which saves a round trip.
         self._opening = "" if reading else opening
-        self._pieces: Pieces | None = None
-        self.outbox: list[Pending | Signal] = []
+        self._pieces: SentAhead | None = None
+        self.outbox: list[Unnumbered | Signal] = []
         self.callbacks: list[Callable[[], None]] = []
 
     async def rows(self, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
@@ -115,7 +115,7 @@ class Transaction:
         when the account has no row.
         """
         self._must_write()
-        self.outbox.append(Pending(audience, body, skip))
+        self.outbox.append(Unnumbered(audience, body, skip))
 
     def signal(self, audience: Audience, body: Any) -> None:
         """Signal an audience after the commit, in order with what is published."""
@@ -132,7 +132,7 @@ class Transaction:
 
     def published(self) -> Counter[str]:
         """How many numbers each account needs."""
-        return Counter(entry.audience.account for entry in self.outbox if isinstance(entry, Pending))
+        return Counter(entry.audience.account for entry in self.outbox if isinstance(entry, Unnumbered))
 
     async def _execute(self, sql: str, params: Parameters) -> Any:
         if params and not self._reading and any_large(params):
@@ -144,7 +144,7 @@ class Transaction:
         """Send what is large of the parameters; answers what stands for them in the statement."""
         if self._pieces is None:
             await self._execute(MAKE_ROOM, ())
-            self._pieces = Pieces()
+            self._pieces = SentAhead()
             self._connection.limit = max(self._connection.limit, SECONDS)
         small, ahead = self._pieces.split(params)
         for sql, piece in ahead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 from happy.storage.types import Jsonb
 
 if TYPE_CHECKING:

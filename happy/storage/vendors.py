@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from happy.ids import cuid
+from happy.base.ids import cuid
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
 
 
-class VendorToken(NamedTuple):
+class SealedToken(NamedTuple):
     """A credential as it is stored."""
 
     vendor: str
@@ -50,9 +50,9 @@ async def token(tx: Transaction, account: str, vendor: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-async def all_of(tx: Transaction, account: str) -> list[VendorToken]:
+async def all_of(tx: Transaction, account: str) -> list[SealedToken]:
     """The account's credentials in the order they were first stored."""
-    return [VendorToken._make(row) for row in await tx.rows(LIST, {"account": account})]
+    return [SealedToken._make(row) for row in await tx.rows(LIST, {"account": account})]
 
 
 async def remove(tx: Transaction, account: str, vendor: str) -> None:

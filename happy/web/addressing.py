@@ -18,7 +18,7 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
-    from happy.config import Config
+    from happy.settings.config import Config
     from happy.web.asked import Asked
 
 UNKNOWN: Final = "unknown"

@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Generator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from happy.api.payload import Payload, payload_of
 from happy.web.addressing import UNKNOWN, forwarded_for
 from happy.web.sending import header_of
-from happy.wire.payload import Payload, payload_of
 
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
+    from happy.api.answers import Answer
     from happy.web.resource import Target
     from happy.web.sending import Sender
     from happy.web.shares import Share
-    from happy.wire.answers import Answer
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Asked(Protocol):
         """The address of the connection's other side."""
 
     def payload(self) -> Payload:
-        """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
+        """The body; raises :class:`~happy.api.payload.UnsupportedMedia`."""
 
     def size(self) -> int:
         """The bytes of the body."""
@@ -108,7 +108,7 @@ class Parsed:
         return address
 
     def payload(self) -> Payload:
-        """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
+        """The body; raises :class:`~happy.api.payload.UnsupportedMedia`."""
         return payload_of(self.target.method, self.header("content-type"), self.size(), self._content)
 
     def size(self) -> int:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from happy.bounds import Budget, Holding, Payer
+    from happy.base.bounds import Budget, Holding, Payer
 
 SPOOL_SIZE: Final = 100 * 1024
 """Bodies above it wait in a temporary file."""

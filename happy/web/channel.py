@@ -22,19 +22,19 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
-from happy.wire import answers
+from happy.api import answers
 from happy.wire.chunks import BadChunk, Chunks
-from happy.wire.heads import BadHead, Beginning, Head, TooLarge, closes
+from happy.wire.heads import BadHead, Beginning, Head, HeadTooLarge, closes
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
+    from happy.api.answers import Fault
     from happy.web.bodies import Keep
     from happy.web.places import Place
     from happy.web.shares import Share
     from happy.web.site import HappyRequest, HappySite
-    from happy.wire.answers import Fault
 
 KEEP_ALIVE_SECONDS: Final = 72
 """How long a connection may be idle."""
@@ -214,7 +214,7 @@ class HappyChannel(HTTPChannel):
                 return data
         except BadHead:
             self._refuse(answers.unparsable())
-        except TooLarge:
+        except HeadTooLarge:
             self._refuse(answers.headers_too_large())
         return b""
 

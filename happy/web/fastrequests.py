@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from twisted.web.http import NO_BODY_CODES
 
-from happy.capabilities._declare import MIB
+from happy.api.declare import MIB
+from happy.api.payload import Payload, payload_of
 from happy.web.bodies import SMALL
 from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, is_full
 from happy.web.resource import local_target
 from happy.web.sending import AT_ONCE, TINY, head_of
 from happy.wire.heads import Usual, closes, parse_usual
-from happy.wire.payload import Payload, payload_of
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from happy.api.answers import Answer
     from happy.web.resource import Target
     from happy.web.sending import Sender
     from happy.web.site import HappyRequest
-    from happy.wire.answers import Answer
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class FastRequest:
         return address
 
     def payload(self) -> Payload:
-        """The body; raises :class:`~happy.wire.payload.UnsupportedMedia`."""
+        """The body; raises :class:`~happy.api.payload.UnsupportedMedia`."""
         body = BytesIO(self._usual.body)
         return payload_of(self.target.method, self.header("content-type"), self.size(), body)
 

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 from happy.web.streaming import CHUNK
 
 if TYPE_CHECKING:
-    from happy.threads import Threads
-    from happy.wire.answers import Allowance
+    from happy.api.answers import Allowance
+    from happy.base.threads import Threads
 
 PATIENCE: Final = 10.0
 """Seconds that a file system may take for one step."""
@@ -47,7 +47,7 @@ class FilePieces:
     """``length`` bytes of an open file from ``start`` on, in chunks.
 
     What the system has at hand is read at once, the rest in ``threads``. Implements
-    :class:`~happy.wire.answers.Pieces`; the file is closed with it.
+    :class:`~happy.api.answers.Pieces`; the file is closed with it.
     """
 
     def __init__(self, threads: Threads, file: BinaryIO, start: int, length: int) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from happy.bounds import Holding
+    from happy.base.bounds import Holding
 
 
 class Places:

@@ -11,8 +11,11 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
-from happy.capabilities._pipeline import (
+from happy.api import answers
+from happy.api.answers import Answer, Fault
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.payload import Payload, UnsupportedMedia
+from happy.api.pipeline import (
     BEARER,
     Inputs,
     Unauthenticated,
@@ -20,9 +23,10 @@ from happy.capabilities._pipeline import (
     call_route,
     request_fault,
 )
-from happy.driving import drive
-from happy.errors import Overloaded
-from happy.faults import describe_fault
+from happy.api.structs import encode
+from happy.base.coroutines import drive
+from happy.base.errors import Overloaded
+from happy.base.redaction import describe_fault
 from happy.web.addressing import Origins, base_url
 from happy.web.asked import Parsed
 from happy.web.bodies import LargeWork
@@ -30,15 +34,11 @@ from happy.web.inflight import InFlight
 from happy.web.routes import BadPath, Match, RouteTable
 from happy.web.sending import Sender
 from happy.web.webapp import WebApp
-from happy.wire import answers
-from happy.wire.answers import Answer, Fault
-from happy.wire.payload import Payload, UnsupportedMedia
-from happy.wire.structs import encode
 
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
-    from happy.server import Server
+    from happy.api.parts import Parts
     from happy.web.asked import Asked
 
 T = TypeVar("T")
@@ -96,16 +96,16 @@ class Router(Resource):
     isLeaf = True
     log = Logger()
 
-    def __init__(self, capabilities: Iterable[Capability], server: Server) -> None:
+    def __init__(self, capabilities: Iterable[Capability], parts: Parts) -> None:
         super().__init__()
         self.work = InFlight()
-        self.memory = server.memory
-        self.origins = Origins(server.config.trusted_proxies)
-        self.sender = Sender(server)
-        self._large = LargeWork(server.memory.size // 2, server.clock)
-        self._server = server
-        self._webapp = _webapp(server)
-        enabled = [capability for capability in capabilities if capability.enabled(server.config)]
+        self.memory = parts.memory
+        self.origins = Origins(parts.config.trusted_proxies)
+        self.sender = Sender(parts)
+        self._large = LargeWork(parts.memory.size // 2, parts.clock)
+        self._parts = parts
+        self._webapp = _webapp(parts)
+        enabled = [capability for capability in capabilities if capability.enabled(parts.config)]
         self._routes = RouteTable(route for capability in enabled for route in capability.routes)
         self._match = lru_cache(MATCHES)(self._routes.match)
 
@@ -130,7 +130,7 @@ class Router(Resource):
         if match is None or size > target.limit:
             return answers.too_large().answer(target.strips)
         try:
-            caller = authenticate(self._server, match.route, match.variables, target.query, request.header)
+            caller = authenticate(self._parts, match.route, match.variables, target.query, request.header)
         except Unauthenticated as fault:
             token = (request.header("authorization") or "").removeprefix(BEARER)
             refused = answers.unauthorized(str(fault)) if _TOKEN.fullmatch(token) else answers.too_large()
@@ -154,7 +154,7 @@ class Router(Resource):
             request.channel.transport.abortConnection()
 
     async def _serve(self, request: Asked, refusal: Answer | None) -> None:
-        target, clock = request.target, self._server.clock
+        target, clock = request.target, self._parts.clock
         began = clock.seconds()
         client = request.header("x-happy-client")
         self.work.enter()
@@ -167,7 +167,7 @@ class Router(Resource):
             if request.large:
                 self._large.leave(request.large)
             self.work.leave()
-        metrics = self._server.metrics
+        metrics = self._parts.metrics
         template = UNMATCHED if target.match is None else target.match.route.path
         labels = metrics.client_labels(client)
         metrics.answered(target.method, template, status, labels, clock.seconds() - began)
@@ -181,7 +181,7 @@ class Router(Resource):
     async def _answer_safely(self, request: Asked, target: Target) -> Answer:
         try:
             if target.match is not None:
-                return await call_route(self._server, target.match.route, self._inputs(request, target))
+                return await call_route(self._parts, target.match.route, self._inputs(request, target))
             return await self._answer_unmatched(request, target)
         except Overloaded:
             return answers.overloaded().answer()
@@ -220,21 +220,21 @@ class Router(Resource):
 
     def _facts(self, request: Asked, payload: Payload) -> RequestFacts:
         return RequestFacts(
-            base_url=base_url(request, self._server.config),
+            base_url=base_url(request, self._parts.config),
             address=self.origins.address(request.peer(), request.forwarded_for()),
             raw=payload.raw,
             header=request.header,
         )
 
 
-def _webapp(server: Server) -> WebApp | None:
-    config = server.config
+def _webapp(parts: Parts) -> WebApp | None:
+    config = parts.config
     if config.webapp is None:
         return None
     told = config.webapp_config
     if told is None and config.public_url:
         told = encode({"serverUrl": config.public_url, "disableAnalytics": True}).decode()
-    return WebApp(config.webapp, server.pages, told)
+    return WebApp(config.webapp, parts.pages, told)
 
 
 def _unreadable(inputs: Inputs) -> Fault | None:

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from happy.capabilities._declare import Route
-
-LONGEST_VARIABLE: Final = 1024
-"""A longer path variable matches nothing (D31)."""
+from happy.api.declare import LONGEST_VARIABLE, Route
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
 

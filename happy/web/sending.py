@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.logger import Logger
 from twisted.web.http import NOT_MODIFIED, RESPONSES, Request, datetimeToString
 
-from happy.errors import Changed, Overloaded
-from happy.faults import describe_fault
+from happy.api import answers
+from happy.api.answers import Answer, Pieces
+from happy.api.structs import Blob
+from happy.base.errors import ChangedMeanwhile, Overloaded
+from happy.base.redaction import describe_fault
 from happy.web.channel import KEEP_ALIVE_SECONDS, is_full
 from happy.web.files import PATIENCE, FilePieces, Opened, opened
 from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged, whole
-from happy.web.streaming import CHUNK, Chunks, Content, Stream
+from happy.web.streaming import CHUNK, ManyPieces, OnePiece, Stream
 from happy.web.unsent import Unsent
-from happy.wire import answers
-from happy.wire.answers import Answer, Pieces
-from happy.wire.structs import Blob
 
 if TYPE_CHECKING:
-    from happy.server import Server
+    from happy.api.parts import Parts
 
 _log = Logger()
 
@@ -39,11 +39,11 @@ _CLOSES: Final = b"Connection: close\r\n"
 class Sender:
     """Sends answers as fast as clients take them. ``unsent`` looks after what they leave."""
 
-    def __init__(self, server: Server) -> None:
-        self._memory = server.memory
-        self._threads = {"files": server.files, "pages": server.pages}
-        self._slow = server.metrics.happy_slow_readers_total
-        self.unsent = Unsent(server.clock, server.memory, lambda reason: self._slow.labels(reason).inc())
+    def __init__(self, parts: Parts) -> None:
+        self._memory = parts.memory
+        self._threads = {"files": parts.files, "pages": parts.pages}
+        self._slow = parts.metrics.happy_slow_readers_total
+        self.unsent = Unsent(parts.clock, parts.memory, lambda reason: self._slow.labels(reason).inc())
 
     async def send(self, request: Request, answer: Answer, payer: str, *, cors: bool) -> int:
         """Send ``answer`` unless the client has left; returns the status.
@@ -59,7 +59,7 @@ class Sender:
             return await self._stream(request, answer, content, payer)
         channel: Any = request.channel
         if len(content) > AT_ONCE or (channel is not None and is_full(channel)):
-            return await self._stream(request, answer, Content(content), payer)
+            return await self._stream(request, answer, OnePiece(content), payer)
         _begin(request, answer, len(content))
         self._close(request, content, payer)
         return answer.status
@@ -79,7 +79,7 @@ class Sender:
             _begin(request, answer, pieces.length)
             if await stream.send():
                 request.finish()
-        except (Changed, Overloaded):
+        except (ChangedMeanwhile, Overloaded):
             self._slow.labels("crowd").inc()  # The connection was cut, which says it all.
         finally:
             stream.close()
@@ -99,7 +99,7 @@ class Sender:
 
     async def _send_blob(self, request: Request, answer: Answer, blob: Blob, payer: str) -> int:
         if blob.path is None:
-            chunks = Chunks(blob.chunks or (), blob.length)
+            chunks = ManyPieces(blob.chunks or (), blob.length)
             return await self._stream(request, answer, chunks, payer)
         try:
             file = await self._threads[blob.shelf].within(PATIENCE, opened, blob.path)
@@ -131,7 +131,7 @@ async def _unreadable(stream: Stream) -> Answer | None:
     """What is answered instead, if the first piece cannot be read."""
     try:
         await stream.prepare()
-    except (Changed, Overloaded):
+    except (ChangedMeanwhile, Overloaded):
         return answers.overloaded().answer()
     except Exception as error:
         _log.error("An answer cannot be read: {fault}", fault=describe_fault(error))

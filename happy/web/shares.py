@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from happy.faults import describe_fault
+from happy.base.redaction import describe_fault
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

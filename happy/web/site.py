@@ -14,9 +14,12 @@ from twisted.logger import Logger
 from twisted.web.http import Request as PlainRequest
 from twisted.web.server import Request, Site
 
-from happy.bounds import Budget
-from happy.capabilities._declare import MIB
-from happy.faults import describe_fault
+from happy.api import answers
+from happy.api.answers import Answer
+from happy.api.declare import MIB
+from happy.api.payload import is_json
+from happy.base.bounds import Budget
+from happy.base.redaction import describe_fault
 from happy.web.addressing import forwarded_for
 from happy.web.asked import Parsed
 from happy.web.bodies import CONNECTION_BYTES, SPOOL_SIZE, Keep, LargeBody, SmallBody
@@ -26,10 +29,7 @@ from happy.web.places import Places
 from happy.web.resource import local_target
 from happy.web.sending import header_of, http_now
 from happy.web.shares import Processor
-from happy.wire import answers
-from happy.wire.answers import Answer
 from happy.wire.complexity import Meter, TooComplex
-from happy.wire.payload import is_json
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -50,8 +50,8 @@ _METERED: Final = 16 * 1024
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Realtime(typing.Protocol):
-    """What the site needs of :class:`happy.realtime.endpoint.RealtimeEndpoint`."""
+class SocketEndpoint(typing.Protocol):
+    """What the site needs of :class:`happy.socketio.endpoint.SocketIOEndpoint`."""
 
     @property
     def largest_body(self) -> int:
@@ -95,7 +95,7 @@ class HappyRequest(Request):
     _counted = False
     _kept = False
     _meter: Meter | None = None
-    _realtime: Realtime | None = None
+    _realtime: SocketEndpoint | None = None
     _complete = False
 
     def headed(self, method: bytes, uri: bytes, version: bytes, length: int | None) -> None:
@@ -296,7 +296,7 @@ class HappySite(Site):
     def __init__(
         self,
         router: Router,
-        realtime: Realtime | None,
+        realtime: SocketEndpoint | None,
         clock: IReactorTime,
         *,
         room: int = MANY_CONNECTIONS,

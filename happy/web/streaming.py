@@ -9,22 +9,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 from happy.web.channel import is_full
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.http import Request
 
-    from happy.bounds import Budget
-    from happy.wire.answers import Allowance, Pieces
+    from happy.api.answers import Allowance, Pieces
+    from happy.base.bounds import Budget
 
 CHUNK: Final = 64 * 1024
 """Bytes that are written at a time."""
 
 
-class Content:
-    """Bytes at hand as :class:`~happy.wire.answers.Pieces`: a single one."""
+class OnePiece:
+    """Bytes at hand as :class:`~happy.api.answers.Pieces`: a single one."""
 
     def __init__(self, content: bytes) -> None:
         self.length: int | None = len(content)
@@ -42,8 +42,8 @@ class Content:
         self._content = b""
 
 
-class Chunks:
-    """What an iterable yields as :class:`~happy.wire.answers.Pieces`."""
+class ManyPieces:
+    """What an iterable yields as :class:`~happy.api.answers.Pieces`."""
 
     def __init__(self, chunks: Iterable[bytes], length: int | None) -> None:
         self.length = length

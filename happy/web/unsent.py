@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from happy.untaken import lowest, untaken
+from happy.base.untaken import lowest, untaken
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from happy.bounds import Budget
+    from happy.base.bounds import Budget
 
 STALL_SECONDS: Final = 60.0
 """A client that takes nothing for so long is gone."""

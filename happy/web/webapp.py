@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from happy.api.answers import Answer, answer_of, json_answer
+from happy.api.structs import Blob, PlainText
 from happy.web.files import PATIENCE
 from happy.web.ranges import unchanged
 from happy.web.sending import http_date
-from happy.wire.answers import Answer, answer_of, json_answer
-from happy.wire.structs import Blob, PlainText
 
 if TYPE_CHECKING:
-    from happy.threads import Threads
+    from happy.base.threads import Threads
     from happy.web.resource import Target
 
 BANNER: Final = "Welcome to Happy Server!"

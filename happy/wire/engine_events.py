@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from happy.wire.engineio import EncodedPacket, Problem
+from happy.wire.engineio import EncodedPacket, EngineProblem
 
 TRANSPORT_CLOSE: Final = "transport close"
 TRANSPORT_ERROR: Final = "transport error"
@@ -89,7 +89,7 @@ class Input(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerPoll:
     """Answer a GET with packets: 200."""
 
     request: Any
@@ -108,7 +108,7 @@ class Refuse:
     """Answer a request with a problem; without one, 400 and an empty body."""
 
     request: Any
-    problem: Problem | None
+    problem: EngineProblem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +160,6 @@ class Forgotten:
     """Nothing knows the session's id any more; happens once, and last."""
 
 
-Effect = Answer | Accept | Refuse | Abort | Write | CloseWebSocket | Deliver | Upgraded | Ended | Forgotten
+Effect = (
+    AnswerPoll | Accept | Refuse | Abort | Write | CloseWebSocket | Deliver | Upgraded | Ended | Forgotten
+)

@@ -18,7 +18,7 @@ from happy.wire.engine_events import (
     TRANSPORT_ERROR,
     Abort,
     Accept,
-    Answer,
+    AnswerPoll,
     CloseWebSocket,
     Deliver,
     Effect,
@@ -40,11 +40,11 @@ from happy.wire.engineio import (
     PROBE_ANSWER,
     WEBSOCKET,
     EncodedPacket,
+    EngineProblem,
     EngineSettings,
     InvalidPacket,
     Packet,
     PacketType,
-    Problem,
     decode_packet,
     encode_open,
     split_payload,
@@ -92,7 +92,7 @@ class EngineSession:
     def open_polling(self, request: Any) -> Sequence[Effect]:
         """Start on polling; the GET that asks for it is answered with the open packet."""
         self._arm(Input.PING_DUE, self._settings.ping_interval)
-        return [Answer(request, (encode_open(self.sid, (WEBSOCKET,), self._settings),))]
+        return [AnswerPoll(request, (encode_open(self.sid, (WEBSOCKET,), self._settings),))]
 
     def open_websocket(self, websocket: Any) -> Sequence[Effect]:
         """Start on an open WebSocket; what was sent before follows the open packet."""
@@ -297,7 +297,7 @@ class EngineSession:
 
     def _flush(self) -> None:
         if self._held is not None and self._queue:
-            self._effects.append(Answer(self._take_held(), self._take_queue()))
+            self._effects.append(AnswerPoll(self._take_held(), self._take_queue()))
 
     def _write(self, packet: EncodedPacket) -> None:
         self._effects.append(Write(self._websocket, (packet,)))
@@ -308,7 +308,7 @@ class EngineSession:
     def _ignore_post(self, request: Any, body: bytes = b"") -> None:
         self._effects.append(Accept(request))
 
-    def _refuse(self, problem: Problem, request: Any, body: bytes = b"") -> None:
+    def _refuse(self, problem: EngineProblem, request: Any, body: bytes = b"") -> None:
         self._effects.append(Refuse(request, problem))
 
     def _refuse_websocket(self, websocket: Any) -> None:
@@ -324,7 +324,7 @@ class EngineSession:
 
     def _release_poll(self) -> None:
         if self._held is not None:
-            self._effects.append(Answer(self._take_held(), (NOOP,)))
+            self._effects.append(AnswerPoll(self._take_held(), (NOOP,)))
         self._arm(Input.NOOP_DUE, self._settings.noop_interval)
 
     def _commit(self) -> None:
@@ -332,7 +332,7 @@ class EngineSession:
         self._due.clear()
         self._arm(Input.PING_DUE, self._settings.ping_interval)
         if self._held is not None:
-            self._effects.append(Refuse(self._take_held(), Problem.BAD_REQUEST))
+            self._effects.append(Refuse(self._take_held(), EngineProblem.BAD_REQUEST))
         self._effects.append(Upgraded(self._websocket))
         if self._queue:
             self._effects.append(Write(self._websocket, self._take_queue()))
@@ -360,7 +360,7 @@ class EngineSession:
     def _end(self, reason: str) -> None:
         """Over, at once: a held poll hears the close packet, WebSockets are closed."""
         if self._held is not None:
-            self._effects.append(Answer(self._take_held(), (CLOSE,)))
+            self._effects.append(AnswerPoll(self._take_held(), (CLOSE,)))
         if self._websocket is not None:
             self._effects.append(CloseWebSocket(self._websocket))
         self._part(reason)
@@ -383,12 +383,12 @@ class EngineSession:
         self._arm(Input.FORGET_DUE, self._settings.linger)
 
     def _part_polled(self) -> None:
-        self._effects.append(Answer(self._take_held(), (NOOP,)))
+        self._effects.append(AnswerPoll(self._take_held(), (NOOP,)))
         self._part(TRANSPORT_CLOSE)
         self._forget()
 
     def _end_lingering(self, request: Any) -> None:
-        self._effects.append(Answer(request, (NOOP,)))
+        self._effects.append(AnswerPoll(request, (NOOP,)))
         self._forget()
 
     def _drain(self, reason: str) -> None:
@@ -396,5 +396,5 @@ class EngineSession:
         self._arm(Input.FORGET_DUE, self._settings.drain)
 
     def _end_draining(self, request: Any) -> None:
-        self._effects.append(Answer(request, (*(self._take_queue() or (NOOP,)), CLOSE)))
+        self._effects.append(AnswerPoll(request, (*(self._take_queue() or (NOOP,)), CLOSE)))
         self._forget()

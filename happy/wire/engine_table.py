@@ -16,7 +16,7 @@ from happy.wire.engine_events import (
     Input,
     State,
 )
-from happy.wire.engineio import PacketType, Problem
+from happy.wire.engineio import EngineProblem, PacketType
 
 Row = tuple[Any, ...]
 """The following state (None: the same), the session's method that acts, and its first arguments."""
@@ -65,9 +65,9 @@ TABLE: Final[Mapping[State, Mapping[Input, Row]]] = {
         Input.NOOP_DUE: (_SAME, "_release_poll"),
     },
     State.WEBSOCKET: {
-        Input.POLL: (_SAME, "_refuse", Problem.BAD_REQUEST),
-        Input.POST: (_SAME, "_refuse", Problem.BAD_REQUEST),
-        Input.EXTRA_POST: (_SAME, "_refuse", Problem.BAD_REQUEST),
+        Input.POLL: (_SAME, "_refuse", EngineProblem.BAD_REQUEST),
+        Input.POST: (_SAME, "_refuse", EngineProblem.BAD_REQUEST),
+        Input.EXTRA_POST: (_SAME, "_refuse", EngineProblem.BAD_REQUEST),
         Input.OFFER: (_SAME, "_refuse_websocket"),
         Input.MESSAGE: (_SAME, "_deliver"),
         Input.PONG: (_SAME, "_pong"),
@@ -91,15 +91,15 @@ TABLE: Final[Mapping[State, Mapping[Input, Row]]] = {
     },
     State.LINGERING: {
         Input.POLL: (State.CLOSED, "_end_lingering"),
-        Input.POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
-        Input.EXTRA_POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
+        Input.POST: (_SAME, "_refuse", EngineProblem.UNKNOWN_SID),
+        Input.EXTRA_POST: (_SAME, "_refuse", EngineProblem.UNKNOWN_SID),
         Input.OFFER: (_SAME, "_refuse_websocket"),
         Input.FORGET_DUE: (State.CLOSED, "_forget"),
     },
     State.CLOSED: {
-        Input.POLL: (_SAME, "_refuse", Problem.UNKNOWN_SID),
-        Input.POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
-        Input.EXTRA_POST: (_SAME, "_refuse", Problem.UNKNOWN_SID),
+        Input.POLL: (_SAME, "_refuse", EngineProblem.UNKNOWN_SID),
+        Input.POST: (_SAME, "_refuse", EngineProblem.UNKNOWN_SID),
+        Input.EXTRA_POST: (_SAME, "_refuse", EngineProblem.UNKNOWN_SID),
         Input.OFFER: (_SAME, "_refuse_websocket"),
     },
 }

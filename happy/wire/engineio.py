@@ -173,7 +173,7 @@ def split_payload(body: bytes) -> list[bytes]:
     return body.split(SEPARATOR)
 
 
-class Problem(Enum):
+class EngineProblem(Enum):
     """Why a request is refused: its code, message and HTTP status (realtime.md A.9)."""
 
     TRANSPORT_UNKNOWN = (0, "Transport unknown", 400)
@@ -196,7 +196,7 @@ class Problem(Enum):
 class Refused(Exception):
     """A request to the endpoint that cannot be served."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: EngineProblem) -> None:
         super().__init__(problem.message)
         self.problem = problem
 
@@ -213,25 +213,25 @@ def check_request(
     """
     transport = query.get("transport")
     if transport not in (POLLING, WEBSOCKET):
-        raise Refused(Problem.TRANSPORT_UNKNOWN)
+        raise Refused(EngineProblem.TRANSPORT_UNKNOWN)
     if _illegal(origin):
-        raise Refused(Problem.BAD_REQUEST)
+        raise Refused(EngineProblem.BAD_REQUEST)
     if sid := query.get("sid"):
         return _check_session(sid, sessions, upgrade=upgrade, transport=transport)
     if method != "GET":
-        raise Refused(Problem.BAD_HANDSHAKE_METHOD)
+        raise Refused(EngineProblem.BAD_HANDSHAKE_METHOD)
     if transport == WEBSOCKET and not upgrade:
-        raise Refused(Problem.BAD_REQUEST)
+        raise Refused(EngineProblem.BAD_REQUEST)
     if query.get("EIO") != "4":
-        raise Refused(Problem.UNSUPPORTED_PROTOCOL_VERSION)
+        raise Refused(EngineProblem.UNSUPPORTED_PROTOCOL_VERSION)
     return None
 
 
 def _check_session(sid: str, sessions: Collection[str], *, upgrade: bool, transport: str) -> str:
     if sid not in sessions:
-        raise Refused(Problem.UNKNOWN_SID)
+        raise Refused(EngineProblem.UNKNOWN_SID)
     if transport == WEBSOCKET and not upgrade:
-        raise Refused(Problem.BAD_REQUEST)
+        raise Refused(EngineProblem.BAD_REQUEST)
     return sid
 
 

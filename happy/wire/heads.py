@@ -46,7 +46,7 @@ class BadHead(ValueError):
     """What is not HTTP, or could be read in two ways."""
 
 
-class TooLarge(ValueError):
+class HeadTooLarge(ValueError):
     """A head beyond :data:`LARGEST_HEAD` or :data:`MOST_LINES`."""
 
 
@@ -104,14 +104,14 @@ def _length(headers: dict[str, str]) -> int | None:
 
 
 def parse_head(data: bytes) -> Head:
-    """A whole head, the empty line at its end included. Raises :class:`BadHead` and :class:`TooLarge`."""
+    """A whole head, the empty line at its end included. Raises :class:`BadHead` and :class:`HeadTooLarge`."""
     line = _REQUEST_LINE.match(data, _start(data))
     if line is None or FIELDS.fullmatch(data, line.end(), len(data) - len(_EMPTY_LINE)) is None:
         raise BadHead
     method, target, version = line.groups()
     lines = data[line.end() : -len(_END)].split(_EMPTY_LINE)
     if len(lines) > MOST_LINES:
-        raise TooLarge
+        raise HeadTooLarge
     fields = []
     for text in lines:
         name, colon, value = text.partition(b":")
@@ -150,7 +150,7 @@ class Beginning:
     def feed(self, data: bytes) -> tuple[Head, bytes] | None:
         """The head and what follows it, once it is complete.
 
-        Raises :class:`BadHead` as soon as it cannot become one, and :class:`TooLarge`.
+        Raises :class:`BadHead` as soon as it cannot become one, and :class:`HeadTooLarge`.
         """
         text = self._text + data
         end = text.find(_END, max(len(self._text) - len(_END) + 1, 0), LARGEST_HEAD)
@@ -178,4 +178,4 @@ class Beginning:
             self._lines += text.count(_EMPTY_LINE, self._judged, end)
             self._judged = end
         if len(text) >= LARGEST_HEAD or self._lines > MOST_LINES:
-            raise TooLarge
+            raise HeadTooLarge

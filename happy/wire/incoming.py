@@ -59,7 +59,7 @@ class Disconnect(Struct, frozen=True):
     namespace: str
 
 
-class Event(Struct, frozen=True):
+class EventPacket(Struct, frozen=True):
     """``name`` is None for an event that nobody can listen to: numbered, or without payload."""
 
     namespace: str
@@ -76,7 +76,7 @@ class Ack(Struct, frozen=True):
     arguments: Arguments | None
 
 
-ClientPacket = Connect | Disconnect | Event | Ack
+ClientPacket = Connect | Disconnect | EventPacket | Ack
 
 
 class Decoder:
@@ -88,7 +88,7 @@ class Decoder:
     __slots__ = ("_attachments", "_expected", "held", "pending")
 
     def __init__(self) -> None:
-        self.pending: Event | Ack | None = None
+        self.pending: EventPacket | Ack | None = None
         self.held = 0
         self._expected = 0
         self._attachments: list[bytes] = []
@@ -111,7 +111,7 @@ class Decoder:
         if usual is not None:
             return usual
         packet, expected = _decode(data)
-        if not expected or not isinstance(packet, (Event, Ack)):
+        if not expected or not isinstance(packet, (EventPacket, Ack)):
             return packet
         self.pending, self.held, self._expected = packet, len(data), expected
         return None
@@ -139,7 +139,7 @@ def _check_complexity(data: bytes, most_values: int) -> None:
         raise InvalidPacket(str(excess)) from None
 
 
-def _usual(data: bytes) -> Event | Ack | None:
+def _usual(data: bytes) -> EventPacket | Ack | None:
     """An event with one argument, or an acknowledgement, in the main namespace and without attachments.
 
     None for whatever else it is, and for what is wrong.
@@ -155,7 +155,7 @@ def _usual(data: bytes) -> Event | Ack | None:
             if name in RESERVED or len(name) > LONGEST_NAME:
                 return None
             arguments = Arguments((argument,)) if len(data) <= _LARGE else _arguments((argument,), data)
-            return Event(MAIN, name, arguments, number)
+            return EventPacket(MAIN, name, arguments, number)
         return Ack(MAIN, number, _arguments(_LIST.decode(data[start:]), data)) if data[0] == _ACK else None
     except (ValueError, RecursionError):
         return None
@@ -202,9 +202,9 @@ def _build(kind: bytes, namespace: str, ack_id: int | None, payload: bytes) -> C
     raise InvalidPacket("not a client's packet")
 
 
-def _event(namespace: str, ack_id: int | None, payload: bytes) -> Event:
+def _event(namespace: str, ack_id: int | None, payload: bytes) -> EventPacket:
     if not payload:
-        return Event(namespace, None, Arguments(), ack_id)
+        return EventPacket(namespace, None, Arguments(), ack_id)
     items = split_array(payload)
     if not items:
         raise InvalidPacket("event without a name")
@@ -214,13 +214,13 @@ def _event(namespace: str, ack_id: int | None, payload: bytes) -> Event:
             raise InvalidPacket("reserved event name")
         if len(name) > LONGEST_NAME:
             raise InvalidPacket("event name too long")
-        return Event(namespace, name, _arguments(items[1:], payload), ack_id)
+        return EventPacket(namespace, name, _arguments(items[1:], payload), ack_id)
     if isinstance(name, (int, float)) and not isinstance(name, bool):
-        return Event(namespace, None, Arguments(), ack_id)
+        return EventPacket(namespace, None, Arguments(), ack_id)
     raise InvalidPacket("event name of a wrong type")
 
 
-def _attach(packet: Event | Ack, attachments: tuple[bytes, ...]) -> Event | Ack:
+def _attach(packet: EventPacket | Ack, attachments: tuple[bytes, ...]) -> EventPacket | Ack:
     if packet.arguments is not None:
         packet.arguments.attachments = attachments
         packet.arguments.values()

@@ -18,7 +18,7 @@ from happy.wire.incoming import (
     Connect,
     Decoder,
     Disconnect,
-    Event,
+    EventPacket,
 )
 
 FORCED_CLOSE: Final = "forced close"
@@ -36,7 +36,7 @@ class Membership(Enum):
     IN = auto()
 
 
-class Outcome(Enum):
+class PacketFate(Enum):
     """What becomes of a packet."""
 
     PASS = auto()
@@ -48,18 +48,18 @@ class Outcome(Enum):
 
 
 TABLE: Final = {
-    (Membership.OUT, Connect): Outcome.PASS,
-    (Membership.OUT, Disconnect): Outcome.CLOSE,
-    (Membership.OUT, Event): Outcome.CLOSE,
-    (Membership.OUT, Ack): Outcome.DROP,
-    (Membership.ASKED, Connect): Outcome.CLOSE,
-    (Membership.ASKED, Disconnect): Outcome.CLOSE,
-    (Membership.ASKED, Event): Outcome.CLOSE,
-    (Membership.ASKED, Ack): Outcome.DROP,
-    (Membership.IN, Connect): Outcome.CLOSE,
-    (Membership.IN, Disconnect): Outcome.PASS,
-    (Membership.IN, Event): Outcome.PASS,
-    (Membership.IN, Ack): Outcome.PASS,
+    (Membership.OUT, Connect): PacketFate.PASS,
+    (Membership.OUT, Disconnect): PacketFate.CLOSE,
+    (Membership.OUT, EventPacket): PacketFate.CLOSE,
+    (Membership.OUT, Ack): PacketFate.DROP,
+    (Membership.ASKED, Connect): PacketFate.CLOSE,
+    (Membership.ASKED, Disconnect): PacketFate.CLOSE,
+    (Membership.ASKED, EventPacket): PacketFate.CLOSE,
+    (Membership.ASKED, Ack): PacketFate.DROP,
+    (Membership.IN, Connect): PacketFate.CLOSE,
+    (Membership.IN, Disconnect): PacketFate.PASS,
+    (Membership.IN, EventPacket): PacketFate.PASS,
+    (Membership.IN, Ack): PacketFate.PASS,
 }
 
 
@@ -101,12 +101,12 @@ class Namespaces:
             self._check_right_to_attach()
             return None
         membership = self._members.get(packet.namespace, Membership.OUT)
-        if membership is Membership.IN and isinstance(packet, (Event, Ack)):
+        if membership is Membership.IN and isinstance(packet, (EventPacket, Ack)):
             return packet  # As the table says, for nearly every packet.
         outcome = TABLE[membership, type(packet)]
-        if outcome is Outcome.CLOSE:
+        if outcome is PacketFate.CLOSE:
             raise InvalidPacket("packet out of place")
-        if outcome is Outcome.DROP:
+        if outcome is PacketFate.DROP:
             return None
         return self._pass(packet)
 

@@ -6,12 +6,12 @@ import socket
 
 import pytest
 
-from happy import ctl
 from happy.bench.load import Load
 from happy.bench.plan import PLANS
 from happy.bench.population import Population
 from happy.bench.scenarios import SCENARIOS
 from happy.bench.streams import Sources, Unreachable, find
+from happy.operator import ctl
 
 
 def test_help_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:

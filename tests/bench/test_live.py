@@ -13,8 +13,8 @@ import msgspec
 from twisted.internet.utils import getProcessOutputAndValue
 
 import happy
-from happy.config import Config
 from happy.realtime.updates import Update
+from happy.settings.config import Config
 from tests.live.case import LiveCase
 from tests.web.test_live import certificate
 
@@ -29,7 +29,7 @@ class BenchCase(LiveCase):
         report = Path(folder.name, "report.json")
         command = [
             "-m",
-            "happy.ctl",
+            "happy.operator.ctl",
             "bench",
             self.url,
             *arguments,

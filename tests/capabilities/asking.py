@@ -18,25 +18,25 @@ from urllib.parse import urlsplit
 
 from twisted.internet import reactor
 
-from happy.bounds import Budget
+from happy.api.answers import Answer, Pieces
+from happy.api.declare import RequestFacts
+from happy.api.payload import Payload, payload_of
+from happy.api.pipeline import Inputs, call_route
+from happy.api.rate_limits import Limits
+from happy.api.structs import Blob
+from happy.base.bounds import Budget
+from happy.base.threads import Threads
 from happy.capabilities import CAPABILITIES
-from happy.capabilities._declare import RequestFacts
-from happy.capabilities._pipeline import Inputs, call_route
-from happy.config import Config
-from happy.limits import Limits
+from happy.capabilities.server import Server
+from happy.keys.tokens import Keys, Tokens
+from happy.keys.vault import Vault
 from happy.metrics import Metrics
 from happy.outbound.folder import Folder
-from happy.sealing import Vault
-from happy.server import Server
+from happy.settings.config import Config
 from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
-from happy.threads import Threads
-from happy.tokens import Keys, Tokens
 from happy.web.routes import RouteTable
 from happy.web.shares import Processor
-from happy.wire.answers import Answer, Pieces
-from happy.wire.payload import Payload, payload_of
-from happy.wire.structs import Blob
 from tests.harness import DatabaseCase, RecordingPublisher
 
 BASE = "http://happy.test"

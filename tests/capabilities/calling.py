@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from twisted.internet import reactor
 
+from happy.api.declare import Caller
+from happy.api.pipeline import NO_ANSWER, call_event
 from happy.capabilities import CAPABILITIES
-from happy.capabilities._declare import Caller
-from happy.capabilities._pipeline import NO_ANSWER, call_event
 from happy.realtime.committer import Committer
 from tests.capabilities import asking
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
-from happy.capabilities.artifact_events import Change, invalid_change
-from happy.wire.structs import Invalid, decode_value
+from happy.api.structs import Invalid, decode_value
+from happy.capabilities.artifact_events import ChangeArtifact, invalid_change
 from tests.capabilities.calling import CallingCase
 
 PARTS = {"header": "aGVhZA==", "body": "Ym9keQ==", "dataEncryptionKey": "a2V5"}
@@ -24,7 +24,7 @@ PART = JSON | st.fixed_dictionaries({}, optional={"data": JSON, "expectedVersion
 def test_every_unfit_change_is_explained(data: Any) -> None:
     """A change that does not decode gets one of the contract's explanations."""
     try:
-        decode_value(Change, data)
+        decode_value(ChangeArtifact, data)
     except Invalid:
         assert invalid_change(data)["message"] in {
             "Invalid parameters",

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities import _links
 from happy.capabilities.attachments import LARGEST
-from happy.outbound.objects import object_store
-from happy.sealing import Vault
+from happy.keys.vault import Vault
+from happy.service.object_store import object_store
 from tests.capabilities.asking import BASE, Answered, CapabilityCase
 
 BYTES = "application/octet-stream"

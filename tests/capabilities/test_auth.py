@@ -11,8 +11,8 @@ from urllib.parse import quote
 from nacl.signing import SigningKey
 from twisted.internet.defer import Deferred, gatherResults
 
-from happy.codecs import decode_base64, decode_base64url, encode_base64, encode_hex
-from happy.limits import Limits
+from happy.api.rate_limits import Limits
+from happy.base.codecs import decode_base64, decode_base64url, encode_base64, encode_hex
 from happy.storage import auth_requests
 from tests.capabilities.asking import Answered, CapabilityCase
 from tests.harness import psql

@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from happy.api.structs import Invalid
+from happy.base.codecs import encode_base64
 from happy.capabilities._base64 import decoded_in_turns, decoded_leniently_in_turns
-from happy.codecs import encode_base64
-from happy.wire.structs import Invalid
 
 LARGE = bytes(range(256)) * 20_000
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.capabilities.feed import InvalidCursor, _counter, post
+from happy.capabilities.feed import InvalidFeedCursor, _counter, post
 from happy.realtime.updates import FeedText, FriendRequest
 from happy.storage.feed import ABOVE_ALL
 from happy.storage.transaction import Transaction
@@ -22,7 +22,7 @@ from tests.harness import psql
 )
 def test_malformed_cursors(cursor: str) -> None:
     """Whatever is not ``0-`` and digits is no cursor."""
-    with pytest.raises(InvalidCursor):
+    with pytest.raises(InvalidFeedCursor):
         _counter(cursor)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from happy.outbound._http import Outgoing
 from happy.outbound.expo import Expo
+from happy.outbound.http import Outgoing
 from happy.realtime.updates import SessionEvent, watchers_of_session
 from happy.storage import push_tokens
 from tests.capabilities.asking import CapabilityCase

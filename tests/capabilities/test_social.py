@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.api.rate_limits import FRIEND_REQUESTS
 from happy.capabilities.social import befriended, parted
-from happy.limits import FRIEND_REQUESTS
 from happy.realtime.updates import FriendRequest
 from happy.storage.relationships import Pair, Status, literally
 from tests.capabilities.asking import CapabilityCase

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.extras import Json
 
+from happy.api.structs import Invalid, decode_value
 from happy.capabilities.usage import Report, invalid_report
-from happy.config import Config
 from happy.realtime.updates import encode_ephemeral
-from happy.wire.structs import Invalid, decode_value
+from happy.settings.config import Config
 from tests.capabilities.calling import CallingCase
 from tests.harness import psql
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from happy.sealing import Vault
+from happy.keys.vault import Vault
 from tests.capabilities.asking import CapabilityCase
 from tests.harness import psql
 

@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from happy.codecs import encode_base64url
-from happy.config import Config
+from happy.base.codecs import encode_base64url
 from happy.metrics import Metrics
-from happy.outbound._http import Outgoing
+from happy.outbound.http import Outgoing
 from happy.outbound.voice import VoiceProvider
+from happy.settings.config import Config
 from tests.capabilities.asking import Answered, CapabilityCase
 from tests.outbound.standin import Asked, StandIn, answer
 

@@ -1,93 +1,25 @@
-"""The client's requests, accounts and pairing, against a small counterpart in memory."""
+"""The client's requests and accounts, against a small counterpart in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from typing import Any
 
-import msgspec
 import pytest
-from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.iweb import IRequest
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
+from happy.base.codecs import decode_base64, encode_base64
 from happy.client import (
     Account,
-    AccountKeys,
-    ClientError,
     DataKeyCipher,
-    DeviceLinking,
-    NotPending,
     Refused,
     RemoteServer,
     TerminalKeys,
-    TerminalPairing,
     Undecryptable,
     sign_in,
 )
-from happy.codecs import decode_base64, encode_base64, encode_base64url
-from happy.tokens import verify_signature
-from tests.vectors import VECTORS
-
-URL = "http://happy.test"
-SECRET = bytes(range(32))
-NOT_FOUND = (404, {"error": "Not found"})
-HANG = (0, None)
-
-
-class Call:
-    """A request as the counterpart sees it."""
-
-    def __init__(self, request: Any) -> None:
-        self.method = request.method.decode()
-        self.path = request.uri.partition(b"?")[0].decode()
-        self.args: dict[bytes, list[bytes]] = request.args
-        self.headers = {
-            name.decode().lower(): values[0].decode()
-            for name, values in request.requestHeaders.getAllRawHeaders()
-        }
-        self.raw = request.content.read()
-
-    @property
-    def query(self) -> dict[str, str]:
-        return {name.decode(): values[0].decode() for name, values in self.args.items()}
-
-    @property
-    def json(self) -> Any:
-        return msgspec.json.decode(self.raw)
-
-
-Handler = Callable[[Call], tuple[int, Any]]
-
-
-class Counterpart(Resource):
-    """Answers what its handlers say: one for each method and path."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[Call] = []
-        self.handlers: dict[str, Handler] = {}
-
-    def render(self, request: IRequest) -> Any:
-        call = Call(request)
-        self.calls.append(call)
-        handler = self.handlers.get(f"{call.method} {call.path}", lambda _: NOT_FOUND)
-        status, body = handler(call)
-        if status == 0:
-            return NOT_DONE_YET
-        request.setResponseCode(status)
-        return body if isinstance(body, bytes) else msgspec.json.encode(body)
-
-
-def token_of(account: str) -> str:
-    """A token as far as a client looks into it."""
-    return f"h.{encode_base64url(msgspec.json.encode({'sub': account}))}.s"
+from happy.keys.tokens import verify_signature
+from tests.client.counterpart import HANG, URL, Call, CounterpartCase, token_of
 
 
 def session_record(body: dict[str, Any], **stored: Any) -> dict[str, Any]:
@@ -107,33 +39,6 @@ def session_record(body: dict[str, Any], **stored: Any) -> dict[str, Any]:
         "lastMessage": None,
         **stored,
     }
-
-
-class CounterpartCase(SynchronousTestCase):
-    """A server in memory, and an account on it."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.counterpart = Counterpart()
-        self.agent = RequestTraversalAgent(self.counterpart)
-        self.server = RemoteServer(URL + "/", self.clock, agent=self.agent, client="test/1")
-        self.keys = AccountKeys(SECRET)
-        self.account = Account(self.server, "T", self.keys)
-
-    def on(self, method_and_path: str, handler: Handler) -> None:
-        self.counterpart.handlers[method_and_path] = handler
-
-    def always(self, body: Any) -> Handler:
-        """A handler that succeeds with ``body``."""
-        return lambda call: (200, body)
-
-    def run_now(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The result of work that waits for nothing but the counterpart."""
-        return self.successResultOf(Deferred.fromCoroutine(work))
-
-    def fail_now(self, work: Coroutine[Any, Any, Any], error: type[Exception]) -> Any:
-        """The error of work that waits for nothing but the counterpart."""
-        return self.failureResultOf(Deferred.fromCoroutine(work), error).value
 
 
 class RequestTests(CounterpartCase):
@@ -310,124 +215,6 @@ class AccountTests(CounterpartCase):
         assert call.args[b"key"] == [b"k"]
         assert session.cipher.open_blob(call.args[b"file"][0]) == b"data"
         assert call.raw.index(b'name="key"') < call.raw.index(b'name="file"')
-
-
-class Rendezvous:
-    """The pairing endpoints of a server, as far as clients see them."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[str, Any]] = {}
-
-    def install(self, case: CounterpartCase) -> None:
-        for kind in ("", "account/"):
-            case.on(f"POST /v1/auth/{kind}request", self.request)
-            case.on(f"POST /v1/auth/{kind}response", self.respond)
-        case.on("GET /v1/auth/request/status", self.status)
-
-    def request(self, call: Call) -> tuple[int, Any]:
-        row = self.rows.setdefault(call.json["publicKey"], dict(call.json))
-        if "response" not in row:
-            return 200, {"state": "requested"}
-        return 200, {"state": "authorized", "token": token_of("acc"), "response": row["response"]}
-
-    def respond(self, call: Call) -> tuple[int, Any]:
-        assert call.headers["authorization"] == "Bearer T"
-        row = self.rows.get(call.json["publicKey"])
-        if row is None:
-            return 404, {"error": "Request not found"}
-        row.setdefault("response", call.json["response"])
-        return 200, {"success": True}
-
-    def status(self, call: Call) -> tuple[int, Any]:
-        row = self.rows.get(call.query["publicKey"])
-        if row is None:
-            return 200, {"status": "not_found", "supportsV2": False}
-        state = "authorized" if "response" in row else "pending"
-        return 200, {"status": state, "supportsV2": state == "pending" and row["supportsV2"]}
-
-
-class PairingTests(CounterpartCase):
-    """Pairing from both sides."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.rendezvous = Rendezvous()
-        self.rendezvous.install(self)
-
-    def test_terminal_in_the_new_format(self) -> None:
-        """A terminal that understands it learns the content key only."""
-        pairing = TerminalPairing(self.server)
-        assert self.run_now(pairing.poll()) is None
-        self.run_now(self.account.approve_terminal(pairing.public_key))
-        terminal = self.run_now(pairing.poll())
-        assert terminal.id == "acc"
-        assert isinstance(terminal.keys, TerminalKeys)
-        assert terminal.keys.content_public_key == self.keys.content_public_key
-        self.fail_now(terminal.approve_account(bytes(32)), ClientError)
-
-    def test_terminal_in_the_old_format(self) -> None:
-        """An old terminal gets the account secret, as does one that is approved by an old app."""
-        for pairing, v2 in (
-            (TerminalPairing(self.server, v2=False), None),
-            (TerminalPairing(self.server), False),
-        ):
-            assert self.run_now(pairing.poll()) is None
-            self.run_now(self.account.approve_terminal(pairing.public_key, v2=v2))
-            assert self.run_now(pairing.poll()).keys.secret == SECRET
-
-    def test_approving_what_is_not_pending(self) -> None:
-        """A terminal that does not ask, or was let in already, is not approved."""
-        pairing = TerminalPairing(self.server)
-        approve = self.account.approve_terminal
-        assert self.fail_now(approve(pairing.public_key), NotPending).status == "not_found"
-        self.run_now(pairing.poll())
-        self.run_now(approve(pairing.public_key))
-        assert self.fail_now(approve(pairing.public_key), NotPending).status == "authorized"
-
-    def test_another_device(self) -> None:
-        """A linked device learns the account secret."""
-        linking = DeviceLinking(self.server)
-        assert self.run_now(linking.poll()) is None
-        self.run_now(self.account.approve_account(linking.public_key))
-        device = self.run_now(linking.poll())
-        assert device.keys.secret == SECRET
-
-    def test_waiting(self) -> None:
-        """Asking goes on once per second until the approval comes."""
-        pairing = TerminalPairing(self.server)
-        waiting = Deferred.fromCoroutine(pairing.wait())
-        self.clock.pump([1, 1])
-        self.assertNoResult(waiting)
-        assert len(self.counterpart.calls) == 3
-        self.run_now(self.account.approve_terminal(pairing.public_key))
-        self.clock.advance(1)
-        assert self.successResultOf(waiting).id == "acc"
-
-    def test_waiting_in_vain(self) -> None:
-        """Asking ends in time, or with the first answer that is an error."""
-        waiting = Deferred.fromCoroutine(TerminalPairing(self.server).wait(timeout=2))
-        self.clock.pump([1, 1])
-        self.failureResultOf(waiting, TimeoutError)
-        self.on("POST /v1/auth/request", lambda call: (500, {}))
-        self.fail_now(TerminalPairing(self.server).wait(), Refused)
-
-    def test_senseless_approvals(self) -> None:
-        """A response that is not for this key, or holds no key, is reported."""
-        pairing = TerminalPairing(self.server)
-        for response in ("*", encode_base64(bytes(105))):
-            self.rendezvous.rows[encode_base64(pairing.public_key)] = {"response": response}
-            self.fail_now(pairing.poll(), Undecryptable)
-
-
-def test_links() -> None:
-    """The links for QR codes are those of the vectors."""
-    vector = VECTORS["client"]["pairing"]["cli_style"]
-    server = RemoteServer(URL, Clock())
-    terminal = TerminalPairing(server, secret=bytes.fromhex(vector["ephemeral_secret_hex"]))
-    assert terminal.link == vector["qr_terminal"]
-    assert encode_base64(terminal.public_key) == vector["request_public_key_b64"]
-    app = VECTORS["client"]["pairing"]["app_style"]
-    assert DeviceLinking(server, bytes.fromhex(app["secret_hex"])).link == app["qr_account"]
 
 
 @pytest.mark.parametrize("url", ["http://happy.test", "http://happy.test/"])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
+from happy.base.codecs import decode_base64, encode_base64
 from happy.client import (
     AccountKeys,
     Cipher,
@@ -23,7 +24,6 @@ from happy.client import (
     open_box,
     seal_box,
 )
-from happy.codecs import decode_base64, encode_base64
 from tests.vectors import VECTORS
 
 CLIENT = VECTORS["client"]

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectError
 from twisted.web.client import ResponseNeverReceived
 
 from happy.client import AccountKeys, Disconnected, RemoteServer, sign_in
-from happy.config import Config
+from happy.settings.config import Config
 from tests.live.case import LiveCase
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import happy.client
 
-OWN = ("happy.client", "happy.codecs", "happy.wire")
+OWN = ("happy.client", "happy.base.codecs", "happy.wire")
 
 
 def imports_of(module: Path) -> set[str]:

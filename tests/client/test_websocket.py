@@ -17,11 +17,11 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from happy.client import Disconnected, RemoteServer, Scope, Socket, SocketRefused, open_socket
-from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.shared import RealtimeSettings
-from happy.realtime.socket import Acknowledge, ConnectRefused
-from happy.realtime.socket import Socket as ServerSocket
-from happy.realtime.standalone import EndpointSite
+from happy.socketio.endpoint import SocketIOEndpoint
+from happy.socketio.shared import EndpointSettings
+from happy.socketio.socket import Acknowledge, ConnectRefused
+from happy.socketio.socket import Socket as ServerSocket
+from happy.socketio.standalone import EndpointSite
 
 
 class Desk:
@@ -78,8 +78,8 @@ class WebSocketTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.desk = Desk()
-        settings = RealtimeSettings(path="/v1/updates/")
-        site: Site = EndpointSite(RealtimeEndpoint(self.desk, settings, self.clock), Clock())
+        settings = EndpointSettings(path="/v1/updates/")
+        site: Site = EndpointSite(SocketIOEndpoint(self.desk, settings, self.clock), Clock())
         site.startFactory()
         self.addCleanup(site.stopFactory)
         self.wires = MemoryEndpoint(site, self.clock)
@@ -173,7 +173,7 @@ class WebSocketTests(SynchronousTestCase):
     def test_no_realtime_endpoint(self) -> None:
         """An answer other than a WebSocket is reported as a lost connection."""
         site = EndpointSite(
-            RealtimeEndpoint(self.desk, RealtimeSettings(path="/elsewhere/"), self.clock), self.clock
+            SocketIOEndpoint(self.desk, EndpointSettings(path="/elsewhere/"), self.clock), self.clock
         )
         self.wires = MemoryEndpoint(site, self.clock)
         self.server = RemoteServer("http://happy.test", self.clock, endpoint=self.wires)

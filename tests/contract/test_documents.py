@@ -114,7 +114,7 @@ def test_limits_and_units() -> None:
     assert schemas["usage.Span"]["properties"]["timestamp"]["description"] == "Seconds since the epoch."
     title = schemas["push.Happening"]["properties"]["title"]
     assert title == {"type": "string", "minLength": 1, "maxLength": 200}
-    assert schemas["messages.Batch"]["properties"]["messages"]["maxItems"] == 1000
+    assert schemas["messages.NewMessages"]["properties"]["messages"]["maxItems"] == 1000
     assert operation("/v1/sessions", "post")["requestBody"]["description"] == "At most 104857600 bytes."
     limit = next(one for one in operation("/v2/sessions", "get")["parameters"] if one["name"] == "limit")
     assert limit["schema"] == {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
@@ -125,13 +125,13 @@ def test_what_must_be_there() -> None:
     """Clients may leave out what has a default; the server always sends it."""
     schemas = OPENAPI["components"]["schemas"]
     assert schemas["sessions.OpenSession"]["required"] == ["tag", "metadata"]
-    assert schemas["sessions.Done"]["required"] == ["success"]
+    assert schemas["replies.Success"]["required"] == ["success"]
     assert schemas["versions.Advice"]["required"] == ["updateUrl"]
     assert schemas["messages.MessageView"]["properties"]["content"] == {
         "$ref": "#/components/schemas/updates.Encrypted"
     }
     events = ASYNCAPI["components"]["schemas"]
-    assert events["rpc.Call"]["required"] == ["method"]
+    assert events["rpc.CallRequest"]["required"] == ["method"]
     assert events["presence.SessionAlive"]["required"] == ["sid", "time"]
     assert events["updates.UpdateSession"]["required"] == ["t", "id"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from happy.capabilities import CAPABILITIES
-from happy.config import Config
 from happy.contract.documents import Documents
+from happy.settings.config import Config
 from tests.toys import toy_server
 from tests.web.talking import Served
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from msgspec import UNSET, UnsetType
 from msgspec import inspect as shapes
 
-from happy.capabilities._declare import Event, Route
+from happy.api.declare import Event, Route
 
 MARK = "z4Qm0rVt7xJp"
 """Part of every text that a client sends here."""

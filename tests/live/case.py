@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from happy.client import Account, AccountKeys, RemoteServer, Scope, Socket, sign_in
-from happy.config import Config
-from happy.running import Running
-from happy.tokens import Keys
+from happy.keys.tokens import Keys
+from happy.service.composition import Running
+from happy.settings.config import Config
 from tests.harness import DatabaseCase
 
 SECRET = "a secret that only tests use"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec import UnsetType
 from msgspec import inspect as shapes
 
-from happy.capabilities._declare import Route
+from happy.api.declare import Route
 from tests.strategies import wild_json_values
 
 IDS = ("{account}", "{session}", "{machine}", "{artifact}", "{stranger}", "{foreign}", "{token}")

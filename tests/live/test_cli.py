@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from happy.base.codecs import decode_base64url, encode_base64
 from happy.client import Account, Cipher, call_sealed
-from happy.codecs import decode_base64url, encode_base64
 from tests.live.case import LiveCase
 from tests.live.computer import Computer, Program, happy_program
 

@@ -15,7 +15,7 @@ import websocket
 from nacl.signing import SigningKey
 from websocket import WebSocket, WebSocketConnectionClosedException
 
-from happy.codecs import encode_base64
+from happy.base.codecs import encode_base64
 from tests.harness import psql, scratch_database
 from tests.operated import Operated, operated
 from tests.stepping import SteppedClock

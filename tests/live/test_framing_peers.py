@@ -19,10 +19,10 @@ from twisted.internet.ssl import KeyPair
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from happy.realtime.endpoint import RealtimeEndpoint
-from happy.realtime.parameters import realtime_settings
-from happy.realtime.socket import Acknowledge, Arguments, ConnectRefused, Socket
-from happy.realtime.standalone import EndpointSite
+from happy.realtime.parameters import endpoint_settings
+from happy.socketio.endpoint import SocketIOEndpoint
+from happy.socketio.socket import Acknowledge, Arguments, ConnectRefused, Socket
+from happy.socketio.standalone import EndpointSite
 from tests.nodejs import SOCKET_IO_CLIENT, node, node_folder
 
 PEERS = Path(__file__).parent / "peers"
@@ -99,8 +99,8 @@ class PeerCase(TestCase):
         from twisted.internet import reactor
 
         self.host = Host()
-        settings = realtime_settings(ping_interval=0.5, ping_timeout=10.0, upgrade_timeout=10.0)
-        self.endpoint = RealtimeEndpoint(self.host, settings, reactor)
+        settings = endpoint_settings(ping_interval=0.5, ping_timeout=10.0, upgrade_timeout=10.0)
+        self.endpoint = SocketIOEndpoint(self.host, settings, reactor)
         self.site = EndpointSite(self.endpoint, reactor)
         port = self.listen(reactor)
         self.url = f"{self.scheme}://127.0.0.1:{port.getHost().port}"

@@ -16,14 +16,14 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.http import HTTPChannel, Request
 
-from happy.bounds import Holding
-from happy.capabilities._pieces import _Written
+from happy.api.pieces import _Written
+from happy.base.bounds import Holding
 from happy.web.fastrequests import FastRequest
 from happy.web.files import FilePieces
-from happy.web.streaming import Content, Stream
+from happy.web.streaming import OnePiece, Stream
 from tests.live.case import LiveCase
 
-KINDS = (HTTPChannel, Request, FastRequest, Stream, Content, _Written, FilePieces, Holding)
+KINDS = (HTTPChannel, Request, FastRequest, Stream, OnePiece, _Written, FilePieces, Holding)
 PATIENCE = 10.0
 SIZE = 2_500_000
 STAGES = (0, 1, 300_000)

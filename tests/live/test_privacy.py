@@ -20,11 +20,11 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from happy.api.declare import Route
+from happy.base.codecs import decode_base64, encode_base64, encode_hex
 from happy.bench import proc
 from happy.capabilities import CAPABILITIES
-from happy.capabilities._declare import Route
 from happy.client import Account, AccountKeys, RemoteServer, Scope, SocketRefused, open_socket, sign_in
-from happy.codecs import decode_base64, encode_base64, encode_hex
 from tests.live import canaries
 from tests.live.canaries import ADDRESS, HEADERS, MARK
 from tests.live.serving import PATIENCE, Served, free_port

@@ -20,13 +20,14 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseFailed
 
-from happy import __version__, running
+from happy import __version__
+from happy.base.codecs import encode_base64, encode_hex
+from happy.base.errors import StartupError
 from happy.client import Account, AccountKeys, Disconnected, RemoteServer, Session, sign_in
-from happy.codecs import encode_base64, encode_hex
-from happy.config import Config
-from happy.errors import StartupError
-from happy.master_secret import FILE_NAME
+from happy.keys.master_secret import FILE_NAME
 from happy.postgres.orphans import process_gone, recorded_pid
+from happy.service import composition
+from happy.settings.config import Config
 from happy.storage.migrate import migrate
 from tests.harness import scratch_database
 from tests.live.serving import PATIENCE, Served
@@ -268,7 +269,7 @@ class EarlyStopTests(ProcessCase):
 
 SILENT_NAME_SERVER = """
 import os, socket, time
-from happy import lifecycle
+from happy.service import lifecycle
 from twisted.scripts.twistd import run
 
 def wait(name, *rest, **more):
@@ -326,13 +327,13 @@ class RefusalTests(ProcessCase):
 
     async def test_unreachable_database(self) -> None:
         """A database that does not come within the time a start waits for it ends the start."""
-        self.patch(running, "migrate", lambda database: migrate(database, patience=0.1))
+        self.patch(composition, "migrate", lambda database: migrate(database, patience=0.1))
         config = Config(
             data_dir=self.folder,
             database_url="postgresql://ann:hidden@127.0.0.1:1/happy",
             master_secret=SECRET,
         )
         with pytest.raises(StartupError) as refused:
-            await running.Running(config, reactor).start()
+            await composition.Running(config, reactor).start()
         self.assertIn("DATABASE_URL: no connection", str(refused.value))
         self.assertNotIn("hidden", str(refused.value))

@@ -18,8 +18,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
+from happy.api.declare import Event, Route
 from happy.capabilities import CAPABILITIES
-from happy.capabilities._declare import Event, Route
 from happy.client import Account, Answer
 from happy.outbound.expo import Delivery, Expo
 from tests.contract.checking import Contract

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from happy import running
 from happy.client import Account
-from happy.running import Running
+from happy.service import composition
+from happy.service.composition import Running
 from tests.live.case import LiveCase
 from tests.live.computer import Program
 from tests.nodejs import SOCKET_IO_CLIENT, node, node_folder
@@ -107,7 +107,7 @@ class ForgetfulTests(RecoveryCase):
     """With room for one event."""
 
     async def setUp(self) -> None:
-        self.patch(running, "ACCOUNT_BYTES", 1500)
+        self.patch(composition, "ACCOUNT_BYTES", 1500)
         await super().setUp()
 
     async def test_too_much(self) -> None:

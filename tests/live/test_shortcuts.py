@@ -7,13 +7,13 @@ from typing import Any
 
 from twisted.internet import reactor, tcp
 
-from happy.realtime.reading import ReadingWebSocket
-from happy.realtime.websocket import RealtimeWebSocket
+from happy.socketio.reading import ReadingWebSocket
+from happy.socketio.websocket import EngineWebSocket
 from happy.web.site import HappyRequest
 from tests.live.case import LiveCase
 
 GENERAL = {
-    "opening": (RealtimeWebSocket, "slim"),
+    "opening": (EngineWebSocket, "slim"),
     "frames": (ReadingWebSocket, "consume"),
     "requests": (HappyRequest, "requestReceived"),
 }

@@ -13,7 +13,7 @@ from typing import Any
 from happy.client import Account, AccountKeys, Scope, sign_in
 from tests.harness import cluster, restore
 from tests.live.case import LiveCase
-from tests.test_takeover import data, schema
+from tests.service.test_takeover import data, schema
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 RECORDED = json.loads((VECTORS / "takeover.json").read_text())

@@ -19,9 +19,9 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gathe
 from twisted.internet.error import ConnectingCancelledError
 from twisted.web.client import ResponseFailed
 
+from happy.base.errors import ConnectionLost
 from happy.bench import proc
 from happy.client import Account, Answer, Scope, Session, Socket
-from happy.errors import ConnectionLost
 from happy.postgres.orphans import recorded_pid
 from happy.storage import append as storage
 from tests.live.case import LiveCase

@@ -87,7 +87,11 @@ def test_shares() -> None:
         for kind in pressing:
             windows.say(kind(str(number)), size=1000)
             windows.say(message(str(number), "happy.postgres.logs.LogSink"), size=1000)
-    for namespace in ("happy.tap.HappyService", "happy.postgres.service.EmbeddedPostgres", "happy.running"):
+    for namespace in (
+        "happy.tap.HappyService",
+        "happy.postgres.service.EmbeddedPostgres",
+        "happy.service.composition",
+    ):
         assert windows.say(message("news", namespace)) == 1
         assert windows.say(failure("news", namespace)) == 1
 
@@ -96,12 +100,12 @@ def test_shares() -> None:
     ("namespace", "share"),
     [
         ("happy.tap.HappyService", "operator"),
-        ("happy.running.Running", "operator"),
+        ("happy.service.composition.Running", "operator"),
         ("happy.postgres.service.EmbeddedPostgres", "operator"),
         ("twisted.scripts._twistd_unix.UnixAppLogger", "operator"),
         ("happy.postgres.logs.LogSink", "database"),
         ("happy.capabilities.debug_log", "development"),
-        ("happy.capabilities._pipeline", "clients"),
+        ("happy.api.pipeline", "clients"),
         ("log_legacy", "clients"),
         ("autobahn.twisted.websocket", "clients"),
     ],

@@ -12,8 +12,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from happy.metrics import Metrics
-from happy.outbound._http import Outgoing
 from happy.outbound.expo import DEADLINE, LARGEST, MOST_WAITING, Delivery, Expo, Notice
+from happy.outbound.http import Outgoing
 from tests.outbound.standin import Asked, StandIn, answer
 from tests.outbound.test_http import Timed
 

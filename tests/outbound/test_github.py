@@ -11,11 +11,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from happy.config import Config
 from happy.metrics import Metrics
-from happy.outbound._http import CallFailed, Outgoing, Rejected
 from happy.outbound.github import Denied, GitHub
+from happy.outbound.http import CallFailed, Outgoing, Rejected
 from happy.outbound.images import NotAPicture, Pictures
+from happy.settings.config import Config
 from tests.outbound.standin import Asked, StandIn, answer
 
 USER = {

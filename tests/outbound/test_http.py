@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from happy.metrics import Metrics
-from happy.outbound._http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
+from happy.outbound.http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
 from tests.outbound.standin import Asked, StandIn, answer
 
 

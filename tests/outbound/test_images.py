@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 
 from happy.metrics import Metrics
 from happy.outbound import images
-from happy.outbound._http import CallFailed, Outgoing
+from happy.outbound.http import CallFailed, Outgoing
 from happy.outbound.images import NotAPicture, Pictures, examine, fitted, is_github_picture
 from tests.outbound.standin import StandIn, answer
 

@@ -24,11 +24,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from happy.config import Config
-from happy.errors import StartupError
+from happy.base.errors import StartupError
+from happy.base.threads import Threads
 from happy.outbound.folder import Folder
-from happy.outbound.objects import ObjectStore, Removals, Threads, attachment, object_store
+from happy.outbound.objects import ObjectStore, Removals, attachment
 from happy.outbound.s3 import S3
+from happy.service.object_store import object_store
+from happy.settings.config import Config
 from tests.outbound.s3_server import SECRET, S3Server
 
 DAY = 24 * 3600

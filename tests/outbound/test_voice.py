@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from happy.codecs import encode_base64url
-from happy.config import Config
+from happy.base.codecs import encode_base64url
 from happy.metrics import Metrics
-from happy.outbound._http import CallFailed, Outgoing
+from happy.outbound.http import CallFailed, Outgoing
 from happy.outbound.voice import Spent, VoiceProvider, conversation_of
+from happy.settings.config import Config
 from tests.outbound.standin import Asked, StandIn, answer
 
 HOSTILE = "a&user_id=other#/../%2e%2e?x=\u00e9 \r\n"

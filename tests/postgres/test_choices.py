@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres import child
 from happy.postgres.account import Account, account_for, closed_folders
 from happy.postgres.binaries import Installation, choose, installations

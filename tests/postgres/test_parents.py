@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres import orphans, service
 from happy.postgres.account import Account, account_for
 from happy.postgres.binaries import choose, installations

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from txpostgres.txpostgres import UnexpectedPollResult
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres import EmbeddedPostgres, process, service
 from happy.postgres.orphans import process_gone
 from happy.storage.pool import Connector

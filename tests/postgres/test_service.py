@@ -12,7 +12,7 @@ import psycopg2
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.postgres.cluster import data_major
 from happy.storage.database import Database, Transaction
 from happy.storage.migrate import migrate

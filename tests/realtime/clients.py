@@ -6,9 +6,9 @@ import itertools
 import json
 from typing import Any
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
 from happy.realtime.hub import Client, Scope
-from happy.realtime.socket import EncodedPacket, Handshake, Socket
+from happy.socketio.socket import EncodedPacket, Handshake, Socket
 
 _numbers = itertools.count()
 

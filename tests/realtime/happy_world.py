@@ -10,14 +10,14 @@ from wsproto.events import CloseConnection, TextMessage
 
 from happy.capabilities import CAPABILITIES
 from happy.metrics import Metrics
-from happy.realtime.application import Realtime
+from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
-from happy.realtime.endpoint import RealtimeEndpoint
 from happy.realtime.hub import Hub
 from happy.realtime.recovery import Recovery
-from happy.realtime.standalone import EndpointSite
-from tests.realtime.peers import WebSocketPeer
-from tests.realtime.programs import World
+from happy.socketio.endpoint import SocketIOEndpoint
+from happy.socketio.standalone import EndpointSite
+from tests.socketio.peers import WebSocketPeer
+from tests.socketio.programs import World
 from tests.toys import toy_server
 
 TOKEN = "a.token.of-ann"
@@ -50,8 +50,8 @@ class HappyWorld(World):
             database=Broken(),
         )
         events = [event for capability in CAPABILITIES for event in capability.events]
-        self.happy = Realtime(self.server, events)
-        self.endpoint = RealtimeEndpoint(self.happy, self.settings, self.clock, lambda channel: self.origin)
+        self.happy = HappyApplication(self.server, self.server.hub, self.server.calls, events)
+        self.endpoint = SocketIOEndpoint(self.happy, self.settings, self.clock, lambda channel: self.origin)
         self.site = EndpointSite(self.endpoint, self.clock)
 
     def asking(self, auth: Any = None, **handshake: Any) -> WebSocketPeer:

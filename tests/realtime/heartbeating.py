@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from happy.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
+from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.metrics import Metrics
-from happy.realtime.heartbeats import ANSWER_SECONDS, Kind
+from happy.realtime.heartbeats import ANSWER_SECONDS, Pulse
 from happy.storage.presence import PresenceRow
 
 DATA = QueryFailed("22008")
@@ -90,7 +90,7 @@ class World:
         self.clock = Clock()
         self.metrics = Metrics(CollectorRegistry())
         table: Any = self.table
-        self.kind = Kind(
+        self.kind = Pulse(
             "session",
             table,
             self.metrics,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.realtime import application
 from tests.realtime.happy_world import TOKEN, Broken, HappyWorld, said
-from tests.realtime.peers import call_id
+from tests.socketio.peers import call_id
 
 
 @pytest.fixture

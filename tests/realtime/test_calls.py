@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.metrics import Metrics
 from happy.realtime import calls as module
-from happy.realtime.calls import CallFailed, Calls
+from happy.realtime.calls import Calls, RpcFailed
 from happy.realtime.hub import Client
 from tests.realtime.clients import connect, events
 
@@ -36,7 +36,7 @@ class CallsTests(SynchronousTestCase):
         return Deferred.fromCoroutine(self.calls.call(self.caller, method, params))
 
     def error(self, running: Deferred[Sequence[Raw]]) -> str:
-        return self.failureResultOf(running, CallFailed).value.error
+        return self.failureResultOf(running, RpcFailed).value.error
 
     def leave(self, client: Client) -> None:
         self.calls.forget(client)

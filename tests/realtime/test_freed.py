@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator
 import pytest
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
-from happy.bounds import Budget, Holding
-from happy.realtime.backlog import Backlog
-from happy.realtime.connection import SocketConnection
-from happy.realtime.engine import EngineConnection
+from happy.base.bounds import Budget, Holding
 from happy.realtime.hub import Client
-from happy.realtime.polling import LargeAnswer
-from happy.realtime.reading import ReadingWebSocket
-from happy.realtime.socket import EncodedPacket, Socket
+from happy.socketio.backlog import Backlog
+from happy.socketio.connection import SocketConnection
+from happy.socketio.engine import EngineConnection
+from happy.socketio.polling import LargeAnswer
+from happy.socketio.reading import ReadingWebSocket
+from happy.socketio.socket import EncodedPacket, Socket
 from happy.wire.engine_session import EngineSession
 from happy.wire.socketio import Namespaces
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
-from tests.realtime.peers import PollingPeer, WebSocketPeer
-from tests.realtime.programs import PATH
+from tests.socketio.peers import PollingPeer, WebSocketPeer
+from tests.socketio.programs import PATH
 
 KINDS = (
     *(EngineConnection, EngineSession, SocketConnection, Namespaces, Socket, Client, ReadingWebSocket),

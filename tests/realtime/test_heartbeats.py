@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
-from happy.caches import OwnedCache
+from happy.base.caches import OwnedCache
 from happy.realtime import heartbeats
 from happy.realtime.heartbeats import FLUSH_BATCH, MAX_MISSES, MAX_UNANSWERED, VALID_SECONDS
 from tests.realtime.heartbeating import DATA, MOMENT, World

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.defer import Deferred
 
-from happy.errors import DatabaseDown
+from happy.base.errors import DatabaseDown
 from happy.realtime import heartbeats
 from happy.realtime.heartbeats import ANSWER_SECONDS, MAX_UNANSWERED
 from tests.realtime.heartbeating import MOMENT, World

@@ -8,15 +8,15 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from happy.base.pace import TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import committer as module
 from happy.realtime.committer import Committer
 from happy.realtime.hub import Client, Hub
-from happy.realtime.pace import TURN_SECONDS, Pace
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 from tests.realtime.clients import MemoryLink, connect, events
-from tests.realtime.peers import TurningClock
 from tests.realtime.test_committer import Trouble
+from tests.socketio.peers import TurningClock
 
 SEND_SECONDS = TURN_SECONDS / 200
 
@@ -47,7 +47,7 @@ class LandingTests(SynchronousTestCase):
         return send
 
     def send(self, account: str) -> Deferred[Any]:
-        return self.committer.append(account, f"{account}'s", [NewMessage(None, account)])
+        return self.committer.append(account, f"{account}'s", [IncomingMessage(None, account)])
 
     def turn(self) -> None:
         self.pace.begin()

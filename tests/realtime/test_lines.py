@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from happy.base.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import lines
 from happy.realtime.hub import AT_ONCE, Client, Hub
-from happy.realtime.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.realtime.recovery import Recovery
 from happy.realtime.updates import Activity, DeleteSession, Update, devices_of
 from tests.realtime.clients import MemoryLink, bodies, connect, events
-from tests.realtime.peers import TurningClock
+from tests.socketio.peers import TurningClock
 
 SEND_SECONDS = 1e-4
 PIECE_SECONDS = AT_ONCE * SEND_SECONDS

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import CROWDED_OUT, OVER_SHARE
-from happy.errors import Overloaded
+from happy.base.bounds import CROWDED_OUT, OVER_SHARE
+from happy.base.errors import Overloaded
 from happy.realtime import message_queue as module
 from happy.realtime.batches import Append, Release
 from happy.realtime.message_queue import (
@@ -21,7 +21,7 @@ from happy.realtime.message_queue import (
     weight,
 )
 from happy.storage.linearizer import Linearizer
-from happy.storage.messages import NewMessage
+from happy.storage.messages import IncomingMessage
 
 LARGE = "x" * (LARGE_BYTES + 1)
 
@@ -40,7 +40,7 @@ class BacklogTests(SynchronousTestCase):
         self.ready += 1
 
     def append(self, account: str, content: str, rows: int = 1) -> Append:
-        return Append(account, "s", [NewMessage(None, content)] * rows, None, 0.0)
+        return Append(account, "s", [IncomingMessage(None, content)] * rows, None, 0.0)
 
     def add(self, account: str, *contents: str, rows: int = 1) -> list[Append]:
         appends = [self.append(account, content, rows) for content in contents]

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.errors import DatabaseDown
-from happy.ids import new_cuid
+from happy.base.errors import DatabaseDown
+from happy.base.ids import new_cuid
 from happy.metrics import Metrics
 from happy.realtime.hub import Hub
 from happy.realtime.presence import (

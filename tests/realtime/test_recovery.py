@@ -9,14 +9,14 @@ import pytest
 from msgspec import Struct
 from wsproto.events import TextMessage
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
 from happy.capabilities import CAPABILITIES
 from happy.realtime.application import OFFLINE_AFTER_SECONDS
 from happy.realtime.recovery import LOST_COST
 from happy.realtime.replay import KEPT_SECONDS
 from happy.realtime.updates import Audience, DeleteSession, Update, devices_of, watchers_of_session
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
-from tests.realtime.peers import PollingPeer, WebSocketPeer, call_id
+from tests.socketio.peers import PollingPeer, WebSocketPeer, call_id
 
 PHONE = {"clientType": "user-scoped"}
 DEVICES = devices_of("ann")

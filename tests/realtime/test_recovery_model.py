@@ -14,15 +14,13 @@ from msgspec import Raw
 from prometheus_client import CollectorRegistry
 from twisted.internet.task import Clock
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
 from happy.metrics import Metrics
-from happy.realtime.application import Realtime
+from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
-from happy.realtime.connection import new_id
 from happy.realtime.hub import Hub, Scope
 from happy.realtime.recovery import RECOVERABLE, Recovery
 from happy.realtime.replay import OVERHEAD
-from happy.realtime.socket import Handshake, Socket
 from happy.realtime.updates import (
     Activity,
     Audience,
@@ -32,6 +30,8 @@ from happy.realtime.updates import (
     watchers_of_machine,
     watchers_of_session,
 )
+from happy.socketio.connection import new_id
+from happy.socketio.socket import Handshake, Socket
 from happy.wire.outgoing import encode_connect
 from tests.realtime.clients import MemoryLink
 from tests.toys import toy_server
@@ -132,7 +132,7 @@ class Recovering(RuleBasedStateMachine):
         self.recovery = Recovery(self.clock, events * (OVERHEAD + 150))
         self.hub = Hub(metrics, self.recovery)
         calls = Calls(self.clock, metrics)
-        self.happy = Realtime(toy_server(clock=self.clock, metrics=metrics, hub=self.hub, calls=calls), ())
+        self.happy = HappyApplication(toy_server(clock=self.clock, metrics=metrics), self.hub, calls, ())
         self.number = 0
         self.lives: dict[str, Life] = {}
         self.dead: list[Socket] = []
@@ -141,7 +141,7 @@ class Recovering(RuleBasedStateMachine):
             self.connect(peer)
 
     def connect(self, peer: Peer) -> None:
-        """As :class:`happy.realtime.connection.SocketConnection` does."""
+        """As :class:`happy.socketio.connection.SocketConnection` does."""
         socket = Socket(new_id(), "/", Handshake(), MemoryLink(Budget(2**30)))
         self.happy.connect(socket, Raw(peer.connect(socket)))
         for packet in socket.missed:

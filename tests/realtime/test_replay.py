@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from happy.realtime import replay as module
 from happy.realtime.replay import KEPT_SECONDS, OVERHEAD, SWEEP_SECONDS, Replay
 from happy.realtime.updates import Scope, devices_of, watchers_of_machine, watchers_of_session
-from tests.realtime.peers import TurningClock
+from tests.socketio.peers import TurningClock
 
 DEVICES = devices_of("a")
 

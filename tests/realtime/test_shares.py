@@ -9,20 +9,20 @@ import pytest
 from twisted.logger import globalLogPublisher
 from wsproto.events import BytesMessage, TextMessage
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
+from happy.base.pace import TURN_SECONDS
 from happy.realtime import hub, recovery
 from happy.realtime.application import HANDLER_BYTES
 from happy.realtime.calls import METHOD_BYTES, TARGET_GONE
-from happy.realtime.connection import ATTACHMENT_SECONDS, MAX_REFUSALS
-from happy.realtime.endpoint import EngineEndpoint
 from happy.realtime.handshake import LONGEST, LONGEST_TOKEN
-from happy.realtime.pace import TURN_SECONDS
-from happy.realtime.shared import RealtimeSettings
-from happy.realtime.standalone import EndpointSite
+from happy.socketio.connection import ATTACHMENT_SECONDS, MAX_REFUSALS
+from happy.socketio.endpoint import EngineEndpoint
+from happy.socketio.shared import EndpointSettings
+from happy.socketio.standalone import EndpointSite
 from happy.wire.engineio import encode_message
 from tests.realtime.happy_world import TOKEN, HappyWorld
-from tests.realtime.peers import Peer, PollingPeer, TurningClock, WebSocketPeer, call_id
-from tests.realtime.programs import PATH, World
+from tests.socketio.peers import Peer, PollingPeer, TurningClock, WebSocketPeer, call_id
+from tests.socketio.programs import PATH, World
 
 BOB = "a.token.of-bob"
 
@@ -310,7 +310,7 @@ class TestFaults:
     def endpoint(self) -> tuple[Any, Any, list[str]]:
         failed: list[str] = []
         clock = TurningClock()
-        settings = RealtimeSettings(path=PATH, failed=lambda: failed.append("failed"))
+        settings = EndpointSettings(path=PATH, failed=lambda: failed.append("failed"))
         return EndpointSite(EngineEndpoint(Faulty, settings, clock), clock), clock, failed
 
     @pytest.mark.parametrize("how", ["text", "binary"])

@@ -67,7 +67,16 @@ def kill_everything(server: Operated) -> None:
 @contextmanager
 def load(server: Operated) -> Iterator[None]:
     """Durable messages from 32 sockets, as fast as they are stored, until the server is gone."""
-    command = [sys.executable, "-m", "happy.ctl", "bench", server.url, "messages", "--seconds", "120"]
+    command = [
+        sys.executable,
+        "-m",
+        "happy.operator.ctl",
+        "bench",
+        server.url,
+        "messages",
+        "--seconds",
+        "120",
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     )

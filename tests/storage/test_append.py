@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from happy.errors import ConnectionLost, QueryFailed
-from happy.ids import new_cuid
+from happy.base.errors import ConnectionLost, QueryFailed
+from happy.base.ids import new_cuid
 from happy.storage.append import AppendedRow, AppendRow, Writer, append, find_or_give_up
 from happy.storage.types import Millis
 from tests.harness import DatabaseCase, psql

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import Deferred, gatherResults
 
-from happy.errors import AccountVanished, Overloaded, QueryFailed
-from happy.ids import new_cuid
+from happy.base.errors import AccountVanished, Overloaded, QueryFailed
+from happy.base.ids import new_cuid
 from happy.storage import attempt
 from happy.storage.database import Millis, Transaction
 from happy.storage.types import Jsonb

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.storage.dsn import parse_target
 
 

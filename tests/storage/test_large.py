@@ -6,8 +6,8 @@ import os
 from functools import partial
 from typing import Any
 
-from happy.codecs import encode_base64
-from happy.errors import Changed
+from happy.base.codecs import encode_base64
+from happy.base.errors import ChangedMeanwhile
 from happy.storage import artifacts, kv, messages, sessions
 from happy.storage.database import Transaction
 from happy.storage.large import ROOM, SLICE, Large, Page
@@ -153,7 +153,7 @@ class SliceTests(LargeCase):
         await self.database.transact(
             lambda tx: sessions.set_metadata(tx, self.account, session, "n", 0), accounts=[self.account]
         )
-        with self.assertRaises(Changed):
+        with self.assertRaises(ChangedMeanwhile):
             await self.database.read(lambda tx: value.read(tx, SLICE))
         key: Any = (await self.listed()).rows[0].metadata
         self.assertEqual(key, "n")
@@ -166,5 +166,5 @@ class SliceTests(LargeCase):
         await self.database.transact(
             lambda tx: sessions.delete(tx, self.account, session), accounts=[self.account]
         )
-        with self.assertRaises(Changed):
+        with self.assertRaises(ChangedMeanwhile):
             await self.database.read(lambda tx: value.read(tx, 0))

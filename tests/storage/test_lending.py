@@ -10,16 +10,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 from happy.storage.calls import SERVER, WAITED, WAITING_SHARE, Call
-from happy.storage.lending import Places
+from happy.storage.lending import ConnectionPlaces
 
 
 class PlacesTests(SynchronousTestCase):
     """Eight places, as a server has them by default."""
 
     def setUp(self) -> None:
-        self.places = Places(8)
+        self.places = ConnectionPlaces(8)
         self.served: list[str] = []
 
     def fill(self, *owners: str) -> None:
@@ -46,7 +46,7 @@ class PlacesTests(SynchronousTestCase):
         self.assertFalse(self.places.try_take("d"))
         self.assertTrue(self.places.try_take(SERVER))
         for size in (1, 2):
-            places = Places(size)
+            places = ConnectionPlaces(size)
             self.assertEqual([places.try_take(str(n)) for n in range(3)], [n < size for n in range(3)])
 
     def test_in_turn(self) -> None:
@@ -94,7 +94,7 @@ class PlacesTests(SynchronousTestCase):
     @given(st.integers(1, 9), st.lists(st.tuples(st.sampled_from(["", *"abc"]), st.booleans()), max_size=60))
     def test_never_too_many_and_everyone_has_a_turn(self, size: int, steps: list[tuple[str, bool]]) -> None:
         """Whatever is asked for and given back, nobody has more than its share, and nobody waits in vain."""
-        places, holding, waits = Places(size), list[str](), list[Deferred[None]]()
+        places, holding, waits = ConnectionPlaces(size), list[str](), list[Deferred[None]]()
         for owner, more in steps:
             if more:
                 wait = places.take(owner).addCallback(lambda _, owner=owner: holding.append(owner))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.errors import Overloaded
+from happy.base.errors import Overloaded
 from happy.storage.linearizer import MOST_WAITING, Linearizer, Release
 
 

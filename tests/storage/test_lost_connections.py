@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from happy.errors import ConnectionLost, DatabaseDown, OutcomeUnknown, Overloaded, QueryFailed
+from happy.base.errors import ConnectionLost, DatabaseDown, OutcomeUnknown, Overloaded, QueryFailed
 from happy.storage import attempt
 from happy.storage.database import Transaction
 from happy.storage.dsn import parse_target

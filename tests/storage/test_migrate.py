@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
-from happy.errors import StartupError
+from happy.base.errors import StartupError
 from happy.storage.database import Database
 from happy.storage.migrate import (
     ADVISORY_LOCK,

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from happy.storage.database import Transaction
-from happy.storage.pieces import LARGE, PIECE, Pieces, any_large
+from happy.storage.pieces import LARGE, PIECE, SentAhead, any_large
 from happy.storage.types import Jsonb
 from tests.harness import DatabaseCase
 
@@ -65,7 +65,7 @@ class PiecesTests(DatabaseCase):
 
     def test_statements_are_small(self) -> None:
         """No statement is much larger than a piece, nor are there many more than necessary."""
-        ahead = list(Pieces().split([["x" * 1000] * 5_000, BYTES, [b"x" * 1000] * 5_000, "small"])[1])
+        ahead = list(SentAhead().split([["x" * 1000] * 5_000, BYTES, [b"x" * 1000] * 5_000, "small"])[1])
         sizes = [_size(params) for _, params in ahead]
         self.assertLess(max(sizes), 2 * PIECE)
         self.assertLess(len(ahead), 2 * (10_000_000 + len(BYTES)) / PIECE)

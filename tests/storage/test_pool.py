@@ -9,8 +9,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from happy.driving import drive
-from happy.errors import QueryFailed
+from happy.base.coroutines import drive
+from happy.base.errors import QueryFailed
 from happy.storage.database import Transaction
 from happy.storage.pool import LARGE_STATEMENT
 from tests.harness import DatabaseCase

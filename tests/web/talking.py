@@ -17,10 +17,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from happy.capabilities._declare import Capability
-from happy.server import Server
+from happy.api.declare import Capability
+from happy.capabilities.server import Server
 from happy.web.resource import Router
-from happy.web.site import HappySite, Realtime
+from happy.web.site import HappySite, SocketEndpoint
 
 
 @implementer(ITCPTransport)
@@ -166,7 +166,7 @@ class Served:
         self,
         server: Server,
         capabilities: Iterable[Capability],
-        realtime: Realtime | None = None,
+        realtime: SocketEndpoint | None = None,
         *,
         fast: bool = True,
     ) -> None:

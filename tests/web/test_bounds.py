@@ -10,13 +10,13 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import Budget
-from happy.capabilities._declare import MIB, Caller, Capability
-from happy.errors import Overloaded
-from happy.server import Server
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Body
+from happy.base.bounds import Budget
+from happy.base.errors import Overloaded
+from happy.capabilities.server import Server
 from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, LargeWork
 from happy.web.site import HappySite
-from happy.wire.structs import Body
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 

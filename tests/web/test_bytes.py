@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toys import toy_server
+from tests.web.resources import ANN, toys
 from tests.web.talking import Served, message
-from tests.web.test_resource import ANN, toys
 
 SERVED = Served(toy_server(), [toys])
 DATE = re.compile(rb"Date: [^\r]*\r\n")

@@ -13,15 +13,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import Budget
-from happy.capabilities._declare import MIB, Caller, Capability, RequestFacts
+from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.structs import Blob, Body, PlainText, Redirect
+from happy.base.bounds import Budget
 from happy.web.bodies import CONNECTION_BYTES, SMALL
 from happy.web.fastrequests import FastRequest
-from happy.wire.structs import Blob, Body, PlainText, Redirect
 from tests.toys import toy_server
-from tests.web import test_connections, test_resource
+from tests.web import test_connections, test_endings, test_limits, test_resource, test_resource_facts
+from tests.web.connecting import ANN, Polling
 from tests.web.talking import Connection, Served, message
-from tests.web.test_connections import ANN, Polling
 
 toys = Capability("toys")
 
@@ -345,7 +345,7 @@ class PathTests(SynchronousTestCase):
 
 def _with_general_parser() -> Iterator[tuple[str, type]]:
     """The tests of connections and of the router once more, without the fast way."""
-    for module in (test_connections, test_resource):
+    for module in (test_connections, test_limits, test_endings, test_resource, test_resource_facts):
         for name, found in vars(module).items():
             if isinstance(found, type) and issubclass(found, SynchronousTestCase) and name.endswith("Tests"):
                 yield f"General{name}", type(f"General{name}", (found,), {"fast": False})

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.capabilities._declare import Capability
+from happy.api.declare import Capability
+from happy.api.structs import Blob
 from happy.web.ranges import Part, range_headers, requested_part, unchanged
-from happy.wire.structs import Blob
 from tests.toys import toy_server
 from tests.web.talking import Served
 

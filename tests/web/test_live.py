@@ -19,11 +19,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from happy.capabilities._declare import MIB, Caller, Capability
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Blob, Body
 from happy.web.inflight import InFlight
 from happy.web.resource import Router
-from happy.web.site import HappySite, Realtime
-from happy.wire.structs import Blob, Body
+from happy.web.site import HappySite, SocketEndpoint
 from tests.toys import toy_server
 from tests.web.talking import Served
 
@@ -76,7 +76,7 @@ def certificate(folder: Path) -> Path:
 class WatchedSite(HappySite):
     """Knows how many connections are open."""
 
-    def __init__(self, router: Router, realtime: Realtime | None, clock: Any) -> None:
+    def __init__(self, router: Router, realtime: SocketEndpoint | None, clock: Any) -> None:
         super().__init__(router, realtime, clock)
         self.open = InFlight()
 

@@ -10,16 +10,16 @@ from typing import Any, BinaryIO
 import pytest
 from twisted.internet.defer import Deferred
 
-from happy.capabilities._declare import MIB, Caller, Capability
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.payload import Payload
+from happy.api.slices import _Text
+from happy.api.structs import Body, Invalid, MalformedJson
 from happy.web.asked import Parsed
 from happy.web.bodies import Keep, LargeBody, SmallBody
 from happy.web.fastrequests import FastChannel, FastRequest
 from happy.web.places import Place
 from happy.web.shares import Share
 from happy.web.site import HappyRequest
-from happy.wire.payload import Payload
-from happy.wire.slices import _Text
-from happy.wire.structs import Body, Invalid, MalformedJson
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.capabilities._declare import Capability
+from happy.api.declare import Capability
 from happy.web.routes import BadPath, RouteTable
 
 paths = Capability("paths")

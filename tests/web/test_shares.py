@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.capabilities._declare import Capability
+from happy.api.declare import Capability
 from happy.web.shares import MOST_NEW, SLICE, Processor, Share
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message

@@ -7,12 +7,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.bounds import Budget
-from happy.capabilities._declare import Caller, Capability
-from happy.errors import Changed, Overloaded
+from happy.api.answers import Allowance, Answer
+from happy.api.declare import Caller, Capability
+from happy.base.bounds import Budget
+from happy.base.errors import ChangedMeanwhile, Overloaded
 from happy.web import site
 from happy.web.sending import AT_ONCE
-from happy.wire.answers import Allowance, Answer
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
@@ -214,7 +214,7 @@ class PieceTests(StreamCase):
 
     def test_lost_and_failed(self) -> None:
         """What goes wrong with a piece that nobody waits for is nobody's concern."""
-        for error in (Changed(), ValueError()):
+        for error in (ChangedMeanwhile(), ValueError()):
             connection = self.ask("/slow")
             self.give(b"a")
             connection.lose()
@@ -232,7 +232,7 @@ class PieceTests(StreamCase):
 
     def test_first_piece_fails(self) -> None:
         """Before anything is written there is still an answer for what goes wrong."""
-        cases = {Overloaded(): 503, Changed(): 503, ValueError(): 500}
+        cases = {Overloaded(): 503, ChangedMeanwhile(): 503, ValueError(): 500}
         for error, status in cases.items():
             connection = self.ask("/slow")
             self.pieces.asked[-1].errback(error)
@@ -242,7 +242,7 @@ class PieceTests(StreamCase):
 
     def test_later_piece_fails(self) -> None:
         """Afterwards the connection is cut, so that nobody takes a part for the whole."""
-        for error in (Overloaded(), Changed(), ValueError()):
+        for error in (Overloaded(), ChangedMeanwhile(), ValueError()):
             connection = self.ask("/slow")
             self.give(b"begun")
             self.pieces.asked[-1].errback(error)

@@ -11,7 +11,7 @@ from twisted.internet import tcp
 from twisted.internet.task import Clock
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
-from happy.bounds import Budget
+from happy.base.bounds import Budget
 from happy.web import unsent as module
 from happy.web.unsent import LOOK_SECONDS, STALL_SECONDS, Unsent, unsent
 from tests.web.talking import Wire

@@ -10,10 +10,10 @@ from twisted.internet.address import IPv4Address
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import Request, TextMessage
 
-from happy.config import Config
+from happy.settings.config import Config
 from happy.web.site import HappySite
-from tests.realtime.peers import Peer, WebSocketPeer
-from tests.realtime.programs import PATH, World
+from tests.socketio.peers import Peer, WebSocketPeer
+from tests.socketio.programs import PATH, World
 from tests.toys import toy_server
 from tests.web.talking import Served
 

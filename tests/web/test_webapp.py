@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from happy.capabilities._declare import Capability
-from happy.config import Config
+from happy.api.declare import Capability
+from happy.settings.config import Config
 from tests.toys import toy_server
 from tests.web.talking import Reply, Served
 

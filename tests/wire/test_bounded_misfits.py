@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from happy.wire.query import coerce_number
-from happy.wire.structs import Body, Invalid, Key, MalformedJson, Size200, decode_body, parse_json
+from happy.api.query import coerce_number
+from happy.api.structs import Body, Invalid, Key, MalformedJson, Size200, decode_body, parse_json
+from happy.api.validation import counts_utf16
 from happy.wire.surrogates import mend_surrogates
-from happy.wire.validation import counts_utf16
 
 
 class Item(Body):

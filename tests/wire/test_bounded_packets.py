@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from happy.wire.complexity import DEEPEST, MOST_VALUES
 from happy.wire.engineio import InvalidPacket
-from happy.wire.incoming import LONGEST_NAME, Ack, Connect, Decoder, Event
+from happy.wire.incoming import LONGEST_NAME, Ack, Connect, Decoder, EventPacket
 from happy.wire.outgoing import Attachment, encode_ack, encode_event
 
 OPENINGS = ((b"[", b"]"), (b'{"a":', b"}"))
@@ -41,7 +41,7 @@ def test_deep_enough(packet: bytes) -> None:
     levels = DEEPEST - 1
     decoder = Decoder()
     decoded = decoder.text(packet % (b"[" * levels + b"1" + b"]" * levels))
-    assert isinstance(decoded or decoder.binary(b"x"), (Event, Ack, Connect))
+    assert isinstance(decoded or decoder.binary(b"x"), (EventPacket, Ack, Connect))
 
 
 @pytest.mark.parametrize("packet", [one for one in PACKETS[:5] if one != b'2["x",%b]'])
@@ -56,7 +56,7 @@ def test_names_of_events(rest: bytes) -> None:
     """A name may be long, but not without bound."""
     longest = b"n" * LONGEST_NAME
     event = Decoder().text(b'2["' + longest + b'"' + rest)
-    assert isinstance(event, Event)
+    assert isinstance(event, EventPacket)
     assert event.name == longest.decode()
     with pytest.raises(InvalidPacket):
         Decoder().text(b'2["n' + longest + b'"' + rest)
@@ -82,7 +82,7 @@ def test_arguments_keep_nothing_else(packet: bytes) -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(decoded, (Event, Ack))
+    assert isinstance(decoded, (EventPacket, Ack))
     assert kept < 100_000
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from happy.wire import complexity
 from happy.wire.complexity import DEEPEST, MOST_VALUES, Meter, TooComplex, check_complexity
 from happy.wire.engineio import InvalidPacket
-from happy.wire.incoming import Decoder, Event
+from happy.wire.incoming import Decoder, EventPacket
 
 TEXTS = st.text(st.sampled_from('a"\\[]{},:é'), max_size=8)
 VALUES = st.recursive(
@@ -98,7 +98,7 @@ def test_of_an_event(arguments: bytes, passes: bool) -> None:
     text = b'2["message",' + arguments.replace(b"%s", values) + b"]"
     if passes:
         event = Decoder().text(text)
-        assert isinstance(event, Event) and len(event.arguments) == 1
+        assert isinstance(event, EventPacket) and len(event.arguments) == 1
     else:
         with pytest.raises(InvalidPacket):
             Decoder().text(text)

@@ -13,11 +13,11 @@ from happy.wire.engineio import (
     NOOP,
     PING,
     EncodedPacket,
+    EngineProblem,
     EngineSettings,
     InvalidPacket,
     Packet,
     PacketType,
-    Problem,
     Refused,
     check_request,
     decode_packet,
@@ -110,24 +110,24 @@ WS = {"EIO": "4", "transport": "websocket"}
 @pytest.mark.parametrize(
     ("method", "query", "upgrade", "origin", "problem"),
     [
-        ("GET", {"EIO": "4"}, False, b"", Problem.TRANSPORT_UNKNOWN),
-        ("GET", {"EIO": "4", "transport": "carrier-pigeon"}, False, b"", Problem.TRANSPORT_UNKNOWN),
-        ("GET", {"transport": "Polling"}, False, b"\x01", Problem.TRANSPORT_UNKNOWN),
-        ("GET", {**GOOD, "sid": "nobody"}, False, b"a\x01", Problem.BAD_REQUEST),
-        ("GET", {**GOOD, "sid": "nobody"}, False, b"", Problem.UNKNOWN_SID),
-        ("POST", {**WS, "sid": "nobody"}, True, b"", Problem.UNKNOWN_SID),
-        ("GET", {**WS, "sid": "known"}, False, b"", Problem.BAD_REQUEST),
-        ("POST", GOOD, False, b"", Problem.BAD_HANDSHAKE_METHOD),
-        ("PUT", {"transport": "polling"}, False, b"", Problem.BAD_HANDSHAKE_METHOD),
-        ("GET", WS, False, b"", Problem.BAD_REQUEST),
-        ("GET", {"transport": "polling"}, False, b"", Problem.UNSUPPORTED_PROTOCOL_VERSION),
-        ("GET", {**GOOD, "EIO": "3"}, False, b"", Problem.UNSUPPORTED_PROTOCOL_VERSION),
-        ("GET", {**GOOD, "EIO": "04"}, False, b"", Problem.UNSUPPORTED_PROTOCOL_VERSION),
-        ("GET", {**WS, "EIO": "abc"}, True, b"", Problem.UNSUPPORTED_PROTOCOL_VERSION),
+        ("GET", {"EIO": "4"}, False, b"", EngineProblem.TRANSPORT_UNKNOWN),
+        ("GET", {"EIO": "4", "transport": "carrier-pigeon"}, False, b"", EngineProblem.TRANSPORT_UNKNOWN),
+        ("GET", {"transport": "Polling"}, False, b"\x01", EngineProblem.TRANSPORT_UNKNOWN),
+        ("GET", {**GOOD, "sid": "nobody"}, False, b"a\x01", EngineProblem.BAD_REQUEST),
+        ("GET", {**GOOD, "sid": "nobody"}, False, b"", EngineProblem.UNKNOWN_SID),
+        ("POST", {**WS, "sid": "nobody"}, True, b"", EngineProblem.UNKNOWN_SID),
+        ("GET", {**WS, "sid": "known"}, False, b"", EngineProblem.BAD_REQUEST),
+        ("POST", GOOD, False, b"", EngineProblem.BAD_HANDSHAKE_METHOD),
+        ("PUT", {"transport": "polling"}, False, b"", EngineProblem.BAD_HANDSHAKE_METHOD),
+        ("GET", WS, False, b"", EngineProblem.BAD_REQUEST),
+        ("GET", {"transport": "polling"}, False, b"", EngineProblem.UNSUPPORTED_PROTOCOL_VERSION),
+        ("GET", {**GOOD, "EIO": "3"}, False, b"", EngineProblem.UNSUPPORTED_PROTOCOL_VERSION),
+        ("GET", {**GOOD, "EIO": "04"}, False, b"", EngineProblem.UNSUPPORTED_PROTOCOL_VERSION),
+        ("GET", {**WS, "EIO": "abc"}, True, b"", EngineProblem.UNSUPPORTED_PROTOCOL_VERSION),
     ],
 )
 def test_refused_requests(
-    method: str, query: dict[str, str], upgrade: bool, origin: bytes, problem: Problem
+    method: str, query: dict[str, str], upgrade: bool, origin: bytes, problem: EngineProblem
 ) -> None:
     """Each check fails in the contract's order: transport, origin, sid or method, protocol."""
     with pytest.raises(Refused) as refusal:
@@ -153,7 +153,7 @@ def test_served_requests(method: str, query: dict[str, str], upgrade: bool, sid:
 
 def test_problem_bodies() -> None:
     """A problem is told as code and message."""
-    assert [json.loads(problem.body()) for problem in Problem] == [
+    assert [json.loads(problem.body()) for problem in EngineProblem] == [
         {"code": 0, "message": "Transport unknown"},
         {"code": 1, "message": "Session ID unknown"},
         {"code": 2, "message": "Bad handshake method"},

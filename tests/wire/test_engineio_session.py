@@ -13,7 +13,7 @@ from happy.wire.engine_events import (
     TRANSPORT_ERROR,
     Abort,
     Accept,
-    Answer,
+    AnswerPoll,
     CloseWebSocket,
     Deliver,
     Ended,
@@ -23,7 +23,7 @@ from happy.wire.engine_events import (
     Write,
 )
 from happy.wire.engine_session import EngineSession
-from happy.wire.engineio import CLOSE, NOOP, PACKET_BYTES, PING, Problem
+from happy.wire.engineio import CLOSE, NOOP, PACKET_BYTES, PING, EngineProblem
 from tests.wire.sessions import (
     HELLO,
     KICKED,
@@ -52,7 +52,7 @@ class TestPolling:
         """A poll is held until something is queued."""
         session = polling()
         assert session.poll("get", 0.0) == []
-        assert session.send(HELLO) == [Answer("get", (HELLO,))]
+        assert session.send(HELLO) == [AnswerPoll("get", (HELLO,))]
 
     def test_poll_takes_all_that_is_queued(self) -> None:
         """A poll is answered at once with everything so far, and the queue is empty then."""
@@ -60,7 +60,7 @@ class TestPolling:
         session.send(HELLO)
         session.send(WORLD)
         assert session.queued_bytes == len(HELLO.frames) + len(WORLD.frames) + 2 * PACKET_BYTES
-        assert session.poll("get", 0.0) == [Answer("get", (HELLO, WORLD))]
+        assert session.poll("get", 0.0) == [AnswerPoll("get", (HELLO, WORLD))]
         assert session.queued_bytes == 0
 
     def test_overlapping_polls(self) -> None:
@@ -69,7 +69,7 @@ class TestPolling:
         session.poll("first", 0.0)
         effects = session.poll("second", 0.0)
         assert effects == [
-            Answer("first", (CLOSE,)),
+            AnswerPoll("first", (CLOSE,)),
             Ended(TRANSPORT_ERROR),
             Forgotten(),
             Refuse("second", None),
@@ -113,7 +113,7 @@ class TestPolling:
         session.poll("get", 0.0)
         assert post(session, body) == [
             Deliver(b"a", False),
-            Answer("get", (CLOSE,)),
+            AnswerPoll("get", (CLOSE,)),
             Ended(reason),
             Forgotten(),
             Accept("post"),
@@ -195,9 +195,9 @@ class TestHeartbeat:
         assert session.tick(60.0) == [Ended(PING_TIMEOUT), Forgotten()]
         session = polling()
         session.poll("first", 0.0)
-        assert session.tick(15.0) == [Answer("first", (PING,))]
+        assert session.tick(15.0) == [AnswerPoll("first", (PING,))]
         session.poll("second", 15.0)
-        assert session.tick(60.0) == [Answer("second", (CLOSE,)), Ended(PING_TIMEOUT), Forgotten()]
+        assert session.tick(60.0) == [AnswerPoll("second", (CLOSE,)), Ended(PING_TIMEOUT), Forgotten()]
 
     def test_ping_from_the_client(self) -> None:
         """Pings have one direction."""
@@ -252,8 +252,8 @@ class TestWebSocket:
     def test_polling_requests(self) -> None:
         """Polling is over: its requests are bad ones."""
         session = upgraded()
-        assert session.poll("get", 0.0) == [Refuse("get", Problem.BAD_REQUEST)]
-        assert post(session, b"4x") == [Refuse("post", Problem.BAD_REQUEST)]
+        assert session.poll("get", 0.0) == [Refuse("get", EngineProblem.BAD_REQUEST)]
+        assert post(session, b"4x") == [Refuse("post", EngineProblem.BAD_REQUEST)]
 
     def test_server_close(self) -> None:
         """No close packet is sent, just the frame layer's close."""
@@ -268,7 +268,7 @@ class TestClosing:
         session = polling()
         session.poll("get", 0.0)
         assert post(session, b"1") == [
-            Answer("get", (NOOP,)),
+            AnswerPoll("get", (NOOP,)),
             Ended(TRANSPORT_CLOSE),
             Forgotten(),
             Accept("post"),
@@ -278,8 +278,8 @@ class TestClosing:
         """The first poll within 100 ms of a close still gets its noop; the sid means nothing then."""
         session = polling()
         assert post(session, b"1") == [Ended(TRANSPORT_CLOSE), Accept("post")]
-        assert session.poll("get", 0.09) == [Answer("get", (NOOP,)), Forgotten()]
-        assert session.poll("late", 0.09) == [Refuse("late", Problem.UNKNOWN_SID)]
+        assert session.poll("get", 0.09) == [AnswerPoll("get", (NOOP,)), Forgotten()]
+        assert session.poll("late", 0.09) == [Refuse("late", EngineProblem.UNKNOWN_SID)]
 
     def test_grace_ends(self) -> None:
         """After 100 ms the session is forgotten."""
@@ -287,27 +287,27 @@ class TestClosing:
 
     def test_posts_after_the_clients_close(self) -> None:
         """Only a poll may still come."""
-        assert post(lingering(), b"4x") == [Refuse("post", Problem.UNKNOWN_SID)]
+        assert post(lingering(), b"4x") == [Refuse("post", EngineProblem.UNKNOWN_SID)]
 
     def test_server_close_with_a_held_poll(self) -> None:
         """The held poll hears the close packet."""
         session = polling()
         session.poll("get", 0.0)
-        assert session.shut(KICKED, 0.0) == [Answer("get", (CLOSE,)), Ended(KICKED), Forgotten()]
+        assert session.shut(KICKED, 0.0) == [AnswerPoll("get", (CLOSE,)), Ended(KICKED), Forgotten()]
 
     def test_server_close_without_poll_is_remembered(self) -> None:
         """For 30 s the next poll hears of it; posts are accepted and ignored."""
         session = polling()
         assert session.shut(KICKED, 0.0) == [Ended(KICKED)]
         assert post(session, b"4x") == [Accept("post")]
-        assert session.poll("get", 29.0) == [Answer("get", (NOOP, CLOSE)), Forgotten()]
+        assert session.poll("get", 29.0) == [AnswerPoll("get", (NOOP, CLOSE)), Forgotten()]
 
     def test_queued_packets_come_before_the_close(self) -> None:
         """What was queued is not lost by closing."""
         session = polling()
         session.send(HELLO)
         session.shut(KICKED, 0.0)
-        assert session.poll("get", 1.0) == [Answer("get", (HELLO, CLOSE)), Forgotten()]
+        assert session.poll("get", 1.0) == [AnswerPoll("get", (HELLO, CLOSE)), Forgotten()]
 
     def test_memory_of_a_close_ends(self) -> None:
         """After 30 s nobody knows the session."""

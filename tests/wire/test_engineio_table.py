@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from happy.wire.engine_events import (
     Abort,
     Accept,
-    Answer,
+    AnswerPoll,
     Deliver,
     Ended,
     Forgotten,
@@ -147,10 +147,10 @@ class Books:
             self.forgotten = True
         elif isinstance(effect, Deliver):
             assert not self.over, "a message after the end"
-        elif isinstance(effect, (Answer, Accept, Refuse, Abort)):
+        elif isinstance(effect, (AnswerPoll, Accept, Refuse, Abort)):
             assert effect.request not in self.answered, "answered twice"
             self.answered.append(effect.request)
-        if isinstance(effect, (Answer, Write)):
+        if isinstance(effect, (AnswerPoll, Write)):
             self.heard += [packet.text[1:] for packet in effect.packets if packet.text[:1] == b"4"]
 
 

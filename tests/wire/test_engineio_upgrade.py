@@ -9,7 +9,7 @@ import pytest
 from happy.wire.engine_events import (
     TRANSPORT_CLOSE,
     Accept,
-    Answer,
+    AnswerPoll,
     CloseWebSocket,
     Deliver,
     Ended,
@@ -19,7 +19,7 @@ from happy.wire.engine_events import (
     Write,
 )
 from happy.wire.engine_session import EngineSession
-from happy.wire.engineio import NOOP, PING, PROBE_ANSWER, Problem
+from happy.wire.engineio import NOOP, PING, PROBE_ANSWER, EngineProblem
 from tests.wire.sessions import (
     HELLO,
     WORLD,
@@ -51,7 +51,7 @@ class TestUpgrade:
         """Until the commit, polls and posts work as before."""
         session = probed()
         session.poll("get", 0.0)
-        assert session.send(HELLO) == [Answer("get", (HELLO,))]
+        assert session.send(HELLO) == [AnswerPoll("get", (HELLO,))]
         assert post(session, b"4x") == [Deliver(b"x", False), Accept("post")]
 
     def test_polls_are_released(self) -> None:
@@ -59,10 +59,10 @@ class TestUpgrade:
         session = probed()
         assert session.next_deadline == pytest.approx(0.1)
         session.poll("first", 0.05)
-        assert session.tick(0.1) == [Answer("first", (NOOP,))]
+        assert session.tick(0.1) == [AnswerPoll("first", (NOOP,))]
         assert session.tick(0.2) == []
         session.poll("second", 0.25)
-        assert session.tick(0.31) == [Answer("second", (NOOP,))]
+        assert session.tick(0.31) == [AnswerPoll("second", (NOOP,))]
 
     def test_commit_without_probe(self) -> None:
         """A commit is a commit."""
@@ -73,7 +73,7 @@ class TestUpgrade:
         session = probed()
         session.poll("get", 0.0)
         assert session.received("ws", b"5", False, 0.0) == [
-            Refuse("get", Problem.BAD_REQUEST),
+            Refuse("get", EngineProblem.BAD_REQUEST),
             Upgraded("ws"),
         ]
 

@@ -16,7 +16,7 @@ from happy.wire.heads import (
     BadHead,
     Beginning,
     Head,
-    TooLarge,
+    HeadTooLarge,
     parse_head,
     parse_usual,
 )
@@ -32,7 +32,7 @@ def read(data: bytes, step: int = LARGEST_HEAD * 2) -> Any:
             if found := beginning.feed(data[place : place + step]):
                 head, rest = found
                 return head, rest + data[place + step :]
-    except (BadHead, TooLarge) as refusal:
+    except (BadHead, HeadTooLarge) as refusal:
         return type(refusal)
     return None
 
@@ -139,9 +139,9 @@ def test_lengths() -> None:
 def test_too_large(step: int) -> None:
     """A head of more than 16 KiB is refused, in one line or in many; one that fits is not."""
     for filling in (b"X: " + b"x" * LARGEST_HEAD, b"X:\r\n" * LARGEST_HEAD):
-        assert read(START + filling, step) == TooLarge
-        assert read(START + filling + b"\r\n\r\n", step) == TooLarge
-    assert read(b"GET /" + b"x" * LARGEST_HEAD, step) == TooLarge
+        assert read(START + filling, step) == HeadTooLarge
+        assert read(START + filling + b"\r\n\r\n", step) == HeadTooLarge
+    assert read(b"GET /" + b"x" * LARGEST_HEAD, step) == HeadTooLarge
     fits = START + b"X: " + b"x" * (LARGEST_HEAD - len(START) - 7)
     assert isinstance(read(fits + b"\r\n\r\n", step), tuple)
 
@@ -153,8 +153,8 @@ def test_too_many_lines(step: int) -> None:
         fits = START + line * MOST_LINES
         assert read(fits, step) is None
         assert isinstance(read(fits + b"\r\n", step), tuple)
-        assert read(fits + line, step) == TooLarge
-        assert read(fits + line + b"\r\n", step) == TooLarge
+        assert read(fits + line, step) == HeadTooLarge
+        assert read(fits + line + b"\r\n", step) == HeadTooLarge
 
 
 def test_too_many_usual_lines() -> None:

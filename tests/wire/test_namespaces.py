@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from happy.wire.engineio import InvalidPacket
-from happy.wire.incoming import Ack, Connect, Disconnect, Event
-from happy.wire.socketio import TABLE, Membership, Namespaces, Outcome, UnknownNamespace
+from happy.wire.incoming import Ack, Connect, Disconnect, EventPacket
+from happy.wire.socketio import TABLE, Membership, Namespaces, PacketFate, UnknownNamespace
 
 PACKETS = {
     Connect: b"0",
     Disconnect: b"1",
-    Event: b'2["x"]',
+    EventPacket: b'2["x"]',
     Ack: b"31[]",
 }
 
@@ -35,12 +35,12 @@ class TestNamespaces:
         """Each packet passes, is dropped, or is a violation, as the table says."""
         namespaces = standing(membership)
         outcome = TABLE[membership, kind]
-        if outcome is Outcome.CLOSE:
+        if outcome is PacketFate.CLOSE:
             with pytest.raises(InvalidPacket):
                 namespaces.receive(PACKETS[kind], False)
         else:
             packet = namespaces.receive(PACKETS[kind], False)
-            assert isinstance(packet, kind if outcome is Outcome.PASS else type(None))
+            assert isinstance(packet, kind if outcome is PacketFate.PASS else type(None))
 
     def test_answers_may_come_early(self) -> None:
         """An acknowledgement before joining is dropped, and joining works after it."""
@@ -75,7 +75,7 @@ class TestNamespaces:
         assert namespaces.receive(b"0/custom", False) == Connect("/custom", None)
         namespaces.admit("/custom")
         assert namespaces.receive(b"1/custom", False) == Disconnect("/custom")
-        assert isinstance(namespaces.receive(b'2["x"]', False), Event)
+        assert isinstance(namespaces.receive(b'2["x"]', False), EventPacket)
 
     def test_coming_back(self) -> None:
         """After a refusal or a disconnect a client may ask again."""

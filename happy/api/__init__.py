@@ -1,0 +1,1 @@
+"""The framework of endpoints and events: declared, decoded, run in a transaction, answered."""

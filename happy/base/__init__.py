@@ -1,0 +1,1 @@
+"""Leaves that anybody may use: they know neither clients nor databases."""

@@ -1,0 +1,47 @@
+"""The long-lived parts of a running server, as handlers see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from happy.api.parts import Parts
+
+if TYPE_CHECKING:
+    from happy.api.rate_limits import Limits
+    from happy.outbound.expo import Expo
+    from happy.outbound.github import GitHub
+    from happy.outbound.objects import ObjectStore
+    from happy.outbound.voice import VoiceProvider
+    from happy.realtime.calls import Calls
+    from happy.realtime.committer import Committer
+    from happy.realtime.hub import Hub
+    from happy.realtime.presence import Presence
+
+
+class ContractTexts(Protocol):
+    """The machine-readable contract, as JSON texts."""
+
+    @property
+    def openapi(self) -> bytes:
+        """The HTTP endpoints."""
+
+    @property
+    def asyncapi(self) -> bytes:
+        """The events on sockets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server(Parts):
+    """Everything that outlives a request. Built once by the composition root, passed explicitly."""
+
+    documents: ContractTexts
+    limits: Limits
+    hub: Hub
+    committer: Committer
+    presence: Presence
+    calls: Calls
+    objects: ObjectStore
+    expo: Expo
+    github: GitHub
+    voice: VoiceProvider

@@ -1,0 +1,1 @@
+"""What comes from the master secret, and the secret itself."""

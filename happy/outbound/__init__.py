@@ -1,0 +1,1 @@
+"""Third parties and files: nothing here knows our own clients."""

@@ -1,0 +1,316 @@
+"""A running server: every part built, started and stopped in order.
+
+Stopping is the exact reverse of starting: no new connections, requests in flight end, sockets close,
+heartbeats and queued messages are stored, and only then the database goes.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from happy.api.rate_limits import Limits
+from happy.base.bounds import Budget
+from happy.base.errors import StartupError
+from happy.base.pace import Pace
+from happy.base.threads import Threads
+from happy.capabilities import CAPABILITIES
+from happy.capabilities.server import Server
+from happy.contract.documents import Documents
+from happy.keys.master_secret import settle
+from happy.keys.tokens import Keys, Tokens
+from happy.keys.vault import Vault
+from happy.metrics import Metrics
+from happy.outbound.expo import Expo
+from happy.outbound.github import GitHub
+from happy.outbound.http import Outgoing
+from happy.outbound.voice import VoiceProvider
+from happy.postgres import EmbeddedPostgres
+from happy.realtime.application import HappyApplication
+from happy.realtime.calls import Calls
+from happy.realtime.committer import Committer
+from happy.realtime.hub import Hub
+from happy.realtime.parameters import endpoint_settings
+from happy.realtime.presence import Presence
+from happy.realtime.recovery import Recovery
+from happy.realtime.replay import ACCOUNT_BYTES
+from happy.service import takeover
+from happy.service.allocator import Memory
+from happy.service.debug_file import DebugFile
+from happy.service.descriptors import most_clients, raise_limit
+from happy.service.eager import CountingServer, bound_accepting, eager_kind, make_eager
+from happy.service.housekeeping import Housekeeping
+from happy.service.lifecycle import Lifecycle
+from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
+from happy.service.object_store import object_store
+from happy.service.turns import Turns, poll_directly
+from happy.settings.declaration import BadSetting
+from happy.settings.endpoints import with_backlog
+from happy.socketio.endpoint import SocketIOEndpoint
+from happy.storage.database import Database
+from happy.storage.migrate import migrate
+from happy.storage.row_estimates import estimate_records
+from happy.web.resource import Router
+from happy.web.site import HappySite
+
+if TYPE_CHECKING:
+    from happy.base.clocks import Now
+    from happy.settings.config import Config
+    from happy.socketio.shared import EndpointSettings
+
+
+class Running:
+    """One server from start to stop.
+
+    ``server`` and ``ports`` (the listening ports) are there once it has started. The reactor must follow
+    monotonic time, ``now`` tells the wall clock's.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, config: Config, reactor: Any, now: Now = time.time, metrics: Metrics | None = None
+    ) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._now = now
+        self._lifecycle = Lifecycle(reactor)
+        self._metrics = Metrics() if metrics is None else metrics
+        self._pace = Pace(reactor)
+        self.server: Server
+        self.ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        """Start everything; what was started is stopped again when a later part cannot be.
+
+        Raises StartupError with a line for the operator, or CancelledError when it was stopped meanwhile.
+        """
+        began = self._reactor.seconds()
+        self._starting = Deferred.fromCoroutine(self._start())
+        try:
+            await self._starting
+        except BadSetting as wrong:
+            await self._lifecycle.stop()
+            raise StartupError(str(wrong)) from None
+        except BaseException:
+            await self._lifecycle.stop()
+            raise
+        self.log.info("Ready after {seconds:.2f} s", seconds=self._reactor.seconds() - began)
+
+    async def stop(self) -> None:
+        """Stop everything that was started, in the reverse order; a start under way ends."""
+        if self._starting is not None:
+            self._starting.cancel()
+        await self._lifecycle.stop()
+
+    async def _start(self) -> None:
+        takeover.check(self._config)
+        if self._config.debug_log:
+            self._write_debug_file()
+        config = settle(self._config)
+        deriving = deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
+        )
+        dsn = config.database_url or await self._start_postgres(config)
+        hub = Hub(self._metrics, self._recovery(config), self._pace)
+        database = await self._start_database(config, dsn, hub)
+        self.server = await self._build(config, database, hub, await deriving)
+        memory = Memory(self._reactor, self._reactor.callInThread)
+        memory.start()
+        self._lifecycle.started("giving back memory", memory.stop, 0.1)
+        housekeeping = Housekeeping(self.server)
+        housekeeping.start()
+        self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
+        await self._serve(self.server)
+
+    def _recovery(self, config: Config) -> Recovery | None:
+        """What clients come back to; they are sent less at once than a slow one is dropped for."""
+        if not config.recovery:
+            return None
+        recovery = Recovery(self._reactor, min(ACCOUNT_BYTES, config.max_queued // 4))
+        self._metrics.happy_replay_bytes.set_function(lambda: recovery.replay.size)
+        return recovery
+
+    async def _start_postgres(self, config: Config) -> str:
+        postgres = EmbeddedPostgres(
+            config.data_dir / "postgres",
+            reactor=self._reactor,
+            bin_dir=config.postgres_bin_dir,
+            connections=config.database_pool,
+            on_restart=self._metrics.happy_postgres_restarts_total.inc,
+            on_silence=self._metrics.happy_postgres_silent_total.inc,
+        )
+        self._lifecycle.started("PostgreSQL", lambda: postgres.stop(self._lifecycle.left), 3.5)
+        await postgres.start()
+        return postgres.dsn
+
+    async def _start_database(self, config: Config, dsn: str, hub: Hub) -> Database:
+        database = Database(
+            dsn,
+            size=config.database_pool,
+            clock=self._reactor,
+            now=self._now,
+            publisher=hub,
+            metrics=self._metrics,
+        )
+        await migrate(database)
+        await database.start()
+        self._lifecycle.started("the database connections", database.stop, 1.0)
+        return database
+
+    async def _build(self, config: Config, database: Database, hub: Hub, keys: Keys) -> Server:
+        reactor, metrics = self._reactor, self._metrics
+        committer = Committer(reactor, database, hub, metrics)
+        committer.startService()
+        self._lifecycle.started("the message queue", committer.stopService, 1.5)
+        presence = Presence(reactor, database, hub, metrics, self._now)
+        presence.startService()
+        self._lifecycle.started("presence", presence.stopService, 1.0)
+        files, pages = self._start_threads("files"), self._start_threads("pages")
+        objects = object_store(config, reactor, self._now)
+        await objects.start()
+        self._lifecycle.started("file storage", objects.stop, 0.5)
+        return Server(
+            config=config,
+            documents=Documents([group for group in CAPABILITIES if group.enabled(config)]),
+            clock=reactor,
+            now=self._now,
+            limits=Limits.per_minute(
+                reactor.seconds, addresses=config.address_limit, logins=config.login_limit
+            ),
+            memory=self._memory(config),
+            metrics=metrics,
+            database=database,
+            tokens=Tokens(keys, self._now),
+            vault=Vault(keys.vault_master),
+            hub=hub,
+            committer=committer,
+            presence=presence,
+            calls=Calls(reactor, metrics, self._pace),
+            objects=objects,
+            files=files,
+            pages=pages,
+            expo=Expo(Outgoing("expo", reactor, metrics)),
+            github=GitHub.from_config(config, reactor, metrics),
+            voice=VoiceProvider.from_config(config, reactor, metrics, self._now),
+        )
+
+    def _start_threads(self, name: str) -> Threads:
+        """Threads for files; one that a file system keeps is left behind."""
+        threads = Threads(self._reactor, 8, name)
+        threads.start()
+        self._lifecycle.started(f"reading of {name}", threads.stop, 0.1)
+        return threads
+
+    def _memory(self, config: Config) -> Budget:
+        """Half of what may be used is counted; the rest is for the copies that work on it makes."""
+        refused = self._metrics.happy_memory_refused_total
+        memory = Budget(config.memory // 2, refused=lambda why: refused.labels(why).inc())
+        self._metrics.happy_memory_bytes.set_function(lambda: memory.used)
+        return memory
+
+    def _write_debug_file(self) -> None:
+        file = DebugFile()
+        file.start(datetime.fromtimestamp(self._now()))
+        self._lifecycle.started("the debug log", file.stop, 0.1)
+
+    async def _serve(self, server: Server) -> None:
+        config = server.config
+        events = [event for capability in CAPABILITIES for event in capability.events]
+        realtime = HappyApplication(server, server.hub, server.calls, events, self._pace)
+        self._lifecycle.started("machines that may return", realtime.stop, 0.1)
+        self._lifecycle.started("calls", server.calls.stop, 0.1)
+        settings = _endpoint_settings(config, self._metrics, server.memory, self._pace)
+        endpoint = SocketIOEndpoint(realtime, settings, self._reactor, _origin)
+        self._metrics.happy_sockets.set_function(lambda: endpoint.count)
+        self._lifecycle.started("sockets", endpoint.close_all, 1.0)
+        room = most_clients(raise_limit())
+        site = HappySite(
+            Router(CAPABILITIES, server),
+            endpoint,
+            self._reactor,
+            room=room,
+            refused=self._metrics.happy_refused_connections_total.inc,
+            fast_requests=config.shortcuts,
+        )
+        self._lifecycle.started("requests", site.drain, 1.0)
+        await self._monitor(server)
+        kind = self._connections()
+        for description in config.listen:
+            port = await self._listen(description, site)
+            make_eager(port, kind)
+            bound_accepting(port, self._reactor.seconds)
+
+    def _connections(self) -> type[tcp.Server]:
+        """What kind of connections ports of TCP make."""
+        stalls = Stalls(self._metrics, self._reactor)
+        self._lifecycle.started("watching the reactor", stalls.stop, 0.1)
+        turns = Turns(self._reactor)
+        kind: type[tcp.Server] = CountingServer
+        if self._config.shortcuts:
+            kind = eager_kind(turns)
+            undo = poll_directly(self._reactor, turns, kind, stalls.took, self._pace.begin)
+            self._pace.told = turns.ended_by_reactor
+            self._lifecycle.started("direct polling", undo, 0.1)
+        if not turns.ended_by_reactor:
+            stalls.start()
+        return kind
+
+    async def _monitor(self, server: Server) -> None:
+        pool = self._reactor.getThreadPool()
+        gauges = Gauges(
+            self._metrics,
+            self._reactor,
+            lambda: server.database.read(estimate_records),
+            lambda: deferToThreadPool(self._reactor, pool, free_bytes, server.config.data_dir),
+        )
+        gauges.start()
+        self._lifecycle.started("gauges", gauges.stop, 0.1)
+        monitoring = Monitoring(server.config, self._metrics, self._reactor, self._now)
+        try:
+            await monitoring.start()
+        except CannotListenError as error:
+            raise StartupError(f"metrics-port: cannot listen: {error.socketError}") from None
+        self._lifecycle.started("metrics", monitoring.stop, 0.1)
+
+    async def _listen(self, description: str, site: HappySite) -> IListeningPort:
+        try:
+            listening = serverFromString(self._reactor, with_backlog(description)).listen(site)
+            port: IListeningPort = await listening
+        except CannotListenError as error:
+            raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
+        self.ports.append(port)
+        self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
+        self.log.info("Listening on {address}", address=description)
+        return port
+
+
+def _origin(channel: Any) -> str:
+    """Who pays for a socket before its login."""
+    return str(channel.keep.owner)
+
+
+def _endpoint_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> EndpointSettings:
+    return endpoint_settings(
+        ping_interval=config.ping_interval,
+        ping_timeout=config.ping_timeout,
+        upgrade_timeout=config.upgrade_timeout,
+        connect_timeout=config.connect_timeout,
+        max_payload=config.max_payload,
+        max_queued_bytes=config.max_queued,
+        memory=memory,
+        pace=pace,
+        dropped=lambda reason: metrics.happy_slow_readers_total.labels(reason).inc(),
+        failed=metrics.happy_client_faults_total.inc,
+        fast_frames=config.shortcuts,
+    )

@@ -1,0 +1,223 @@
+"""The listener for Prometheus, and what is measured at intervals.
+
+``GET /metrics`` and ``GET /health`` on a port of their own (http.md 11): not for clients, by default only
+reachable from this machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.logger import Logger
+from twisted.web.http import Request as HTTPRequest
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from happy.base.rounds import Rounds
+from happy.service.turns import LONG
+from happy.settings.endpoints import tcp
+
+if TYPE_CHECKING:
+    from happy.base.clocks import Now
+    from happy.metrics import Metrics
+    from happy.settings.config import Config
+
+T = TypeVar("T")
+
+JSON = b"application/json; charset=utf-8"
+EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
+COUNT_INTERVAL = 60.0
+LAG_INTERVAL = 0.25
+STANDSTILL = 1.0
+"""Seconds of one turn of the reactor from which on it is said in the log."""
+
+_log = Logger()
+
+
+class MonitoringResource(Resource):
+    """Everything on the metrics port."""
+
+    isLeaf = True
+
+    def __init__(self, metrics: Metrics, now: Now) -> None:
+        super().__init__()
+        self._metrics = metrics
+        self._now = now
+
+    def render(self, request: Request) -> bytes:
+        """Answer whatever is asked."""
+        match request.method, request.path:
+            case b"GET" | b"HEAD", b"/metrics":
+                return self._exposition(request)
+            case b"GET" | b"HEAD", b"/health":
+                return _json(request, {"status": "ok", "timestamp": self._timestamp()})
+        request.setResponseCode(404)
+        asked = f"{request.method.decode('latin-1')}:{request.uri.decode('latin-1')}"
+        return _json(
+            request, {"message": f"Route {asked} not found", "error": "Not Found", "statusCode": 404}
+        )
+
+    def _exposition(self, request: Request) -> bytes:
+        try:
+            body = self._metrics.exposition()
+        except Exception:
+            _log.failure("the metrics could not be written")
+            request.setResponseCode(500)
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            return b"Internal Server Error"
+        request.setHeader(b"content-type", EXPOSITION)
+        return body
+
+    def _timestamp(self) -> str:
+        return (
+            datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
+
+
+class MonitoringSite(Site):
+    """A site that keeps no access log."""
+
+    noisy = False
+
+    def log(self, request: HTTPRequest) -> None:
+        """Say nothing."""
+
+
+def _json(request: Request, body: Mapping[str, Any]) -> bytes:
+    request.setHeader(b"content-type", JSON)
+    return msgspec.json.encode(body)
+
+
+class Monitoring:
+    """The listener on the metrics port, if there is to be one."""
+
+    def __init__(self, config: Config, metrics: Metrics, reactor: Any, now: Now = time.time) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._site = MonitoringSite(MonitoringResource(metrics, now), reactor=reactor)
+        self._site.displayTracebacks = False
+        self.port: IListeningPort | None = None
+
+    async def start(self) -> None:
+        """Listen. A port that is taken is logged, and the server goes on without; other errors raise."""
+        if not self._config.metrics_enabled:
+            return
+        address = tcp(self._config.metrics_host, self._config.metrics_port)
+        try:
+            self.port = await serverFromString(self._reactor, address).listen(self._site)
+        except CannotListenError as error:
+            if getattr(error.socketError, "errno", None) != errno.EADDRINUSE:
+                raise
+            _log.error(
+                "metrics-port {port} is taken; going on without metrics", port=self._config.metrics_port
+            )
+
+    async def stop(self) -> None:
+        """Stop listening; connections end with the process."""
+        port, self.port = self.port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+
+
+class Stalls:
+    """How long the reactor hears nobody, since it is busy with something.
+
+    Where every turn is timed (:func:`happy.service.turns.poll_directly`), :meth:`took` is told of the long
+    ones. Where that cannot be, a timer tells after :meth:`start` how late it is, which misses many.
+    """
+
+    def __init__(self, metrics: Metrics, clock: IReactorTime) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._timer: IDelayedCall | None = None
+
+    def took(self, seconds: float) -> None:
+        """A turn took so long."""
+        self._metrics.happy_reactor_stall_seconds.observe(seconds)
+        if seconds >= STANDSTILL:
+            _log.warn("Nobody was heard for {seconds:.1f} s, which one turn took", seconds=seconds)
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._timer = self._clock.callLater(LAG_INTERVAL, self._look, self._clock.seconds() + LAG_INTERVAL)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, due: float) -> None:
+        late = self._clock.seconds() - due
+        if late >= LONG:
+            self.took(late)
+        self.start()
+
+
+class Gauges:
+    """Measures what is not counted as it happens.
+
+    ``count_records`` gives estimated rows by table name (accounts, sessions, messages, machines),
+    ``free_bytes`` the room for data. They are asked once a minute, but for an answer that is outstanding five
+    minutes are waited.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: IReactorTime,
+        count_records: Callable[[], Awaitable[Mapping[str, int]]],
+        free_bytes: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._count_records = count_records
+        self._free_bytes = free_bytes
+        self._counting = Rounds(
+            "counting the records of the database",
+            self._record,
+            clock,
+            seconds=COUNT_INTERVAL,
+            patience=5 * COUNT_INTERVAL,
+        )
+
+    def start(self) -> None:
+        """Measure now and from now on."""
+        self._counting.start(at_once=True)
+
+    def stop(self) -> None:
+        """Measure no more."""
+        self._counting.stop()
+
+    async def _record(self) -> None:
+        records = await self._asked("the records of the database", self._count_records)
+        for table, number in (records or {}).items():
+            self._metrics.database_records_total.labels(table).set(number)
+        free = await self._asked("the room for data", self._free_bytes)
+        if free is not None:
+            self._metrics.happy_data_free_bytes.set(free)
+
+    async def _asked(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await ask()
+        except Exception as error:  # the next minute may be better; the error itself can name the database
+            _log.warn("{what} could not be measured: {error}", what=what, error=type(error).__name__)
+            return None
+
+
+def free_bytes(folder: Path) -> int:
+    """The room that there is in a folder, or where it would be made. Blocks where the file system does."""
+    place = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,158 @@
+"""What a turn of the reactor adds up to: one write for each connection, when the turn is over.
+
+A server answers one client while another's request has been read already. Writing in between wakes the
+first client's process for a single packet, which costs more than everything else about the packet; writing
+at the end of the turn wakes it once, and gathers what goes to one socket.
+
+:class:`Turns` collects the connections that have something to write. By itself it uses a timer without
+delay. :func:`poll_directly` replaces the polling of Twisted's epoll reactor by one that also ends the turn,
+and that reads from eager connections without the layers that keep a logging context for each event; those
+would prefix messages with the client's address. Private names of the reactor's that are used are
+``_poller``, ``_selectables``, ``_doReadOrWrite`` and ``_disconnectSelectable``, only here;
+``tests/service/test_turns.py`` fails when they are gone.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import Logger
+from twisted.python import log
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+MOST_EVENTS: Final = 64
+"""Connections that are read from or written to in a turn. Of more, the system lets each have its turn."""
+
+MOST_SECONDS: Final = 0.01
+"""After so long in a turn, those who have not been read from or written to are the next turn's first."""
+
+MOST_WAITING: Final = 64
+"""Connections that may wait for the end of a turn; a turn with more of them writes in between."""
+
+LONG: Final = 0.005
+"""Seconds from which on a turn is told of."""
+
+_log = Logger()
+
+
+class TurnWriter(Protocol):
+    """A connection that holds something back."""
+
+    def flush(self) -> None:
+        """Write what was held back."""
+
+
+class Turns:
+    """The connections that write when the reactor's turn ends."""
+
+    __slots__ = ("_clock", "_waiting", "ended_by_reactor")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: list[TurnWriter] = []
+        self.ended_by_reactor = False
+        """Whether the reactor calls :meth:`end`; if not, a timer does."""
+
+    def add(self, writer: TurnWriter) -> None:
+        """Flush ``writer`` at the end of this turn, or before."""
+        waiting = self._waiting
+        waiting.append(writer)
+        if len(waiting) >= MOST_WAITING:
+            self.end()
+        elif len(waiting) == 1 and not self.ended_by_reactor:
+            self._clock.callLater(0, self.end)
+
+    def end(self) -> None:
+        """Flush everything that waits."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for writer in waiting:
+                try:
+                    writer.flush()
+                except Exception:
+                    # Whatever is wrong with one must not keep back what is meant for others.
+                    _log.failure("Writing at the end of a turn failed")
+
+
+def poll_directly(
+    reactor: Any,
+    turns: Turns,
+    kind: type[Any],
+    took: Callable[[float], None] = lambda seconds: None,
+    begin: Callable[[], None] = lambda: None,
+) -> Callable[[], None]:
+    """Let an epoll reactor end turns, and read at once from connections that are exactly of type ``kind``.
+
+    ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
+    ``begin`` is called when the next one begins. Other reactors stay as they are, and so does one where this
+    is in force already. Answers what undoes it.
+    """
+    known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
+    if not known:
+        return lambda: None
+    reactor.doIteration = _direct_poll(reactor, turns, kind, took, begin)
+    turns.ended_by_reactor = True
+
+    def undo() -> None:
+        del reactor.doIteration
+        turns.ended_by_reactor = False
+        turns.end()
+
+    return undo
+
+
+def _direct_poll(
+    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None], begin: Callable[[], None]
+) -> Callable[[float | None], None]:
+    began = monotonic()
+    passed_over: dict[int, int] = {}
+    selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
+    readable: int = select.EPOLLIN
+
+    def poll(timeout: float | None) -> None:
+        nonlocal began, passed_over
+        turns.end()
+        spent = monotonic() - began
+        if spent >= LONG:
+            took(spent)
+        try:
+            events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_EVENTS)
+        except InterruptedError:
+            events = ()
+        began = monotonic()
+        begin()
+        if passed_over:
+            # The system tells of those who are ready in the same order every time.
+            events = sorted(events, key=lambda one: passed_over.get(one[0], MOST_EVENTS))
+            passed_over = {}
+        for place, (descriptor, event) in enumerate(events, 1):
+            selectable = selectables.get(descriptor)
+            if event == readable and type(selectable) is kind:
+                _read(reactor, selectable)
+            elif selectable is not None:
+                log.callWithLogger(selectable, read_or_write, selectable, descriptor, event)
+            if monotonic() - began > MOST_SECONDS:
+                passed_over = {one: order for order, (one, _) in enumerate(events[place:])}
+                break
+        turns.end()
+
+    return poll
+
+
+def _read(reactor: Any, selectable: Any) -> None:
+    """As the reactor does it: what a protocol raises is logged, and ends its connection."""
+    why: BaseException | None
+    try:
+        why = selectable.doRead()
+    except BaseException as error:
+        # Not by Twisted's former way, which writes the traceback's text whether it is wanted or not.
+        _log.failure("Reading from a connection failed")
+        why = error
+    if why:
+        reactor._disconnectSelectable(selectable, why, True)

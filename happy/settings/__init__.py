@@ -1,0 +1,1 @@
+"""The table of settings, and the sources that their values come from."""

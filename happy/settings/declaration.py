@@ -1,0 +1,201 @@
+"""What a setting is, and how its value is found and read.
+
+A setting is declared once, as a field of :class:`happy.settings.config.Config`; from that one come the
+command-line option, the environment variable, the key of the configuration file, the help text, the error
+messages and the row of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from happy.base.errors import StartupError
+
+Parse = Callable[[str], Any]
+"""Reads a value (see :mod:`happy.settings.parsers`)."""
+
+
+Group = Literal[
+    "everyday",
+    "database",
+    "files",
+    "integrations",
+    "clients",
+    "connections",
+    "limits",
+    "logs and metrics",
+    "old deployments",
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""What settings are about, in the order in which the help and the documents show them."""
+
+
+class BadSetting(StartupError):
+    """A wrong or missing setting; the text is one line for the operator, without any secret value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. ``name`` is the option without its dashes and the key in the configuration file.
+
+    ``environment`` lists the variables that set it, the usual one first. ``many`` settings hold a tuple:
+    the option repeats, the variable separates by white space, the file has a list. A ``flag`` is an
+    option without a value. The value of a ``secret`` one is never shown. ``blank`` tells that an empty
+    environment variable is a value instead of none. Without a ``group``, only the variable sets it, and
+    nothing shows it. One that is not ``used`` may have any value.
+    """
+
+    name: str
+    group: Group | None
+    parse: Parse
+    default: Any
+    environment: tuple[str, ...]
+    help: str
+    example: str
+    secret: bool = False
+    many: bool = False
+    flag: bool = False
+    blank: bool = False
+    used: bool = True
+
+    @property
+    def field(self) -> str:
+        """The attribute of the configuration record."""
+        return self.name.replace("-", "_")
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would write it; empty where there is none."""
+        if self.default in (None, "", ()):
+            return ""
+        return f"{self.default:g}" if isinstance(self.default, float) else _written(self.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Values of a setting as text, and where they were found."""
+
+    texts: tuple[str, ...]
+    origin: str
+
+
+def setting(
+    group: Group | None,
+    default: Any,
+    parse: Parse,
+    environment: str | tuple[str, ...],
+    help: str,
+    example: str,
+    **traits: bool,
+) -> Any:
+    """Declare a field of a frozen record as a setting; see :class:`Setting`."""
+    names = (environment,) if isinstance(environment, str) else environment
+    facts = {"group": group, "parse": parse, "environment": names, "help": help, "example": example}
+    return dataclasses.field(
+        default=default, metadata={"setting": facts | traits}, repr=not traits.get("secret", False)
+    )
+
+
+def unused(name: str, variable: str, why: str) -> Setting:
+    """What old deployments may set, to any value; it has no effect."""
+    help = f"Accepted and not used: {why}."
+    return Setting(name, "old deployments", str, None, (variable,), help, "any", used=False)
+
+
+def declared(record: type[Any]) -> tuple[Setting, ...]:
+    """The settings of a record, in the order of its fields."""
+    return tuple(
+        Setting(name=field.name.replace("_", "-"), default=field.default, **field.metadata["setting"])
+        for field in dataclasses.fields(record)
+        if "setting" in field.metadata
+    )
+
+
+def from_options(settings: Iterable[Setting], options: Mapping[str, Sequence[str]]) -> dict[str, Given]:
+    """What the command line sets."""
+    return {
+        one.name: Given(tuple(options[one.name]), f"the option --{one.name}")
+        for one in settings
+        if one.name in options
+    }
+
+
+def from_environment(settings: Iterable[Setting], environment: Mapping[str, str]) -> dict[str, Given]:
+    """What the environment sets; an empty variable counts as unset unless the setting says otherwise."""
+    found: dict[str, Given] = {}
+    for one in settings:
+        for variable in one.environment:
+            text = environment.get(variable)
+            if text is None or (not text and not one.blank):
+                continue
+            texts = tuple(text.split()) if one.many else (text,)
+            found.setdefault(one.name, Given(texts, f"the environment variable {variable}"))
+    return found
+
+
+def from_file(settings: Iterable[Setting], path: Path) -> dict[str, Given]:
+    """What a TOML file sets. Raises :class:`BadSetting` for an unreadable file and for unknown keys."""
+    known = {one.name: one for one in settings}
+    found: dict[str, Given] = {}
+    for key, value in _toml(path).items():
+        if key not in known:
+            hint = did_you_mean(key, {name: name for name in known})
+            raise BadSetting(f"{path} sets {key}, which is no setting{hint}")
+        found[key] = Given(_texts(known[key], value, path), f"the file {path}")
+    return found
+
+
+def did_you_mean(name: str, known: Mapping[str, str]) -> str:
+    """The question after a wrong name, with the right one as ``known`` has it; empty if none is like it."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {known[near[0]]}?" if near else ""
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise BadSetting(f"config: {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        where = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise BadSetting(f"config: {path} is not a TOML file: {where}") from None
+
+
+def _texts(one: Setting, value: Any, path: Path) -> tuple[str, ...]:
+    """A value of the file as the texts that an option would have had."""
+    if not one.used:
+        return ()
+    values = value if one.many and isinstance(value, list) else [value]
+    for item in values:
+        if not isinstance(item, str | int | float):
+            raise BadSetting(f"{one.name}: {path} must give it as a text or a number{_example(one)}")
+    return tuple(_written(item) for item in values)
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def evaluate(one: Setting, given: Given) -> Any:
+    """The setting's value; raises :class:`BadSetting`."""
+    values = tuple(_parsed(one, text, given.origin) for text in given.texts)
+    return values if one.many else values[-1]
+
+
+def _parsed(one: Setting, text: str, origin: str) -> Any:
+    try:
+        return one.parse(text)
+    except ValueError as error:
+        shown = "the value" if one.secret else repr(text)
+        raise BadSetting(f"{one.name}: {shown} from {origin} must {error}{_example(one)}") from None
+
+
+def _example(one: Setting) -> str:
+    return f", for example {one.example}"

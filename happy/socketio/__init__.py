@@ -1,0 +1,1 @@
+"""Socket.IO on Twisted, for any program."""

@@ -1,0 +1,72 @@
+"""Calls that block, and who waits for them."""
+
+from __future__ import annotations
+
+from threading import Event, current_thread
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from happy.base import threads
+from happy.base.errors import Overloaded
+from happy.base.threads import Threads
+
+
+class Timed(Clock):
+    """The reactor's threads with a clock that a test moves."""
+
+    def callFromThread(self, call: Any, *arguments: Any) -> None:
+        reactor.callFromThread(call, *arguments)  # type: ignore[attr-defined]
+
+
+class ThreadsTests(TestCase):
+    """Real threads, one of which may be stuck."""
+
+    def setUp(self) -> None:
+        self.clock = Timed()
+        self.threads = Threads(self.clock, 1, "tested")
+        self.threads.start()
+        self.answer = Event()
+        self.addCleanup(self.threads.stop)
+        self.addCleanup(self.answer.set)
+
+    async def test_run(self) -> None:
+        """A call is made elsewhere, and what it raises is the caller's."""
+        self.assertNotEqual(await self.threads.run(current_thread), current_thread())
+        with self.assertRaises(ZeroDivisionError):
+            await self.threads.run(divmod, 1, 0)
+
+    async def test_in_time(self) -> None:
+        """What comes in time leaves no timer."""
+        self.assertEqual(await self.threads.within(5, divmod, 7, 2), (3, 1))
+        with self.assertRaises(ZeroDivisionError):
+            await self.threads.within(5, divmod, 1, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_stuck(self) -> None:
+        """Whoever waits for a stuck thread is told in time; what came too late is not done any more."""
+        stuck = self.threads.within(10, self.answer.wait)
+        done: list[int] = []
+        late = self.threads.within(20, done.append, 1)
+        self.clock.advance(10)
+        self.failureResultOf(stuck, Overloaded)
+        self.clock.advance(10)
+        self.failureResultOf(late, Overloaded)
+        self.answer.set()
+        await self.threads.run(done.append, 2)
+        self.assertEqual(done, [2])
+
+    async def test_many(self) -> None:
+        """Calls that are too many are refused, until others have ended."""
+        self.patch(threads, "MOST_UNDER_WAY", 2)
+        stuck = self.threads.run(self.answer.wait)
+        waiting: Deferred[Any] = self.threads.within(5, divmod, 7, 2)
+        self.failureResultOf(self.threads.run(divmod, 1, 1), Overloaded)
+        self.failureResultOf(self.threads.within(5, divmod, 1, 1), Overloaded)
+        self.answer.set()
+        self.assertEqual((await stuck, await waiting), (True, (3, 1)))
+        self.assertEqual(await self.threads.run(divmod, 1, 1), (1, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])

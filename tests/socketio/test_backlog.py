@@ -1,0 +1,82 @@
+"""When a client counts as one that takes nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from twisted.internet.task import Clock
+
+from happy.base import untaken as system
+from happy.base.bounds import Budget
+from happy.base.untaken import untaken
+from happy.socketio.backlog import LOOKS, Backlog
+
+SECONDS = 60.0
+
+
+class Stuck:
+    """A backlog whose transport has always as much; on a connection that the system has filled, if any."""
+
+    def __init__(self, near: socket.socket | None = None) -> None:
+        self.clock = Clock()
+        self.stalled: list[float] = []
+        transport = SimpleNamespace(unsent=1000)
+        if near is not None:
+            transport.fileno = near.fileno
+        holding = Budget(2**20).open("somebody", self)
+        self.backlog = Backlog(
+            transport, holding, self.clock, SECONDS, lambda: self.stalled.append(self.clock.seconds())
+        )
+        assert self.backlog.stick()
+
+    def give_up(self) -> None:
+        """There is room for it."""
+
+    def look(self) -> None:
+        self.clock.advance(SECONDS / LOOKS)
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection whose first end takes no more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        far = socket.create_connection(server.getsockname())
+        near, _ = server.accept()
+    with far, near:
+        near.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                near.send(bytes(1_000_000))
+        if system.ioctl is None or not untaken(near):
+            pytest.skip("the system does not tell")
+        yield near, far
+
+
+def test_what_the_system_has(full: tuple[socket.socket, socket.socket]) -> None:
+    """A client that takes what the system has is not stalled, though the system takes nothing from us."""
+    near, far = full
+    stuck = Stuck(near)
+    for _ in range(2 * LOOKS):
+        before, end = untaken(near), time.monotonic() + 10
+        while untaken(near) == before and time.monotonic() < end:
+            far.recv(50_000)
+        assert untaken(near) < before
+        stuck.look()
+    assert stuck.stalled == []
+    for _ in range(LOOKS):
+        stuck.look()
+    assert len(stuck.stalled) == 1
+
+
+def test_standing_still() -> None:
+    """Time in which the process stands still does not count: the client had no chance to take anything."""
+    stuck = Stuck()
+    stuck.clock.advance(100 * SECONDS)
+    assert stuck.stalled == []
+    for _ in range(LOOKS):
+        stuck.look()
+    assert len(stuck.stalled) == 1
