@@ -253,3 +253,19 @@ def test_no_global_reactor() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
                 strays += [module for alias in node.names if alias.name == "reactor"]
     assert not strays
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT.parent / "tests"], ids=["package", "tests"])
+def test_sizes(folder: Path) -> None:
+    """No file is longer than 400 lines, and no function longer than 40."""
+    long = []
+    for path in folder.rglob("*.py"):
+        text = path.read_text()
+        if text.count("\n") > 400:
+            long.append(str(path))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno + 1 > 40:
+                    long.append(f"{path}: {node.name}")
+    assert not long
