@@ -47,8 +47,7 @@ TOO_SLOW: Final = "slow"
 """Why a call was refused: one of its statements took too long, or waited too long for a row."""
 
 _MAX_CONFLICTS = 6
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds
 
 
 class Database:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import os
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from twisted.internet.endpoints import serverFromString
 
 from happy.settings.command_line import Options
 from happy.settings.config import SETTINGS, SHOWN, UNUSED, Config, load
-from happy.settings.declaration import GROUPS, BadSetting, Setting
+from happy.settings.declaration import BadSetting, Setting
 from happy.settings.endpoints import endpoint, tcp
 
 IN_A_FILE = [one for one in SETTINGS if one.group and one.name != "config"]
@@ -238,37 +235,6 @@ def test_for_diagnosis(tmp_path: Path) -> None:
     assert not any("SHORTCUTS" in str(one) for one in SHOWN)
 
 
-@pytest.mark.parametrize(
-    ("variable", "hint"),
-    [
-        ("HAPPY_LOG_LEVLE", "; did you mean HAPPY_LOG_LEVEL?"),
-        ("HAPPY_PORT", "; did you mean PORT?"),
-        ("HAPPY_WEBAPP", "; did you mean HAPPY_STATIC_DIR?"),
-        ("HAPPY_XYZZY", ""),
-    ],
-)
-def test_misspelt_variables(variable: str, hint: str) -> None:
-    """A variable that was meant as a setting is told in one line, and stops nothing."""
-    errors = io.StringIO()
-    with redirect_stderr(errors):
-        parsed(**{variable: "1"})
-    assert errors.getvalue() == f"happy: the environment variable {variable} is no setting{hint}\n"
-
-
-def test_variables_of_clients() -> None:
-    """What the clients or this server know, and what is nobody's, is not told."""
-    errors = io.StringIO()
-    with redirect_stderr(errors):
-        parsed(
-            HAPPY_SERVER_URL="http://h",
-            HAPPY_HOME_DIR="/h",
-            HAPPY_SHORTCUTS="true",
-            HAPPY_RECOVERY="0",
-            X="1",
-        )
-    assert errors.getvalue() == ""
-
-
 def test_unreadable_files(tmp_path: Path) -> None:
     """A missing file, a folder and bytes that are no text are each refused in plain words."""
     assert "cannot be read: No such file" in refusal({"config": [str(tmp_path / "none.toml")]})
@@ -387,49 +353,3 @@ def test_any_text_is_a_value_or_a_refusal(one: Setting, text: str) -> None:
     except BadSetting as error:
         assert str(error).startswith(f"{one.name}: ") or "needs it" in str(error)
         assert len(str(error).splitlines()) == 1
-
-
-def parsed(*arguments: str, **environment: str) -> Config:
-    """What the command line makes of its arguments."""
-    options = Options(environment)
-    options.parseOptions(list(arguments))
-    return options.config
-
-
-def test_command_line() -> None:
-    """Options reach the configuration; flags need no value; repeatable ones add up."""
-    config = parsed("--port=4", "--update-prompt", "--voice-agents=a", "--voice-agents", "b", PORT="5")
-    assert (config.port, config.update_prompt, config.voice_agents) == (4, True, ("a", "b"))
-
-
-def test_command_line_refuses_in_one_line() -> None:
-    """A wrong setting ends the program with its line, without a page of help."""
-    with pytest.raises(SystemExit) as caught:
-        parsed(PORT="x")
-    assert str(caught.value.code).startswith("happy: port: 'x' from the environment variable PORT must")
-
-
-def test_help_lists_every_setting() -> None:
-    """The help text has each option with its variable and, where there is one, its default."""
-    out = io.StringIO()
-    with pytest.raises(SystemExit), redirect_stdout(out), redirect_stderr(out):
-        parsed("--help")
-    words = out.getvalue().replace("\n", "").replace(" ", "")
-    for one in SHOWN:
-        assert f"--{one.name}" in words
-        assert f"[{one.environment[0]}" in words
-    assert "default3005" in words
-    assert "SHORTCUTS" not in words
-
-
-@pytest.mark.parametrize("columns", [80, 300])
-def test_help_is_readable(columns: int) -> None:
-    """The groups stand in their order, and no line is longer than the terminal, or than one can read."""
-    lines = Options({}).getUsage(columns).splitlines()
-    assert [line[:-1].lower() for line in lines if line.endswith(":")] == list(GROUPS)
-    assert max(len(line) for line in lines) <= min(columns, 100)
-
-
-def test_environment_is_the_default() -> None:
-    """Without another environment, the process's own one is read."""
-    assert Options()._environment is os.environ
