@@ -54,7 +54,7 @@ FIRST_WORD_SECONDS, WORD_SECONDS = 1.0, 10.0
 SLOW_ATTEMPTS = 3
 """How often one sender's messages may be too much for PostgreSQL before they are refused."""
 
-MAX_ALOFT_BYTES = MAX_QUEUED_BYTES
+MAX_UNTOLD_BYTES = MAX_QUEUED_BYTES
 """Weight of messages that are being stored or told. An account has a part of one batch in it."""
 
 SLOW = "slow"
@@ -165,7 +165,7 @@ class Committer(Service):
     @property
     def _common(self) -> bool:
         """Whether there may be something for a batch, and room for it."""
-        return bool(self._queue.common) and self._under_way < MAX_ALOFT_BYTES
+        return bool(self._queue.common) and self._under_way < MAX_UNTOLD_BYTES
 
     async def _run(self) -> None:
         """One batch after another, each sent before the one before is answered."""

@@ -288,15 +288,15 @@ class MeanwhileTests(PiecesCase):
     async def test_deliveries(self) -> None:
         """No piece comes before what it may reveal was delivered (D-3)."""
         await self.sessions(4)
-        landing: Deferred[None] = Deferred()
-        with mock.patch.object(self.committer, "settled", return_value=landing):
+        settling: Deferred[None] = Deferred()
+        with mock.patch.object(self.committer, "settled", return_value=settling):
             reading = self.pieces(await self.opened("/v2/sessions"))
             await anext(reading)
             second = Deferred.fromCoroutine(anext(reading))  # type: ignore[arg-type]
             await self.database.ping()
             await self.database.ping()
             self.assertFalse(second.called)
-            landing.callback(None)
+            settling.callback(None)
             self.assertIn(b"metadata", await second)
         await reading.aclose()
 
@@ -358,14 +358,14 @@ class RoomTests(PiecesCase):
         """Rows that wait for deliveries are counted; one who may not keep them is refused."""
         await self.sessions(2, "m" * COUNTED)
         memory = self.bound(3 * COUNTED)
-        landing: Deferred[None] = Deferred()
-        with mock.patch.object(self.committer, "settled", return_value=landing):
+        settling: Deferred[None] = Deferred()
+        with mock.patch.object(self.committer, "settled", return_value=settling):
             waiting = Deferred.fromCoroutine(self.request(self.account, "GET", "/v1/sessions"))
             while not memory.used:
                 await self.database.ping()
             self.assertEqual(memory.used, 2 * COUNTED)
             refused = await self.request(self.account, "GET", "/v1/sessions")
             self.assertEqual(refused.status, 503)
-            landing.callback(None)
+            settling.callback(None)
             self.assertEqual((await waiting).status, 200)
         self.assertEqual(memory.used, 0)

@@ -205,12 +205,12 @@ class ReadingTests(CallingCase):
     async def test_waits_for_deliveries(self) -> None:
         """A page that shows a message comes after the message was delivered (D-3)."""
         self._fill(1)
-        landing: Deferred[None] = Deferred()
-        with mock.patch.object(self.committer, "settled", return_value=landing) as settled:
+        settling: Deferred[None] = Deferred()
+        with mock.patch.object(self.committer, "settled", return_value=settling) as settled:
             answer = Deferred.fromCoroutine(self._page(""))
             await self.database.ping()
             await self.database.ping()
             self.assertFalse(answer.called)
             settled.assert_called_once_with(self.account, self.session)
-            landing.callback(None)
+            settling.callback(None)
             self.assertEqual(await answer, ([1], False))

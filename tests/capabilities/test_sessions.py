@@ -153,13 +153,13 @@ class ListTests(CallingCase):
         account = await self.new_account()
         session = await self.open_session(account)
         for target in ("/v1/sessions", "/v2/sessions", "/v2/sessions/active"):
-            landing: Deferred[None] = Deferred()
-            with mock.patch.object(self.committer, "settled", return_value=landing):
+            settling: Deferred[None] = Deferred()
+            with mock.patch.object(self.committer, "settled", return_value=settling):
                 answer = Deferred.fromCoroutine(self.get(account, target))
                 await self.database.ping()
                 await self.database.ping()
                 self.assertFalse(answer.called)
-                landing.callback(None)
+                settling.callback(None)
                 self.assertEqual((await answer)["sessions"][0]["id"], session)
 
 

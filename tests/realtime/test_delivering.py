@@ -15,13 +15,13 @@ from happy.realtime.committer import Committer
 from happy.realtime.hub import Client, Hub
 from happy.storage.messages import IncomingMessage
 from tests.realtime.clients import MemoryLink, connect, events
-from tests.realtime.test_committer import Trouble
+from tests.realtime.test_committer_trouble import Trouble
 from tests.socketio.peers import TurningClock
 
 SEND_SECONDS = TURN_SECONDS / 200
 
 
-class LandingTests(SynchronousTestCase):
+class DeliveringTests(SynchronousTestCase):
     """The account "large" has 400 clients, "small" has one; the last of each is looked at."""
 
     def setUp(self) -> None:
@@ -105,7 +105,7 @@ class LandingTests(SynchronousTestCase):
 
     def test_so_much_is_told_at_a_time(self) -> None:
         """When too much is stored and not told, further batches wait until some of it is."""
-        self.patch(module, "MAX_ALOFT_BYTES", 1)
+        self.patch(module, "MAX_UNTOLD_BYTES", 1)
         [large] = self.together("large")
         small = self.send("small")
         while not large.called:
