@@ -10,7 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from happy.base.caches import OwnedCache
 from happy.base.errors import QueryFailed
 from happy.realtime import heartbeats
-from happy.realtime.heartbeats import FLUSH_BATCH, MAX_MISSES, MAX_UNANSWERED, VALID_SECONDS
+from happy.realtime.heartbeats import (
+    FLUSH_BATCH,
+    MAX_MISSES,
+    MAX_UNANSWERED,
+    PERSIST_AFTER_MS,
+    VALID_SECONDS,
+)
 from tests.realtime.heartbeating import DATA, MOMENT, World
 
 
@@ -201,8 +207,8 @@ def test_together_again() -> None:
     sizes = []
     for round_ in range(4):
         for subject in many(2 * FLUSH_BATCH):
-            world.beat(subject, 7 + round_)
-        world.table.trouble = QueryFailed("57014") if round_ < 2 else None
+            world.beat(subject, 7 + 2 * PERSIST_AFTER_MS * round_)
+        world.table.trouble = (lambda: QueryFailed("57014")) if round_ < 2 else None
         world.table.statements.clear()
         world.flush()
         sizes.append([len(one) for one in world.table.statements])
