@@ -58,7 +58,11 @@ class SocketConnection:
         "_refusals",
         "_sockets",
         "_unfinished",
+        "send",
     )
+
+    send: Callable[[EncodedPacket], None]
+    """See :class:`happy.socketio.socket.Link`."""
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class SocketConnection:
         settings: EndpointSettings,
     ) -> None:
         self._engine = engine
+        self.send = engine.send
         self._handshake = handshake
         self._application = application
         self._clock = clock
@@ -99,10 +104,6 @@ class SocketConnection:
     def pay_as(self, owner: str) -> bool:
         """See :class:`happy.socketio.socket.Link`."""
         return self._engine.pay_as(owner)
-
-    def send(self, packet: EncodedPacket) -> None:
-        """See :class:`happy.socketio.socket.Link`."""
-        self._engine.send(packet)
 
     def leave(self, namespace: str) -> None:
         """See :class:`happy.socketio.socket.Link`."""

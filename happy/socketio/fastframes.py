@@ -97,7 +97,8 @@ class FastWebSocket(EngineWebSocket):
             if not (payload.isascii() or _is_text(payload)):
                 return position, _OTHER
             position = end
-            self.onMessage(payload, False)
+            if self.owner is not None:
+                self.owner.websocket_message(self, payload, False)
             if position < size and self.pace.over():
                 return position, _LATER
         return position, _OTHER
