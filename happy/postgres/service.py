@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -56,7 +55,7 @@ _QUIT_BEFORE = 1.5
 _KILL_AFTER = 0.5
 
 
-class EmbeddedPostgres(Service):
+class EmbeddedPostgres:
     """PostgreSQL as a child process on a unix socket, with its data in ``folder``.
 
     The folder's neighbours ``<name>.log`` and ``<name>.lock`` belong to it. ``bin_dir`` is searched for
@@ -119,16 +118,6 @@ class EmbeddedPostgres(Service):
     def pid(self) -> int | None:
         """The server's process id, while it runs."""
         return self._child.pid if self._child and self._child.running else None
-
-    def startService(self) -> Deferred[None]:
-        """As :meth:`start`."""
-        super().startService()
-        return self.start()
-
-    def stopService(self) -> Deferred[None]:
-        """As :meth:`stop`."""
-        super().stopService()
-        return self.stop()
 
     def start(self) -> Deferred[None]:
         """Make the cluster if there is none, and run it; fires when it takes connections.

@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -73,7 +72,7 @@ class _TooMuch(Exception):
     """A batch takes PostgreSQL too long."""
 
 
-class Committer(Service):
+class Committer:
     """The queue of appended messages, and the commits that take them into the database."""
 
     log = Logger()
@@ -100,14 +99,12 @@ class Committer(Service):
         )
         metrics.happy_commit_queue_rows.set_function(lambda: self._queue.rows)
 
-    def startService(self) -> None:
+    def start(self) -> None:
         """Begin to watch for answers that are overdue."""
-        super().startService()
         self._expiry.start()
 
-    def stopService(self) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """Commit what is queued, and refuse what comes now; fires when nothing is left."""
-        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

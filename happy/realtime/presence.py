@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError
 
 from happy.base.caches import OwnedCache
@@ -40,7 +39,7 @@ MAX_STOPPED = 100_000
 MAX_ACCOUNT_STOPPED = 10_000
 
 
-class Presence(Service):
+class Presence:
     """Heartbeats, their storage, and the announcements that follow from them.
 
     ``now`` tells the time that heartbeats are compared with and rows are judged by; what is cached or stopped
@@ -99,17 +98,15 @@ class Presence(Service):
         """Ten minutes ago in epoch milliseconds, by a clock that was not put ahead a short while ago."""
         return int(self._judged_by() * 1000) - INACTIVE_AFTER_MS
 
-    def startService(self) -> None:
+    def start(self) -> None:
         """Begin flushing and sweeping; the first sweep runs at once."""
-        super().startService()
         flushes, sweeps, tidying = self._rounds
         flushes.start()
         sweeps.start(at_once=True)
         tidying.start()
 
-    def stopService(self) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """Stop sweeping and store every pending heartbeat once; fires when that is done."""
-        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

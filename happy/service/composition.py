@@ -171,11 +171,11 @@ class Running:
     async def _build(self, config: Config, database: Database, hub: Hub, keys: Keys) -> Server:
         reactor, metrics = self._reactor, self._metrics
         committer = Committer(reactor, database, hub, metrics)
-        committer.startService()
-        self._lifecycle.started("the message queue", committer.stopService, 1.5)
+        committer.start()
+        self._lifecycle.started("the message queue", committer.stop, 1.5)
         presence = Presence(reactor, database, hub, metrics, self._now)
-        presence.startService()
-        self._lifecycle.started("presence", presence.stopService, 1.0)
+        presence.start()
+        self._lifecycle.started("presence", presence.stop, 1.0)
         files, pages = self._start_threads("files"), self._start_threads("pages")
         objects = object_store(config, reactor, self._now)
         await objects.start()
@@ -233,7 +233,7 @@ class Running:
         settings = _endpoint_settings(config, self._metrics, server.memory, self._pace)
         endpoint = SocketIOEndpoint(realtime, settings, self._reactor, _origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
-        self._lifecycle.started("sockets", endpoint.close_all, 1.0)
+        self._lifecycle.started("sockets", endpoint.stop, 1.0)
         room = most_clients(raise_limit())
         site = HappySite(
             Router(CAPABILITIES, server),
@@ -243,7 +243,7 @@ class Running:
             refused=self._metrics.happy_refused_connections_total.inc,
             fast_requests=config.shortcuts,
         )
-        self._lifecycle.started("requests", site.drain, 1.0)
+        self._lifecycle.started("requests", site.stop, 1.0)
         await self._monitor(server)
         kind = self._connections()
         for description in config.listen:

@@ -164,7 +164,7 @@ class EngineEndpoint:
         connection.open_websocket(websocket)
         return True
 
-    def close_all(self) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """End every session, and serve no new ones.
 
         Sockets end as ``server shutting down``, with a bare close and no DISCONNECT. Fires when every

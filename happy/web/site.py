@@ -367,7 +367,7 @@ class HappySite(Site):
         """A connection is gone, or a WebSocket."""
         self._channels.discard(channel)
 
-    def drain(self) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """Answer what is under way, closing every connection after it; fires when nothing is left."""
         self.draining = True
         for channel in list(self._channels):

@@ -51,8 +51,8 @@ class CallingCase(asking.CapabilityCase):
         self.committer = Committer(
             cast(Any, reactor), self.database, cast(Any, self.hub), self.server.metrics
         )
-        self.committer.startService()
-        self.addCleanup(self.committer.stopService)
+        self.committer.start()
+        self.addCleanup(self.committer.stop)
         notes = cast(Any, self.notes)
         self.change(committer=self.committer, presence=notes, objects=notes)
 

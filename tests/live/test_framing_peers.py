@@ -105,7 +105,7 @@ class PeerCase(TestCase):
         port = self.listen(reactor)
         self.url = f"{self.scheme}://127.0.0.1:{port.getHost().port}"
         self.addCleanup(port.stopListening)
-        self.addCleanup(self.endpoint.close_all)
+        self.addCleanup(self.endpoint.stop)
 
     def listen(self, reactor: Any) -> Any:
         """Serve on a port of the loopback."""

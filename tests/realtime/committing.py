@@ -45,8 +45,8 @@ class CommitterCase(DatabaseCase):
 
         await super().setUp()
         self.committer = Committer(reactor, self.database, self.hub, self.metrics)  # type: ignore[arg-type]
-        self.committer.startService()
-        self.addCleanup(self.committer.stopService)
+        self.committer.start()
+        self.addCleanup(self.committer.stop)
         self.account = await self.new_account()
         self.session = await self.new_session(self.account)
 

@@ -151,7 +151,7 @@ def test_shutdown_announces_nothing(world: HappyWorld) -> None:
     assert activity(phone) == [True]
     world.lose(lost)
     world.lose(machine)
-    world.endpoint.close_all()
+    world.endpoint.stop()
     world.happy.stop()
     assert activity(phone) == []
     phone.drop()
@@ -161,7 +161,7 @@ def test_shutdown_announces_nothing(world: HappyWorld) -> None:
 def test_shutdown_with_a_machine_online(world: HappyWorld) -> None:
     """A machine that the shutdown itself disconnects is not reported either."""
     machine, phone = world.client(**MACHINE), world.client()
-    world.endpoint.close_all()
+    world.endpoint.stop()
     assert activity(phone) == []
     assert machine.closing() == 1005
     assert world.happy._leaving == {}

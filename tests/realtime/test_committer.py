@@ -148,14 +148,14 @@ class CommitterTests(CommitterCase):
     async def test_stop_commits_what_is_queued(self) -> None:
         """Stopping waits for every queued message."""
         running = [self.send((None, "x")) for _ in range(3)]
-        await self.committer.stopService()
+        await self.committer.stop()
         self.assertTrue(all(answer.called for answer in running))
         self.assertEqual(len(self.stored(self.session)), 3)
 
     async def test_after_the_stop(self) -> None:
         """What comes when the committer stops, or has stopped, is refused; nothing is stored of it."""
         running = self.send((None, "x"))
-        stopping = self.committer.stopService()
+        stopping = self.committer.stop()
         await self.assertFailure(self.send((None, "late")), Overloaded)
         await stopping
         await running

@@ -69,7 +69,7 @@ class LostAnswerTests(CommitterCase):
         self.committer = Committer(reactor, relayed, self.hub, self.metrics)  # type: ignore[arg-type]
         self.addCleanup(self.relay.stop)
         self.addCleanup(relayed.stop)
-        self.addCleanup(self.committer.stopService)
+        self.addCleanup(self.committer.stop)
 
     async def run_into(self, trouble: str) -> None:
         """The trouble meets a batch of two accounts, which collected while another was stored."""
@@ -229,8 +229,8 @@ class TroubleTests(SynchronousTestCase):
 
     def test_overdue_answers(self) -> None:
         """Senders that wait too long are told so, also after a round in which that went wrong."""
-        self.committer.startService()
-        self.addCleanup(self.committer.stopService)
+        self.committer.start()
+        self.addCleanup(self.committer.stop)
         self.database.fails = lambda contents, aside: "53100"
         answers = [self.send("a", "1"), self.send("b", "2")]
         self.clock.advance(ANSWER_SECONDS - 1)
@@ -245,7 +245,7 @@ class TroubleTests(SynchronousTestCase):
         self.database.fails = lambda contents, aside: None if aside else "57014"
         self.database.hold = hold = Deferred[None]()
         sent = self.send("a", "x")
-        stopping = self.committer.stopService()
+        stopping = self.committer.stop()
         self.failureResultOf(self.send("b", "late"), Overloaded)
         self.assertNoResult(stopping)
         self.database.hold = None

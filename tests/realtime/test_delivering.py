@@ -96,8 +96,8 @@ class DeliveringTests(SynchronousTestCase):
     def test_a_stop_waits(self) -> None:
         """A stop ends when everything that was stored is told."""
         self.together("large")
-        self.committer.startService()
-        stopping = self.committer.stopService()
+        self.committer.start()
+        stopping = self.committer.stop()
         self.assertNoResult(stopping)
         while not stopping.called:
             self.turn()

@@ -224,9 +224,9 @@ class PresenceTests(DatabaseCase):
     async def test_stop_flushes(self) -> None:
         """Stopping the service stores what is pending."""
         session = await self.new_session()
-        self.presence.startService()
+        self.presence.start()
         await self.beat(session)
-        await self.presence.stopService()
+        await self.presence.stop()
         self.assertEqual(self.row("Session", session), (True, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -316,7 +316,7 @@ class SilenceTests(SynchronousTestCase):
         self.database.silent = False
         self.beat("s")
         self.database.silent = True
-        self.presence.startService()
+        self.presence.start()
         self.clock.advance(FLUSH_SECONDS)
 
     def test_accepted_times(self) -> None:

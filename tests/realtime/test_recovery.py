@@ -349,7 +349,7 @@ def test_stopping(world: RecoveringWorld) -> None:
     """A stopped server holds on to no timer of recovery."""
     peer, _ = entered(world)
     world.lose(peer)
-    world.endpoint.close_all()
+    world.endpoint.stop()
     world.happy.stop()
     assert [call for call in world.clock.getDelayedCalls() if "_expire" in str(call)] == []
     assert [call for call in world.clock.getDelayedCalls() if "_sweep" in str(call)] == []

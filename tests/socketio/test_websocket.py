@@ -312,7 +312,7 @@ class TestClosing:
         client, polling = world.websocket(), world.polling()
         poll = polling.start_poll()
         done: list[None] = []
-        world.endpoint.close_all().addCallback(done.append)
+        world.endpoint.stop().addCallback(done.append)
         reasons = [heard[2] for heard in world.program.heard if heard[0] == "disconnected"]
         assert reasons == ["server shutting down"] * 2
         response = poll.response()
@@ -332,7 +332,7 @@ class TestClosing:
         world.websocket()
         world.polling()
         done: list[None] = []
-        world.endpoint.close_all().addCallback(done.append)
+        world.endpoint.stop().addCallback(done.append)
         world.clock.advance(5)
         world.clock.advance(0)
         assert done == [None]
@@ -341,7 +341,7 @@ class TestClosing:
     def test_shutting_down_with_nobody_there(self) -> None:
         """Then there is nothing to wait for."""
         done: list[None] = []
-        World().endpoint.close_all().addCallback(done.append)
+        World().endpoint.stop().addCallback(done.append)
         assert done == [None]
 
 

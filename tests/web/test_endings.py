@@ -165,7 +165,7 @@ class DrainTests(ConnectionCase):
         """Nothing under way: connections close, and draining is over."""
         connection, _ = self.exchange(message("GET", "/quick"))
         fresh = self.connect()
-        self.successResultOf(self.served.site.drain())
+        self.successResultOf(self.served.site.stop())
         self.assertTrue(connection.closing)
         self.assertTrue(fresh.closing)
 
@@ -173,7 +173,7 @@ class DrainTests(ConnectionCase):
         """A connection that is already gone is not closed once more."""
         connection, _ = self.exchange(message("GET", "/quick"))
         connection.lose()
-        self.served.site.drain()
+        self.served.site.stop()
         self.assertFalse(connection.closing)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -181,7 +181,7 @@ class DrainTests(ConnectionCase):
         """What is under way is answered, as the last on its connection, and then draining is over."""
         connection = self.connect()
         connection.send(message("POST", "/slow"))
-        drained = self.served.site.drain()
+        drained = self.served.site.stop()
         self.assertNoResult(drained)
         self.gate.open.callback(None)
         [reply] = connection.read("POST")
@@ -193,7 +193,7 @@ class DrainTests(ConnectionCase):
         """A request whose body is still coming is waited for and answered."""
         connection = self.connect()
         connection.send(message("POST", "/small", b'{"name":"n"}', ANN)[:-5])
-        drained = self.served.site.drain()
+        drained = self.served.site.stop()
         self.assertNoResult(drained)
         connection.send(b':"n"}')
         [reply] = connection.read("POST")
@@ -205,14 +205,14 @@ class DrainTests(ConnectionCase):
         connection = self.connect()
         connection.send(message("POST", "/slow"))
         connection.lose()
-        drained = self.served.site.drain()
+        drained = self.served.site.stop()
         self.assertNoResult(drained)
         self.gate.open.callback(None)
         self.successResultOf(drained)
 
     def test_late_requests(self) -> None:
         """A request on a connection accepted at the last moment is answered and the connection closed."""
-        self.served.site.drain()
+        self.served.site.stop()
         connection, [reply] = self.exchange(message("GET", "/quick"))
         self.assertEqual(reply.headers["connection"], "close")
         self.assertTrue(connection.closing)

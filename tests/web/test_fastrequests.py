@@ -140,7 +140,7 @@ class Story:
         elif step == OPEN:
             self.gates.open()
         elif step == DRAIN:
-            self.served.site.drain()
+            self.served.site.stop()
         if step == LOSE or wire.aborted:
             self._lose()
         return self._seen(wire.take() if step == READ and not self.lost else b"")

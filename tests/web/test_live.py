@@ -109,7 +109,7 @@ class PlainTests(TestCase):
 
     async def _stop(self) -> None:
         await self.port.stopListening()
-        await self.site.drain()
+        await self.site.stop()
         await self.site.open.when_idle()
 
     def connect(self) -> http.client.HTTPConnection:
