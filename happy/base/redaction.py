@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from types import TracebackType
 
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEEPEST = 8
 _OUTERMOST = 8
 _INNERMOST = 24

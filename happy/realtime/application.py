@@ -114,8 +114,8 @@ class HappyApplication:
             return former
         client.socket.id = former.id
         client.socket.next_call = former.next_call
-        for method in former.methods:
-            self._calls.register(client, method)
+        if not all(self._calls.register(client, method) for method in former.methods):
+            client.socket.close()  # It would believe that it offers what it does not.
         return client
 
     def _take_over(self, former: Client, client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
@@ -12,8 +13,16 @@ from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watch
 from happy.storage.append import AppendedRow, AppendRow
 from happy.storage.messages import IncomingMessage, StoredMessage
 
+ROW_BYTES: Final = 256 * 1024 * 1024 // 20_000
+"""What a row counts besides its size, where messages wait."""
+
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]
+
+
+def weight(rows: int, size: int) -> int:
+    """What so many rows with texts of that size count."""
+    return size + ROW_BYTES * rows
 
 
 class Append:
@@ -93,22 +102,22 @@ class Commit:
 
     ``pending`` is what is not stored yet, ``stored`` are the batches that were, each with its rows, and
     ``refused`` the appends that the database would not have. One that is ``diverted`` does not hold up those
-    that come after it. ``releases`` are in the order in which ``appends`` name their accounts. ``rows`` and
-    ``size`` are the sums of the appends'.
+    that come after it. ``releases`` are in the order in which ``appends`` name their accounts. ``weights`` is
+    what the messages of each weigh.
     """
 
     def __init__(self, appends: Sequence[Append], releases: Iterable[Release], since: float) -> None:
         self.appends = appends
         self.since = since
-        batch = Batch(appends)
-        self.rows = len(batch.rows)
-        self.size = sum([append.size for append in appends])
-        self.pending = deque([batch])
+        self.pending = deque([Batch(appends)])
         self.stored: list[tuple[Batch, Sequence[AppendedRow]]] = []
         self.refused: list[tuple[Append, Exception]] = []
         self.diverted = False
-        accounts = dict.fromkeys(append.account for append in appends)
-        self._releases = dict(zip(accounts, releases, strict=True))
+        self.weights: dict[str, int] = {}
+        for append in appends:
+            more = weight(len(append.rows), append.size)
+            self.weights[append.account] = self.weights.get(append.account, 0) + more
+        self._releases = dict(zip(self.weights, releases, strict=True))
         self._watchers: dict[str, list[Deferred[None]]] = {}
 
     @property

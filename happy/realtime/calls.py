@@ -226,11 +226,16 @@ class Calls:
         self._pace.each(owner_of(client.account), calls, _Forwarded.give_up)
 
     def move(self, client: Client, holding: Holding) -> bool:
-        """Let what a client offers count elsewhere; False if there is no room for it."""
+        """Let what a client offers count elsewhere; False if there is no room: then it is offered no more."""
         cost = sum(map(_cost, client.methods or ()))
         client.holding.give_back(cost)
         client.holding = holding
-        return holding.take(cost)
+        if holding.take(cost):
+            return True
+        methods, client.methods = client.methods or (), None
+        for method in methods:
+            self._drop(client, method)
+        return False
 
     def forget(self, client: Client) -> None:
         """Undo every registration of a client that has gone, and let nobody wait for answers to it."""
@@ -262,6 +267,7 @@ class Calls:
             caller.calls = set()
         elif len(caller.calls) >= MAX_CALLS_IN_FLIGHT:
             raise RpcFailed(TOO_MANY, "internal_error")
+        calls = caller.calls
         started = self._clock.seconds()
         key = (caller.account, method)
         known = self._methods.get(key)
@@ -269,17 +275,19 @@ class Calls:
         call = None
         try:
             if known is None:
-                known = await self._registration(caller.calls, key)
+                known = await self._registration(calls, key)
+            if caller.calls is not calls:  # It left, and this is the first that is heard of it.
+                raise RpcFailed(CALLER_GONE, "caller_disconnected")
             call = self._forward(_target(known, caller), RpcRequest(method, params))
             del params  # The target has it: here it need not be kept until there is an answer.
-            caller.calls.add(call)
+            calls.add(call)
             return await call.answer
         except RpcFailed as failed:
             result = failed.result
             raise
         finally:
-            if call is not None and caller.calls is not None:
-                caller.calls.discard(call)
+            if call is not None:
+                calls.discard(call)
             label = self._metrics.rpc_method(method) if known is None else known.label
             self._measure(label, result, self._clock.seconds() - started)
 

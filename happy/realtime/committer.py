@@ -30,7 +30,7 @@ from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFai
 from happy.base.rounds import Rounds
 from happy.base.waiting import within
 from happy.realtime.batches import Append, Batch, Commit, Release, Stored
-from happy.realtime.message_queue import MAX_QUEUED_BYTES, MessageQueue, weight
+from happy.realtime.message_queue import MAX_QUEUED_BYTES, MessageQueue
 from happy.storage.append import AppendedRow, Writer
 from happy.storage.messages import IncomingMessage
 
@@ -83,9 +83,10 @@ class Committer:
         self._metrics = metrics
         self._writer = Writer(database)
         self._aside = Writer(database, aside=True)
-        self._queue = MessageQueue(clock, database.linearizer, self._wake, self._count_refusal)
+        self._queue = MessageQueue(clock, database.linearizer, self._look_again, self._count_refusal)
         self._commits: list[Commit] = []
         self._under_way = 0
+        self._only_heavy = False
         self._diverted: deque[Commit] = deque()
         self._running = False
         self._running_aside = False
@@ -131,7 +132,7 @@ class Committer:
         elif not self._queue.add(append):
             append.fail(Overloaded("too many messages wait for the database"))
         else:
-            self._wake()
+            self._look_again()
         return append.answer
 
     def settled(self, account: str, session: str | None = None) -> Deferred[None]:
@@ -150,19 +151,29 @@ class Committer:
 
     # -- from the queue to the answers ---------------------------------------------------------------
 
+    def _look_again(self) -> None:
+        """Something new waits, or there is room again."""
+        self._only_heavy = False
+        self._wake()
+
     def _wake(self) -> None:
         """Something may be there to be taken."""
         if not self._running and self._common:
             self._running = True
             Deferred.fromCoroutine(self._run())
-        if not self._running_aside and (self._queue.large or self._diverted):
+        if not self._running_aside and (self._diverted or (self._queue.large and not self._full)):
             self._running_aside = True
             Deferred.fromCoroutine(self._run_aside())
 
     @property
+    def _full(self) -> bool:
+        """Whether so much is stored and not told that only little more of each account is stored."""
+        return self._under_way >= MAX_UNTOLD_BYTES
+
+    @property
     def _common(self) -> bool:
-        """Whether there may be something for a batch, and room for it."""
-        return bool(self._queue.common) and self._under_way < MAX_UNTOLD_BYTES
+        """Whether there may be something for a batch."""
+        return bool(self._queue.common) and not self._only_heavy
 
     async def _run(self) -> None:
         """One batch after another, each sent before the one before is answered."""
@@ -195,7 +206,8 @@ class Committer:
 
     def _next_common(self) -> Commit | None:
         """What of the queue has accounts that nobody else holds, if there is any."""
-        appends, releases = self._queue.take()
+        appends, releases = self._queue.take(light=self._full)
+        self._only_heavy = not appends
         if self._queue.large:
             self._wake()
         return self._begin(appends, releases) if appends else None
@@ -203,13 +215,13 @@ class Committer:
     def _next_aside(self) -> Commit | None:
         if self._diverted:
             return self._diverted.popleft()
-        taken = self._queue.take_large()
+        taken = None if self._full else self._queue.take_large()
         return None if taken is None else self._begin([taken[0]], [taken[1]])
 
     def _begin(self, appends: list[Append], releases: list[Release]) -> Commit:
         commit = Commit(appends, releases, self._clock.seconds())
         self._commits.append(commit)
-        self._under_way += weight(commit.rows, commit.size)
+        self._under_way += sum(commit.weights.values())
         return commit
 
     async def _store_or_divert(self, commit: Commit) -> None:
@@ -238,11 +250,15 @@ class Committer:
 
     def _delivered(self, commit: Commit, account: str) -> None:
         """Everything of an account is delivered and answered."""
-        if commit.finish(account):
+        full = self._full
+        self._under_way -= commit.weights[account]
+        over = commit.finish(account)
+        if over:
             self._commits.remove(commit)
-            self._under_way -= weight(commit.rows, commit.size)
             self._metrics.happy_commit_seconds.observe(self._clock.seconds() - commit.since)
-            self._wake()
+        if full or over:
+            self._look_again()
+        if over:
             self._look_for_the_end()
 
     # -- the database --------------------------------------------------------------------------------

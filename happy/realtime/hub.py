@@ -169,7 +169,8 @@ class Hub:
         ``pace`` is how long the reactor stays with what is told; without it, until everybody knows.
         """
         self.recovery = recovery
-        self._lines = Lines(pace, owner_of)
+        # Not behind what the account's own sockets send: others may wait for it to be told.
+        self._lines = Lines(pace, lambda account: f"tell {owner_of(account)}")
         self.after = self._lines.after
         self.told = self._lines.told
         self._accounts: dict[str, _Account] = {}

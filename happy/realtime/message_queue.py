@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from happy.base.bounds import Budget, Holding
 from happy.base.errors import Overloaded
-from happy.realtime.batches import Append, Release
+from happy.realtime.batches import ROW_BYTES, Append, Release, weight
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -25,8 +25,8 @@ LARGE_BYTES: Final = 1024 * 1024
 MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 """Half of it is for one account: enough for the largest request."""
 
-ROW_BYTES: Final = MAX_QUEUED_BYTES // 20_000
-"""What a row counts in the queue besides its size."""
+LIGHT_BYTES: Final = 256 * 1024
+"""What one account may have in a batch at most, by weight, while much is stored and not yet told."""
 
 
 class _Line:
@@ -111,32 +111,46 @@ class MessageQueue:
             self._line_up(line)
         return True
 
-    def take(self) -> tuple[list[Append], list[Release]]:
+    def take(self, *, light: bool = False) -> tuple[list[Append], list[Release]]:
         """What makes the next batch, and how to give back the accounts that it holds.
 
-        Accounts take turns; none fills a batch while others wait.
+        Accounts take turns; none fills a batch while others wait. With ``light`` only what weighs little.
         """
         taken: list[Append] = []
         releases: list[Release] = []
+        heavy: list[_Line] = []
         rows, size = MAX_BATCH_ROWS, MAX_BATCH_BYTES
         while self.common:
             _, line = self.common.popitem(last=False)
             first = line.appends[0]
+            if light and weight(len(first.rows), first.size) > LIGHT_BYTES:
+                heavy.append(line)
+                continue
             if taken and (len(first.rows) > rows or first.size > size):
-                self.common[line.account] = line
-                self.common.move_to_end(line.account, last=False)
+                self._put_first(line)
                 break
             release = self._hold(line)
             if release is not None:
                 share = 2 if self.common else 1
                 most_rows, most_size = min(rows, MAX_BATCH_ROWS // share), min(size, MAX_BATCH_BYTES // share)
+                if light:
+                    most_rows, most_size = (
+                        min(most_rows, LIGHT_BYTES // ROW_BYTES),
+                        min(most_size, LIGHT_BYTES),
+                    )
                 of_line, line_rows, line_size = line.take(most_rows, most_size)
                 rows -= line_rows
                 size -= line_size
                 taken += of_line
                 releases.append(release)
                 self._left(line, line_rows, line_size)
+        for line in reversed(heavy):
+            self._put_first(line)
         return taken, releases
+
+    def _put_first(self, line: _Line) -> None:
+        self.common[line.account] = line
+        self.common.move_to_end(line.account, last=False)
 
     def take_large(self) -> tuple[Append, Release] | None:
         """What is stored by itself next, if there is something whose account nobody holds."""
@@ -201,8 +215,3 @@ class MessageQueue:
             line.release()
         for append in appends:
             append.fail(Overloaded("too many messages wait for the database"))
-
-
-def weight(rows: int, size: int) -> int:
-    """What so many rows with texts of that size count in the queue."""
-    return size + ROW_BYTES * rows

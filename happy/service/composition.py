@@ -289,6 +289,8 @@ class Running:
             port: IListeningPort = await listening
         except CannotListenError as error:
             raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
+        except OSError as error:  # what Twisted meets beside a UNIX socket
+            raise StartupError(f"cannot listen on {description}: {error.strerror}") from None
         self.ports.append(port)
         self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
         self.log.info("Listening on {address}", address=description)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getopt
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from happy.settings.declaration import GROUPS, BadSetting, Setting, did_you_mean
 
 _NAMES = 26
 """Columns of the help that option names have; a longer one has a line to itself."""
-_WIDEST = 100
+_NARROWEST, _WIDEST = 40, 100
 """Columns from which on longer lines are harder to read."""
 
 
@@ -69,7 +70,7 @@ class Options(usage.Options):
 
     def getUsage(self, width: int | None = None) -> str:
         """The help, by groups; ``width`` is that of the terminal in columns."""
-        width = min(width or int(os.environ.get("COLUMNS", "80")), _WIDEST)
+        width = min(width or max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
         about = textwrap.fill(self.longdesc, width)
         plain = _entry("--help", "Show this and exit.", width) + _entry(
             "--version", "Show it and exit.", width

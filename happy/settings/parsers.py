@@ -25,7 +25,10 @@ def text(value: str) -> str:
 
 def path(value: str) -> Path:
     """A path; ``~`` stands for the home directory."""
-    return Path(text(value)).expanduser()
+    try:
+        return Path(text(value)).expanduser()
+    except RuntimeError:
+        raise ValueError("name somebody with a home directory after the ~") from None
 
 
 def boolean(value: str) -> bool:

@@ -283,10 +283,12 @@ class EngineWebSocket(ReadingWebSocket):
         if self._abortion is not None and self._abortion.active():
             self._abortion.cancel()
         self._abortion = None
-        self._lose(clean=wasClean and not self.failedByMe)
-        if self.place is not None:
-            self.place.leave()
-        self.factory.lost(self)
+        try:
+            self._lose(clean=wasClean and not self.failedByMe)
+        finally:
+            if self.place is not None:
+                self.place.leave()
+            self.factory.lost(self)
 
     def _lose(self, *, clean: bool) -> None:
         owner, self.owner = self.owner, None

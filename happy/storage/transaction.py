@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from twisted.logger import Logger
+
 from happy.base.errors import AccountVanished
+from happy.base.redaction import describe_fault
 from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, SentAhead, any_large
 from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis
@@ -20,6 +23,9 @@ LONG_SECONDS = 900.0
 NO_TIME_LIMIT = """
 SET LOCAL statement_timeout = 0
 """
+
+
+_log = Logger()
 
 
 class Audience(Protocol):
@@ -160,12 +166,16 @@ def deliver(tx: Transaction, seqs: Mapping[str, int], publisher: Publisher) -> N
     """Release the outbox: ``seqs`` holds the last number of each account before this transaction."""
     last = dict(seqs)
     for entry in tx.outbox:
-        if isinstance(entry, Signal):
-            publisher.signal(entry.audience, entry.body)
-            continue
-        account = entry.audience.account
-        last[account] += 1
-        publisher.deliver(Publication(entry.audience, last[account], entry.body, int(tx.now), entry.skip))
+        try:
+            if isinstance(entry, Signal):
+                publisher.signal(entry.audience, entry.body)
+                continue
+            account = entry.audience.account
+            last[account] += 1
+            publisher.deliver(Publication(entry.audience, last[account], entry.body, int(tx.now), entry.skip))
+        except Exception as error:
+            # A fault of ours must not keep back what has its number already.
+            _log.error("Telling of a change failed: {fault}", fault=describe_fault(error))
 
 
 def last_numbers(tx: Transaction, locked: Mapping[str, int]) -> dict[str, int]:

@@ -90,6 +90,9 @@ class HappyChannel(HTTPChannel):
         """Find out who pays for the request that begins; ``forwarded`` is its ``X-Forwarded-For``."""
         if self.proxied:
             self.keep.charge(self.site.origins.owner(self.transport.getPeer(), forwarded))
+            if self.share.owner != self.keep.owner and not self._ahead:
+                former, self.share = self.share, self.site.processor.open(self.keep.owner)
+                former.close()
         elif self.keep.owner is not self._owner:
             self.keep.charge(self._owner)
 

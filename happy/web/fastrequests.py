@@ -112,7 +112,7 @@ class FastRequest:
         content = answer.content
         if not isinstance(content, bytes) or len(content) > AT_ONCE or _unusual(answer, channel):
             return await sender.send(self._replaced(channel), answer, payer(), cors=cors)
-        if len(content) > TINY:
+        if len(content) > TINY or not channel.persistent:
             sender.unsent.wrote(channel.transport, payer())
         channel.answer(self, answer, content, cors=cors)
         self.channel = None

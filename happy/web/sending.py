@@ -87,7 +87,7 @@ class Sender:
 
     def _close(self, request: Request, content: bytes, payer: str) -> None:
         if request.channel is not None:
-            if len(content) > TINY:
+            if len(content) > TINY or not request.channel.persistent:
                 self._note(request, payer)
             request.write(content)
             request.finish()

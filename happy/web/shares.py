@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from happy.base.redaction import describe_fault
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 T = TypeVar("T")
 
@@ -74,6 +74,8 @@ class Processor:
         self._queue: deque[Share] = deque()
         self._called = False
         self._welcomed: list[Share] = []
+        self._lingering: dict[Share, None] = {}
+        self._looking: IDelayedCall | None = None
 
     def open(self, owner: str) -> Share:
         """The share of an owner, to be closed as often as it is opened."""
@@ -84,8 +86,26 @@ class Processor:
         return share
 
     def forget(self, share: Share) -> None:
-        """Nobody uses a share any more."""
-        del self._shares[share.owner]
+        """Nobody uses a share any more: it lasts as long as it owes time, or something of it waits."""
+        if share.settled:
+            del self._shares[share.owner]
+            return
+        self._lingering[share] = None
+        if self._looking is None:
+            self._looking = self._clock.callLater(_LONGEST_DEBT, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        lingering, self._lingering = self._lingering, {}
+        for share in lingering:
+            if not share.users:
+                self.forget(share)
+
+    def stop(self) -> None:
+        """Look after nothing any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def enqueue(self, share: Share) -> None:
         """Give a share that has work to do its turn."""
@@ -142,6 +162,11 @@ class Share:
         """The time, for :meth:`charge`, if work may be done now; None if it has to be done :meth:`later`."""
         now = self.now()
         return None if now < self._own.free_at or now < self._all.free_at or self._waiting else now
+
+    @property
+    def settled(self) -> bool:
+        """Whether the owner owes nothing, and nothing of it waits."""
+        return not (self._waiting or self.new) and self._own.free_at <= self.now()
 
     def welcome(self) -> bool:
         """Whether one more new connection may be read from at once; if not, :meth:`later`."""

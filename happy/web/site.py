@@ -104,6 +104,7 @@ class HappyRequest(Request):
         self.method, self.uri, self.clientproto = method, uri, version
         self.path = uri.partition(b"?")[0]
         self.channel.charge(forwarded_for(self))
+        self.share = self.channel.share
         realtime = self.site.realtime
         if realtime is not None and realtime.handles(local_target(uri)):
             self._realtime = realtime
@@ -180,8 +181,10 @@ class HappyRequest(Request):
             return
         self.channel.body_moved(len(data))
         self._received += len(data)
-        if not self._admit(self._received) or self.method in _BODILESS or self.content is None:
+        if not self._admit(self._received) or self.method in _BODILESS:
             return
+        if self.content is None or self.content.closed:
+            return  # Somebody else needed the room; the answer follows.
         try:
             if self._meter is not None:
                 self._meter.feed(data)
@@ -384,6 +387,7 @@ class HappySite(Site):
     def stopFactory(self) -> None:
         """Without the clock of an access log; nothing is looked after any more."""
         self.router.sender.unsent.stop()
+        self.processor.stop()
 
     def log(self, request: PlainRequest) -> None:
         """Requests are counted, not logged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET, Raw
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from happy.base.bounds import Budget
 from happy.metrics import Metrics
 from happy.realtime import calls as module
 from happy.realtime.calls import Calls, RpcFailed
@@ -224,3 +225,34 @@ class CallsTests(SynchronousTestCase):
         target.socket.answer(0, [Raw(b"1")])
         self.successResultOf(running)
         self.assertEqual(self.caller.calls, set())
+
+    def test_no_room_elsewhere(self) -> None:
+        """What a client offers and has no room for is not offered any more, and counts nowhere."""
+        target, memory = self.target(), Budget(10)
+        elsewhere = memory.open("account:a", connect("a").socket._link)
+        self.assertFalse(self.calls.move(target, elsewhere))
+        running = self.call()
+        self.clock.advance(module.GRACE_SECONDS)
+        self.assertEqual(self.error(running), "RPC method not available")
+        self.calls.forget(target)
+        elsewhere.close()
+        self.assertEqual(memory.used, 0)
+
+    def test_a_caller_that_is_gone_calls_nobody(self) -> None:
+        """A call whose caller left while it waited for the method is not forwarded when that comes."""
+        self.calls = Calls(self.clock, self.metrics, Late())
+        waiting = [self.call() for _ in range(2)]
+        self.calls.forget(self.caller)
+        target = self.target()
+        self.clock.advance(0)
+        self.assertEqual(events(target), [])
+        self.assertEqual([self.error(one) for one in waiting], ["RPC caller disconnected"] * 2)
+
+
+class Late:
+    """Has time for the first of several things, and for registrations."""
+
+    def each(self, owner: str, things: Sequence[Any], act: Callable[[Any], None]) -> None:
+        """See :class:`happy.base.pace.Pace`."""
+        for thing in things if act.__name__ == "go_on" else things[:1]:
+            act(thing)

@@ -12,7 +12,8 @@ from happy.base.pace import TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import committer as module
 from happy.realtime.committer import Committer
-from happy.realtime.hub import Client, Hub
+from happy.realtime.hub import Client, Hub, owner_of
+from happy.realtime.message_queue import LARGE_BYTES, LIGHT_BYTES
 from happy.storage.messages import IncomingMessage
 from tests.realtime.clients import MemoryLink, connect, events
 from tests.realtime.test_committer_trouble import Trouble
@@ -104,11 +105,30 @@ class DeliveringTests(SynchronousTestCase):
         self.assertEqual(self.heard("large"), 1)
 
     def test_so_much_is_told_at_a_time(self) -> None:
-        """When too much is stored and not told, further batches wait until some of it is."""
+        """When too much is stored and not told, only little more is stored until some of it is."""
         self.patch(module, "MAX_UNTOLD_BYTES", 1)
         [large] = self.together("large")
-        small = self.send("small")
-        while not large.called:
-            self.assertNoResult(small)
+        heavy = self.committer.append("other", "s", [IncomingMessage(None, "x" * LIGHT_BYTES)])
+        huge = self.committer.append("third", "s", [IncomingMessage(None, "x" * (LARGE_BYTES + 1))])
+        small = self.committer.append("small", "s", [IncomingMessage(None, "small")])
+        stored = [text for contents, _ in self.database.attempts for text in contents]
+        self.assertEqual(stored, ["somebody", "large", "small"])
+        while not (heavy.called and huge.called):
             self.turn()
-        self.successResultOf(small)
+        for answer in (large, small, heavy, huge):
+            self.successResultOf(answer)
+
+    def test_its_own_input_does_not_keep_it(self) -> None:
+        """However much the sockets of an account send, it is told in turn with all others."""
+        [large] = self.together("large")
+
+        class Flooding:
+            def go_on(flooding) -> None:
+                self.clock.rightNow += TURN_SECONDS
+                self.pace.wait(owner_of("large"), flooding)
+
+        for _ in range(500):
+            self.pace.wait(owner_of("large"), Flooding())
+        for _ in range(20):
+            self.turn()
+        self.successResultOf(large)

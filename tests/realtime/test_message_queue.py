@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.bounds import CROWDED_OUT, OVER_SHARE
 from happy.base.errors import Overloaded
-from happy.realtime import message_queue as module
+from happy.realtime import batches
 from happy.realtime.batches import Append, Release
 from happy.realtime.message_queue import (
     LARGE_BYTES,
@@ -128,7 +128,7 @@ class BacklogTests(SynchronousTestCase):
 
     def test_the_largest_account_makes_room(self) -> None:
         """When everything is full, whoever has most loses all of it, so that nothing is out of order."""
-        self.patch(module, "ROW_BYTES", MAX_QUEUED_BYTES // 10)
+        self.patch(batches, "ROW_BYTES", MAX_QUEUED_BYTES // 10)
         answers = [append.answer for append in self.add("a", "1", "2", "3", "4")]
         self.add("b", "5", "6", "7")
         self.add("c", "8", "9")
@@ -145,7 +145,7 @@ class BacklogTests(SynchronousTestCase):
 
     def test_crowded_out_while_it_waits(self) -> None:
         """An account that loses its place in line gives back what it is granted."""
-        self.patch(module, "ROW_BYTES", MAX_QUEUED_BYTES // 4 - 10)
+        self.patch(batches, "ROW_BYTES", MAX_QUEUED_BYTES // 4 - 10)
         release = self.linearizer.try_acquire(["a"])
         assert release is not None
         lost = [append.answer for append in self.add("a", "1", "2")]
@@ -162,7 +162,7 @@ class BacklogTests(SynchronousTestCase):
 
     def test_who_asks_for_too_much(self) -> None:
         """An account that asks beyond its share is refused, and the reason is counted."""
-        self.patch(module, "ROW_BYTES", MAX_QUEUED_BYTES // 2)
+        self.patch(batches, "ROW_BYTES", MAX_QUEUED_BYTES // 2)
         self.assertFalse(self.backlog.add(self.append("a", "x")))
         self.assertEqual((self.refused, len(self.backlog)), ([OVER_SHARE], 0))
 

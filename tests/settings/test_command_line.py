@@ -88,3 +88,17 @@ def test_variables_of_clients() -> None:
             X="1",
         )
     assert errors.getvalue() == ""
+
+
+@pytest.mark.parametrize("columns", ["", "x", "7"])
+def test_help_of_any_terminal(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is said of the terminal, there is help."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "--data-dir=" in Options({}).getUsage()
+
+
+def test_nobodys_home() -> None:
+    """A folder of somebody who does not exist is refused in one line."""
+    with pytest.raises(SystemExit) as caught:
+        parsed("--data-dir=~nobody-of-that-name/x")
+    assert str(caught.value.code).startswith("happy: data-dir: '~nobody-of-that-name/x' from the option")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from ipaddress import ip_network
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -10,6 +11,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.api.declare import Capability
+from happy.settings.config import Config
 from happy.web.shares import MOST_NEW, SLICE, Processor, Share
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
@@ -154,6 +156,29 @@ class ShareTests(ShareCase):
             self.clock.turn()
         self.failureResultOf(failing, ValueError)
 
+    def test_debts_outlive_connections(self) -> None:
+        """Whoever closes a connection and opens another owes what it owed; in time it is forgotten."""
+        share = self.processor.open("a")
+        self.work(share, 0.2)()
+        share.close()
+        again = self.processor.open("a")
+        self.assertIsNone(again.begin())
+        again.close()
+        self.clock.advance(5)
+        self.assertIsNot(self.processor.open("a"), share)
+
+    def test_what_waits_outlives_connections(self) -> None:
+        """An owner has one turn a round, over however many connections one after another its work came."""
+        for _ in range(3):
+            share = self.processor.open("a")
+            share.later(self.work(share))
+            share.close()
+        other = self.processor.open("b")
+        other.later(self.work(other))
+        while len(self.done) < 4:
+            self.clock.turn()
+        self.assertEqual(self.done, ["a", "b", "a", "a"])
+
 
 class ConnectionTests(SynchronousTestCase):
     """Connections under a flood."""
@@ -206,6 +231,18 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(late.wire.producerState, "paused")
         while late.wire.producerState == "paused":
             self.clock.turn()
+
+    def test_behind_a_proxy(self) -> None:
+        """What a trusted proxy passes on takes the time of those for whom it speaks."""
+        trusting = toy_server(Config(trusted_proxies=(ip_network("127.0.0.0/8"),)), clock=self.clock)
+        served = Served(trusting, (toys,))
+        heavy = message("GET", "/heavy", None, {"X-Forwarded-For": "203.0.113.9"})
+        for fast in (True, False):
+            for _ in range(2):
+                served.connect(peer="127.0.0.1").send(heavy if fast else heavy.replace(b"GET", b"HEAD"))
+            self.assertIsNone(served.site.processor.open("address:203.0.113.9").begin())
+            self.clock.advance(5)
+        self.assertIsNotNone(served.site.processor.open("address:203.0.113.8").begin())
 
     def test_reading_stops(self) -> None:
         """What waits is not read on for ever."""
