@@ -275,10 +275,10 @@ UNUSED = (
     unused("redis-url", "REDIS_URL", "one process serves all clients"),
     unused("github-app-id", "GITHUB_APP_ID", "GitHub is asked as the OAuth app"),
     unused("github-private-key", "GITHUB_PRIVATE_KEY", "GitHub is asked as the OAuth app"),
-    unused("fast-frames", "HAPPY_FAST_FRAMES", "shortcuts are always taken"),
-    unused("fast-requests", "HAPPY_FAST_REQUESTS", "shortcuts are always taken"),
-    unused("eager-writes", "HAPPY_EAGER_WRITES", "shortcuts are always taken"),
-    unused("direct-polling", "HAPPY_DIRECT_POLLING", "shortcuts are always taken"),
+    unused("fast-frames", "HAPPY_FAST_FRAMES", "short cuts are not chosen one by one"),
+    unused("fast-requests", "HAPPY_FAST_REQUESTS", "short cuts are not chosen one by one"),
+    unused("eager-writes", "HAPPY_EAGER_WRITES", "short cuts are not chosen one by one"),
+    unused("direct-polling", "HAPPY_DIRECT_POLLING", "short cuts are not chosen one by one"),
 )
 """Accepted from old deployments with any value, and without effect."""
 

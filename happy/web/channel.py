@@ -78,10 +78,8 @@ class HappyChannel(HTTPChannel):
         self._abort: IDelayedCall | None = None
 
     def admit(self, place: Place, share: Share, keep: Keep, built: float, *, proxied: bool) -> None:
-        """Be counted. Called once, before anything else.
-
-        :param built: when work for the connection began; ``proxied`` if a proxy that we trust connects.
-        """
+        """Be counted, once, before anything else; since ``built`` it is worked for. A trusted proxy's is
+        ``proxied``."""
         self._built = built
         self.place, self.share, self.keep, self.proxied = place, share, keep, proxied
         self._owner = keep.owner

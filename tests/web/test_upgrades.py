@@ -40,6 +40,7 @@ def test_place(fast: bool, step: int | None) -> None:
     world = Upgrading(fast=fast)
     peer = world.websocket(step=step)
     assert (len(world.site.places), world.memory) == (1, 0)
+    world.clock.advance(1)  # What it took of the processor's time is remembered for as long.
     assert world.site.processor._shares == {}
     peer.drop()
     assert len(world.site.places) == 0
