@@ -25,6 +25,9 @@ LARGE_BYTES: Final = 1024 * 1024
 MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 """Half of it is for one account: enough for the largest request."""
 
+MOST_IDLE: Final = 1024
+"""Accounts without messages whose lines are kept, to be used again."""
+
 LIGHT_BYTES: Final = 256 * 1024
 """What one account may have in a batch at most, by weight, while much is stored and not yet told."""
 
@@ -84,6 +87,7 @@ class MessageQueue:
         self._ready = ready
         self._budget = Budget(MAX_QUEUED_BYTES, refused=refused, latest=True)
         self._lines: dict[str, _Line] = {}
+        self._idle: OrderedDict[str, _Line] = OrderedDict()
         self.common: OrderedDict[str, _Line] = OrderedDict()
         self.large: OrderedDict[str, _Line] = OrderedDict()
         self.rows = 0
@@ -97,7 +101,7 @@ class MessageQueue:
 
     def add(self, append: Append) -> bool:
         """Put something at the end of its account's line; False when there is no room for it."""
-        line = self._lines.get(append.account)
+        line = self._lines.get(append.account) or self._idle.pop(append.account, None)
         if line is None:
             line = _Line(append.account, self._budget, self._crowd_out)
         if not line.holding.take(weight(len(append.rows), append.size)):
@@ -170,10 +174,12 @@ class MessageQueue:
         self._line_up(line)
 
     def _line_up(self, line: _Line, *, first: bool = False) -> None:
-        """Give a line its place among those that may be taken from; one that is empty is over."""
+        """Give a line its place among those that may be taken from, unless it is empty."""
         if not line.appends:
             del self._lines[line.account]
-            line.holding.close()
+            self._idle[line.account] = line
+            if len(self._idle) > MOST_IDLE:
+                self._idle.popitem(last=False)[1].holding.close()
         elif not line.asked:
             lines = self.large if line.appends[0].size > LARGE_BYTES else self.common
             lines[line.account] = line

@@ -88,6 +88,7 @@ class Processor:
     def forget(self, share: Share) -> None:
         """Nobody uses a share any more: it lasts as long as it owes time, or something of it waits."""
         if share.settled:
+            self._lingering.pop(share, None)
             del self._shares[share.owner]
             return
         self._lingering[share] = None
