@@ -16,7 +16,7 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-TURN_SECONDS: Final = 0.02
+TURN_SECONDS: Final = 0.006
 """How old a turn may be when what arrives in it is still worked on at once."""
 
 QUEUE_SECONDS: Final = 0.01
