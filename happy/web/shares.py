@@ -76,6 +76,7 @@ class Processor:
         self._welcomed: list[Share] = []
         self._lingering: dict[Share, None] = {}
         self._looking: IDelayedCall | None = None
+        self._stopped = False
 
     def open(self, owner: str) -> Share:
         """The share of an owner, to be closed as often as it is opened."""
@@ -87,7 +88,7 @@ class Processor:
 
     def forget(self, share: Share) -> None:
         """Nobody uses a share any more: it lasts as long as it owes time, or something of it waits."""
-        if share.settled:
+        if share.settled or self._stopped:
             self._lingering.pop(share, None)
             del self._shares[share.owner]
             return
@@ -104,6 +105,7 @@ class Processor:
 
     def stop(self) -> None:
         """Look after nothing any more."""
+        self._stopped = True
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None

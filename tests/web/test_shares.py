@@ -171,6 +171,16 @@ class ShareTests(ShareCase):
         self.clock.advance(5)
         self.assertIs(self.processor.open("a"), latest)
 
+    def test_nothing_outlives_the_end(self) -> None:
+        """After a stop no timer is left, nor made for connections that are still to end."""
+        shares = [self.processor.open(name) for name in "ab"]
+        for share in shares:
+            self.work(share, 0.2)()
+        shares[0].close()
+        self.processor.stop()
+        shares[1].close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_what_waits_outlives_connections(self) -> None:
         """An owner has one turn a round, over however many connections one after another its work came."""
         for _ in range(3):
