@@ -43,6 +43,8 @@ ROOMS = {
     # Clients that stay connected, and what they are told.
     "realtime": {"api", "base", "metrics", "socketio", "storage", "wire"}
     | {"msgspec", "prometheus_client", "twisted"},
+    # Several nodes that are one service.
+    "cluster": {"twisted"},
     # What the server offers: a file a feature, independent of HTTP and of sockets.
     "capabilities": {"api", "base", "keys", "outbound", "realtime", "socketio", "storage"}
     | {"msgspec", "twisted"},
