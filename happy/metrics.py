@@ -89,7 +89,7 @@ class Metrics:
             "database_updates_skipped_total", "Heartbeats that needed no write", "type"
         )
         self.database_records_total = self._gauge(
-            "database_records_total", "Rows of a table as the planner estimates them", "table"
+            "database_records_total", "Rows of a table: accounts are counted, the others estimated", "table"
         )
         self.redis_stream_lag_ms = self._gauge("redis_stream_lag_ms", "Always 0: one process, no stream")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,11 +32,19 @@ class ContractTexts(Protocol):
         """The events on sockets."""
 
 
+class ReadyOrNot(Protocol):
+    """Whether new clients should come here."""
+
+    async def reasons(self) -> Sequence[str]:
+        """What speaks against it: some of ``database``, ``disk`` and ``draining``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server(Parts):
     """Everything that outlives a request. Built once by the composition root, passed explicitly."""
 
     documents: ContractTexts
+    readiness: ReadyOrNot
     limits: Limits
     hub: Hub
     committer: Committer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
@@ -47,6 +48,20 @@ class Unhealthy(Reply):
     error: Literal["Database connectivity failed"] = "Database connectivity failed"
 
 
+class Ready(Reply):
+    ready: Literal[True] = True
+    reasons: Sequence[str] = ()
+
+
+class NotReady(Reply):
+    """``reasons`` are some of ``database``, ``disk`` and ``draining``."""
+
+    status: ClassVar[int] = 503
+
+    ready: Literal[False] = False
+    reasons: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Forbidden(PlainText):
     """A path that leads out of the folder of files."""
@@ -80,6 +95,13 @@ async def health(server: Server) -> Healthy | Unhealthy:
         _log.warn("The database does not answer: {fault}", fault=describe_fault(error))
         return Unhealthy(timestamp=timestamp)
     return Healthy(timestamp=timestamp)
+
+
+@system.get("/.well-known/happy/ready", public=True)
+async def ready(server: Server) -> Ready | NotReady:
+    """Whether new clients should be sent here: for whoever distributes them."""
+    reasons = await server.readiness.reasons()
+    return NotReady(reasons=reasons) if reasons else Ready()
 
 
 @files.get("/files/*", public=True)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
@@ -30,6 +31,9 @@ _SWEEP_AFTER = 24 * 3600
 _BATCH = 500
 _PATIENCE = 30.0
 """Seconds that the file system may take for one file."""
+
+_COUNTING = 60.0
+"""Seconds after which no more files are counted."""
 
 _log = Logger()
 
@@ -110,6 +114,10 @@ class Folder:
         """The bytes of a session's attachments."""
         return await self._threads.within(_PATIENCE, _size, self._place(attachments(session)))
 
+    async def total(self) -> int | None:
+        """The bytes of all files; None if there are so many that they are not counted in time."""
+        return await self._threads.run(_total, self._root)
+
     def remove_session(self, session: str) -> Deferred[None]:
         """Remove a session's folder; tries again when that fails."""
         return self._removals.begin(lambda: self._threads.run(_remove, self._session(session)))
@@ -158,6 +166,19 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _size(folder: Path) -> int:
     return sum(entry.stat().st_size for entry in _entries(folder))
+
+
+def _total(root: Path) -> int | None:
+    """The bytes of all files below a folder; folders and files that vanish meanwhile count as nothing."""
+    until = time.monotonic() + _COUNTING
+    total = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+        if time.monotonic() > until:
+            return None
+    return total
 
 
 def _changed(entry: os.DirEntry[str]) -> float:

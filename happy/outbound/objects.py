@@ -64,6 +64,9 @@ class ObjectStore(Protocol):
     async def used(self, session: str) -> int:
         """The bytes of a session's attachments."""
 
+    async def total(self) -> int | None:
+        """The bytes of everything that is stored; None where only the store itself could tell."""
+
     def remove_session(self, session: str) -> Deferred[None]:
         """Remove a session's attachments. Tries again when that fails, and never fails itself."""
 

@@ -125,6 +125,10 @@ class S3:
         found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
         return sum(entry.size or 0 for entry in found)
 
+    async def total(self) -> int | None:
+        """None: a bucket is not counted, and may be others' as well."""
+        return None
+
     def remove_session(self, session: str) -> Deferred[None]:
         """Delete everything below a session's prefix; tries again when that fails."""
         return self._removals.begin(lambda: self._threads.run(self._remove, attachments(session)))

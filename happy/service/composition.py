@@ -52,6 +52,8 @@ from happy.service.housekeeping import Housekeeping
 from happy.service.lifecycle import Lifecycle
 from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
 from happy.service.object_store import object_store
+from happy.service.readiness import Readiness
+from happy.service.status import Status
 from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
 from happy.settings.endpoints import with_backlog
@@ -71,8 +73,8 @@ if TYPE_CHECKING:
 class Running:
     """One server from start to stop.
 
-    ``server`` and ``ports`` (the listening ports) are there once it has started. The reactor must follow
-    monotonic time, ``now`` tells the wall clock's.
+    ``server``, ``readiness``, ``status`` and ``ports`` (the listening ports) are there once it has
+    started. The reactor must follow monotonic time, ``now`` tells the wall clock's.
     """
 
     log = Logger()
@@ -87,6 +89,8 @@ class Running:
         self._metrics = Metrics() if metrics is None else metrics
         self._pace = Pace(reactor)
         self.server: Server
+        self.readiness: Readiness
+        self.status: Status
         self.ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
 
@@ -180,8 +184,10 @@ class Running:
         objects = object_store(config, reactor, self._now)
         await objects.start()
         self._lifecycle.started("file storage", objects.stop, 0.5)
+        self.readiness = Readiness(reactor, database, self._free_bytes)
         return Server(
             config=config,
+            readiness=self.readiness,
             documents=Documents([group for group in CAPABILITIES if group.enabled(config)]),
             clock=reactor,
             now=self._now,
@@ -244,12 +250,15 @@ class Running:
             fast_requests=config.shortcuts,
         )
         self._lifecycle.started("requests", site.stop, 1.0)
+        self.status = Status(server, self.readiness)
         await self._monitor(server)
         kind = self._connections()
         for description in config.listen:
             port = await self._listen(description, site)
             make_eager(port, kind)
             bound_accepting(port, self._reactor.seconds)
+        self.readiness.start()
+        self._lifecycle.started("readiness", self.readiness.stop, 0.1)
 
     def _connections(self) -> type[tcp.Server]:
         """What kind of connections ports of TCP make."""
@@ -267,21 +276,23 @@ class Running:
         return kind
 
     async def _monitor(self, server: Server) -> None:
-        pool = self._reactor.getThreadPool()
         gauges = Gauges(
-            self._metrics,
-            self._reactor,
-            lambda: server.database.read(estimate_records),
-            lambda: deferToThreadPool(self._reactor, pool, free_bytes, server.config.data_dir),
+            self._metrics, self._reactor, lambda: server.database.read(estimate_records), self._free_bytes
         )
         gauges.start()
         self._lifecycle.started("gauges", gauges.stop, 0.1)
-        monitoring = Monitoring(server.config, self._metrics, self._reactor, self._now)
+        monitoring = Monitoring(
+            server.config, self._metrics, self._reactor, self._now, self.readiness, self.status
+        )
         try:
             await monitoring.start()
         except CannotListenError as error:
             raise StartupError(f"metrics-port: cannot listen: {error.socketError}") from None
         self._lifecycle.started("metrics", monitoring.stop, 0.1)
+
+    def _free_bytes(self) -> Deferred[int]:
+        pool = self._reactor.getThreadPool()
+        return deferToThreadPool(self._reactor, pool, free_bytes, self._config.data_dir)
 
     async def _listen(self, description: str, site: HappySite) -> IListeningPort:
         try:

@@ -1,36 +1,41 @@
 """The listener for Prometheus, and what is measured at intervals.
 
-``GET /metrics`` and ``GET /health`` on a port of their own (http.md 11): not for clients, by default only
-reachable from this machine.
+``GET /metrics`` and ``GET /health`` on a port of their own (http.md 11), with ``GET /live`` (the reactor
+turns) and ``GET /ready`` (503 with reasons when clients should not be sent here): not for clients, by default
+only reachable from this machine.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from happy.base.redaction import describe_fault
 from happy.base.rounds import Rounds
 from happy.service.turns import LONG
 from happy.settings.endpoints import tcp
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from happy.base.clocks import Now
     from happy.metrics import Metrics
+    from happy.service.readiness import Readiness
+    from happy.service.status import Status
     from happy.settings.config import Config
 
 T = TypeVar("T")
@@ -38,6 +43,8 @@ T = TypeVar("T")
 JSON = b"application/json; charset=utf-8"
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 COUNT_INTERVAL = 60.0
+COUNT_PATIENCE = 1.0
+"""Seconds that Prometheus waits for numbers that have to be counted; what is known before has to do then."""
 LAG_INTERVAL = 0.25
 STANDSTILL = 1.0
 """Seconds of one turn of the reactor from which on it is said in the log."""
@@ -50,25 +57,34 @@ class MonitoringResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, metrics: Metrics, now: Now) -> None:
+    def __init__(self, metrics: Metrics, now: Now, readiness: Readiness, status: Status) -> None:
         super().__init__()
         self._metrics = metrics
         self._now = now
+        self._readiness = readiness
+        self._status = status
 
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Request) -> bytes | int:
         """Answer whatever is asked."""
         match request.method, request.path:
             case b"GET" | b"HEAD", b"/metrics":
-                return self._exposition(request)
+                return _later(request, self._exposition(request))
             case b"GET" | b"HEAD", b"/health":
                 return _json(request, {"status": "ok", "timestamp": self._timestamp()})
+            case b"GET" | b"HEAD", b"/live":
+                return _json(request, {"live": True})
+            case b"GET" | b"HEAD", b"/ready":
+                return _later(request, self._ready(request))
+            case b"GET" | b"HEAD", b"/status.json":
+                return _later(request, self._report(request))
         request.setResponseCode(404)
         asked = f"{request.method.decode('latin-1')}:{request.uri.decode('latin-1')}"
         return _json(
             request, {"message": f"Route {asked} not found", "error": "Not Found", "statusCode": 404}
         )
 
-    def _exposition(self, request: Request) -> bytes:
+    async def _exposition(self, request: Request) -> bytes:
+        await self._status.count(COUNT_PATIENCE)
         try:
             body = self._metrics.exposition()
         except Exception:
@@ -78,6 +94,15 @@ class MonitoringResource(Resource):
             return b"Internal Server Error"
         request.setHeader(b"content-type", EXPOSITION)
         return body
+
+    async def _ready(self, request: Request) -> bytes:
+        reasons = await self._readiness.reasons()
+        if reasons:
+            request.setResponseCode(503)
+        return _json(request, {"ready": not reasons, "reasons": reasons})
+
+    async def _report(self, request: Request) -> bytes:
+        return _json(request, {"status": await self._status.report()})
 
     def _timestamp(self) -> str:
         return (
@@ -94,18 +119,53 @@ class MonitoringSite(Site):
         """Say nothing."""
 
 
-def _json(request: Request, body: Mapping[str, Any]) -> bytes:
+def _json(request: Request, body: Mapping[str, object]) -> bytes:
     request.setHeader(b"content-type", JSON)
     return msgspec.json.encode(body)
+
+
+def _later(request: Request, answering: Coroutine[Deferred[Any], Any, bytes]) -> int:
+    """Send an answer once it is there, if anybody still waits for it."""
+    gone = False
+
+    def leave(_: object) -> None:
+        nonlocal gone
+        gone = True
+
+    def send(body: bytes) -> None:
+        if not gone:
+            request.setHeader(b"content-length", str(len(body)).encode())
+            if request.method != b"HEAD":
+                request.write(body)
+            request.finish()
+
+    def fail(failure: Failure) -> None:
+        assert failure.value is not None
+        _log.error("The metrics port cannot answer: {fault}", fault=describe_fault(failure.value))
+        request.setResponseCode(500)
+        send(b"")
+
+    request.notifyFinish().addErrback(leave)
+    Deferred.fromCoroutine(answering).addCallback(send).addErrback(fail)
+    return NOT_DONE_YET
 
 
 class Monitoring:
     """The listener on the metrics port, if there is to be one."""
 
-    def __init__(self, config: Config, metrics: Metrics, reactor: Any, now: Now = time.time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        metrics: Metrics,
+        reactor: Any,
+        now: Now,
+        readiness: Readiness,
+        status: Status,
+    ) -> None:
         self._config = config
         self._reactor = reactor
-        self._site = MonitoringSite(MonitoringResource(metrics, now), reactor=reactor)
+        resource = MonitoringResource(metrics, now, readiness, status)
+        self._site = MonitoringSite(resource, reactor=reactor)
         self._site.displayTracebacks = False
         self.port: IListeningPort | None = None
 

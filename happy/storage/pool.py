@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final, NoReturn, TypeVar
@@ -45,6 +45,8 @@ SESSION = {
     "enable_bitmapscan": "off",
 }
 
+
+DISK_FULL: Final = "53100"
 
 T = TypeVar("T")
 
@@ -116,6 +118,8 @@ class Connection(TxConnection):  # type: ignore[misc]
     swollen = False
     """Whether the driver's buffers have become large. They never shrink."""
     deadlines: Deadlines
+    found_no_room: Callable[[], None]
+    """Is told that PostgreSQL could not write for want of room on its disk."""
     cursorFactory = Cursor
 
     async def run(self, sql: str, params: Sequence[Any] | Mapping[str, Any] | None) -> Any:
@@ -190,12 +194,18 @@ class Connector:
         self._numbers = count(1)
         self._deadlines = Deadlines(reactor)
         self._found: list[Deferred[dict[str, str]]] | None = None
+        self.full_at: float | None = None
+        """When PostgreSQL last had no room on its disk, on the reactor's clock."""
+
+    def _note_full(self) -> None:
+        self.full_at = self._reactor.seconds()
 
     async def open(self, patience: float = CONNECT_TIMEOUT) -> Connection:
         """A new connection, within so many seconds. Raises ConnectionLost when there is none to be had."""
         connection = Connection(self._reactor)
         connection.name = f"happy {self._process}-{next(self._numbers)}"
         connection.deadlines = self._deadlines
+        connection.found_no_room = self._note_full
         self._deadlines.opened(connection)
         try:
             addresses = await self._addresses().addTimeout(patience, self._reactor)
@@ -315,6 +325,8 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
         return await connection.run(sql, params or None)
     except (psycopg2.Error, ConnectionDone) as error:
         explained = explain(error, lost=not connection.alive)
+        if explained.sqlstate == DISK_FULL:
+            connection.found_no_room()
     except ValueError:  # what the driver says of a text with U+0000, before the server can
         explained = QueryFailed(NUL_IN_TEXT)
     try:

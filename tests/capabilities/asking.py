@@ -102,7 +102,10 @@ class CapabilityCase(DatabaseCase):
             "objects": objects,
         }
         absent = dict.fromkeys(
-            ("calls", "committer", "documents", "expo", "files", "github", "pages", "presence", "voice")
+            (
+                *("calls", "committer", "documents", "expo", "files", "github", "pages", "presence"),
+                *("readiness", "voice"),
+            )
         )
         self.server = Server(**absent, **parts)
 

@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,23 @@ from happy.settings.config import Config
 NOW = 1_769_860_800.25
 
 
+class Judged:
+    """Readiness as a test says; stands for the real one, and for the status as far as metrics need it."""
+
+    def __init__(self, *reasons: str) -> None:
+        self.found = list(reasons)
+        self.counted = 0
+
+    async def reasons(self) -> list[str]:
+        return self.found
+
+    async def count(self, patience: float) -> None:
+        self.counted += 1
+
+    async def report(self) -> dict[str, int]:
+        return {"accounts": 3}
+
+
 class Broken(Metrics):
     """Metrics that cannot be written."""
 
@@ -37,8 +55,11 @@ class Broken(Metrics):
 class ResourceTests(SynchronousTestCase):
     """What the metrics port answers."""
 
+    judged: Any = Judged()
+
     def ask(self, method: str, path: str, metrics: Metrics | None = None) -> tuple[int, str | None, str]:
-        client = StubTreq(MonitoringResource(metrics or Metrics(), lambda: NOW))
+        resource = MonitoringResource(metrics or Metrics(), lambda: NOW, self.judged, self.judged)
+        client = StubTreq(resource)
         response = self.successResultOf(client.request(method, f"http://127.0.0.1:9090{path}"))
         kind = response.headers.getRawHeaders("content-type", [None])[0]
         return response.code, kind, self.successResultOf(client.text_content(response))
@@ -57,9 +78,31 @@ class ResourceTests(SynchronousTestCase):
         self.assertEqual((status, kind), (200, "application/json; charset=utf-8"))
         self.assertEqual(json.loads(body), {"status": "ok", "timestamp": "2026-01-31T12:00:00.250Z"})
 
+    def test_live(self) -> None:
+        """/live says that the reactor turns, whatever else is wrong."""
+        self.judged = Judged("database")
+        self.assertEqual(self.ask("GET", "/live")[0::2], (200, '{"live":true}'))
+
+    def test_ready(self) -> None:
+        """/ready is 503, with the reasons, when clients should not be sent here."""
+        for reasons, status in (([], 200), (["disk", "draining"], 503)):
+            self.judged = Judged(*reasons)
+            found, _, body = self.ask("GET", "/ready")
+            self.assertEqual((found, json.loads(body)), (status, {"ready": not reasons, "reasons": reasons}))
+
+    def test_status(self) -> None:
+        """/status.json has what the status page shows."""
+        self.assertEqual(json.loads(self.ask("GET", "/status.json")[2]), {"status": {"accounts": 3}})
+
+    def test_counted_before(self) -> None:
+        """Before metrics are shown, what is counted for them is counted."""
+        self.judged = Judged()
+        self.ask("GET", "/metrics")
+        self.assertEqual(self.judged.counted, 1)
+
     def test_head(self) -> None:
         """What can be read can also be asked for without its body (http.md 3.2)."""
-        for path in ("/metrics", "/health"):
+        for path in ("/metrics", "/health", "/live", "/ready", "/status.json"):
             full, bare = self.ask("GET", path), self.ask("HEAD", path)
             self.assertEqual(bare, (*full[:2], ""))
 
@@ -82,7 +125,9 @@ class ListenerTests(TestCase):
     """The listener on real sockets."""
 
     def monitoring(self, **settings: Any) -> Monitoring:
-        return Monitoring(Config(**{"metrics_port": 0, **settings}), Metrics(), reactor)
+        judged: Any = Judged()
+        config = Config(**{"metrics_port": 0, **settings})
+        return Monitoring(config, Metrics(), reactor, time.time, judged, judged)
 
     async def test_serves_and_stops(self) -> None:
         """Once started it answers on its port; once stopped it does not listen."""
@@ -236,5 +281,6 @@ class ConstructionTests(SynchronousTestCase):
     def test_construction(self) -> None:
         """A listener that was only constructed has no port and no timer."""
         memory = MemoryReactorClock()
-        Monitoring(Config(), Metrics(), memory)
+        judged: Any = Judged()
+        Monitoring(Config(), Metrics(), memory, time.time, judged, judged)
         self.assertEqual((memory.tcpServers, memory.getDelayedCalls()), ([], []))
