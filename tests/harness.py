@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from happy.base.ids import new_cuid
@@ -40,6 +40,7 @@ from happy.postgres.account import Account
 from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, USER, initdb_arguments, server_arguments
 from happy.postgres.process import Program
+from happy.storage import blocking
 from happy.storage.database import Database, Millis, Transaction
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate_connection
@@ -173,37 +174,13 @@ def restore(dsn: str, sql: str) -> None:
     subprocess.run(arguments, check=True, capture_output=True, text=True, input=sql)
 
 
-class BlockingConnection:
-    """What :func:`~happy.storage.pool.execute` needs, without a reactor: each statement is done at once."""
-
-    def __init__(self, dsn: str) -> None:
-        self._raw = psycopg2.connect(dsn)
-        self._raw.autocommit = True
-
-    alive = True
-
-    def pollable(self) -> Any:
-        return self._raw
-
-    def run(self, sql: str, params: Any = None) -> Deferred[Any]:
-        cursor = self._raw.cursor()
-        cursor.execute(sql, params)
-        return succeed(cursor)
-
-    def close(self) -> None:
-        self._raw.close()
-
-
 def run_migrations(dsn: str) -> None:
     """Migrate a database, synchronously. Raises what ``migrate_connection`` raises."""
-    connection = BlockingConnection(dsn)
-    failures: list[Any] = []
+    connection = blocking.connect(dsn, "tests")
     try:
-        Deferred.fromCoroutine(migrate_connection(connection)).addErrback(failures.append)  # type: ignore[arg-type]
+        blocking.finished(migrate_connection(connection))  # type: ignore[arg-type]
     finally:
         connection.close()
-    for failure in failures:
-        failure.raiseException()
 
 
 class RecordingPublisher:

@@ -54,5 +54,5 @@ def test_migration(tree: Path) -> None:
 def test_command(tree: Path) -> None:
     """The command is offered and works."""
     program = "import sys; from happy.operator.ctl import main; sys.exit(main(sys.argv[1:]))"
-    assert "message-limit" in run(tree, "-c", program, "settings", "limits").split()
-    assert "list the settings of a server" in run(tree, "-c", program, "--help")
+    assert "message-limit" in run(tree, "-c", program, "settings").split()
+    assert "List the settings of a server" in run(tree, "-c", program, "--help")

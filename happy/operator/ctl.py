@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-import happy
-from happy.bench import cli as bench
+import click
 
-COMMANDS = {
-    "bench": (bench.add_arguments, "measure what a server can carry, and check that nothing is lost"),
-}
-"""By name what describes a command line, and sets ``run`` to the command; and what the command does."""
+import happy
+from happy.operator.bench import bench
+from happy.operator.frame import where
+from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
+
+COMMANDS: list[click.Command] = [
+    bench,
+]
+"""What happyctl can do, in the order of its help."""
+
+_SHELLS = """\
+Completion: eval "$(_HAPPYCTL_COMPLETE=bash_source happyctl)" in ~/.bashrc; zsh_source, or fish_source, in
+other shells.
+"""
+
+
+class _Happyctl(click.Group):
+    """The commands, in the order of their list."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return [str(command.name) for command in COMMANDS]
+
+
+@click.group(
+    cls=_Happyctl,
+    name="happyctl",
+    help="Tools for a Happy server. It is found as it finds its own settings: by options, environment, file.",
+    epilog=_SHELLS,
+    params=where(),
+    commands={str(command.name): command for command in COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(happy.__version__, message="%(version)s")
+def happyctl(**_: object) -> None:
+    """Read by each command itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status."""
-    parser = argparse.ArgumentParser(prog="happyctl", description="Tools for a Happy server.")
-    parser.add_argument("--version", action="version", version=happy.__version__)
-    commands = parser.add_subparsers(metavar="command", required=True)
-    for name, (describe, what) in COMMANDS.items():
-        describe(commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}."))
-    options = parser.parse_args(arguments)
-    return int(options.run(options))
+    """Run a command; the exit status: 0 fine, 1 failed, 2 wrong usage, 3 server or database not reachable."""
+    try:
+        return int(happyctl.main(arguments, prog_name="happyctl", standalone_mode=False) or FINE)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "happyctl"
+        return _failed(f"{_plain(error)}; {path} --help shows how it is used", WRONG_USAGE)
+    except click.ClickException as error:
+        return _failed(error.format_message(), FAILED)
+    except CommandFailed as error:
+        return _failed(str(error), error.status)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has no reader
+        return FAILED
+    except OSError as error:
+        return _failed(
+            f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror), FAILED
+        )
+
+
+def _plain(error: click.UsageError) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _failed(why: str, status: int) -> int:
+    click.echo(f"happyctl: {why}", err=True)
+    return status
 
 
 if __name__ == "__main__":

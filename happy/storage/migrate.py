@@ -11,12 +11,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 
 from happy.base.errors import DatabaseDown, QueryFailed, StartupError
 from happy.storage.pool import Connection, execute
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
 
 ADVISORY_LOCK = 72707369
 """The number that the original's migration tool locks too, so that one waits for the other."""
@@ -47,6 +50,10 @@ SELECT "migration_name", "finished_at" IS NOT NULL, to_jsonb("entry") ->> 'rolle
 
 OWN_MIGRATIONS = """
 SELECT "version", "name" FROM "happy_migrations"
+"""
+
+NEWEST_APPLIED = """
+SELECT max("version") FROM "happy_migrations"
 """
 
 RECORD_MIGRATION = """
@@ -246,6 +253,13 @@ async def _apply(connection: Connection, migration: Migration) -> None:
     except QueryFailed as refused:
         reason = _REASONS.get(refused.sqlstate or "", f"state {refused.sqlstate}")
         raise StartupError(f"migration {migration.name} failed, nothing was changed: {reason}") from None
+
+
+async def newest_applied(tx: Transaction) -> int:
+    """The number of the last migration that the database has seen. Raises QueryFailed without a list."""
+    row = await tx.row(NEWEST_APPLIED)
+    assert row is not None
+    return int(row[0] or 0)
 
 
 async def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
