@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from happy.settings.declaration import BadSetting
+from happy.settings.effects import half_set
 
 if TYPE_CHECKING:
     from happy.settings.config import Config
@@ -27,7 +28,9 @@ def check(config: Config) -> None:
             "or move the folder away to begin with an empty database"
         )
     if config.without_effect:
-        _log.info("Settings without effect here: {names}", names=", ".join(config.without_effect))
+        _log.warn("Settings without effect here: {names}", names=", ".join(config.without_effect))
+    for line in half_set(config):
+        _log.warn("{line}", line=line)
 
 
 def _pglite(config: Config) -> Path | None:

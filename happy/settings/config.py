@@ -23,7 +23,9 @@ from happy.settings.declaration import (
     setting,
     unused,
 )
+from happy.settings.effects import ambient, divided, links_containers, names_this_machine
 from happy.settings.endpoints import endpoint, tcp
+from happy.settings.time_zones import time_zone
 from happy.settings.weak_secrets import WEAK, is_weak
 
 _PORT = parsers.integer(0, 65535)
@@ -56,10 +58,12 @@ class Config:
         "Where to listen, as a Twisted endpoint; repeatable. Replaces host and port.",
         "unix:/run/happy/happy.sock", many=True,
     )
-    port: int = setting("everyday", 3005, _PORT, "PORT", "TCP port to listen on.", "3005")
+    port: int = setting(
+        "everyday", 3005, _PORT, "PORT", "TCP port to listen on.", "3005", ambient=links_containers,
+    )
     host: str = setting(
         "everyday", "0.0.0.0", parsers.host, "HOST",
-        "Address to listen on; :: is IPv6 and IPv4.", "127.0.0.1",
+        "Address to listen on; :: is IPv6 and IPv4.", "127.0.0.1", ambient=names_this_machine,
     )
     public_url: str | None = setting(
         "everyday", None, parsers.web_url, "PUBLIC_URL",
@@ -73,12 +77,12 @@ class Config:
     webapp_config: str | None = setting(
         "clients", None, parsers.json_object, "HAPPY_INJECT_HTML_CONFIG",
         "JSON object that the served web app reads as its configuration. Otherwise it points to this server.",
-        '{"serverUrl":"https://happy.example.org"}',
+        '{"serverUrl":"https://happy.example.org"}', needs="webapp",
     )
     master_secret: str = setting(
         "everyday", "", parsers.text, "HANDY_MASTER_SECRET",
         "Secret that all keys come from. Otherwise generated once and kept in the data folder.",
-        "the output of: openssl rand -hex 32", secret=True, blank=True,
+        "the output of: openssl rand -hex 32", secret=True, blank=True, verbatim=True,
     )
     allow_weak_secret: bool = setting(
         "old deployments", False, parsers.boolean, "HAPPY_ALLOW_WEAK_SECRET",
@@ -98,7 +102,7 @@ class Config:
         "/usr/lib/postgresql/17/bin",
     )
     db_provider: str | None = setting(
-        "old deployments", None, parsers.choice("postgres", "pglite"), "DB_PROVIDER",
+        "old deployments", None, parsers.db_provider, "DB_PROVIDER",
         "Kind of database; pglite stands for the embedded one.", "postgres",
     )
     pglite_dir: Path | None = setting(
@@ -111,11 +115,11 @@ class Config:
     )
     metrics_port: int = setting(
         "logs and metrics", 9090, _PORT, "METRICS_PORT",
-        "TCP port of the metrics.", "9090",
+        "TCP port of the metrics.", "9090", needs="metrics-enabled", ambient=links_containers,
     )
     metrics_host: str = setting(
         "logs and metrics", "127.0.0.1", parsers.host, "HAPPY_METRICS_HOST",
-        "Address to serve metrics on.", "0.0.0.0",
+        "Address to serve metrics on.", "0.0.0.0", needs="metrics-enabled",
     )
     s3_host: str | None = setting(
         "files", None, parsers.host, "S3_HOST",
@@ -123,31 +127,31 @@ class Config:
     )
     s3_port: int | None = setting(
         "files", None, parsers.integer(1, 65535), "S3_PORT",
-        "Port of the S3 storage.", "9000",
+        "Port of the S3 storage.", "9000", needs="s3-host", ambient=links_containers,
     )
     s3_use_ssl: bool = setting(
         "files", True, parsers.boolean, "S3_USE_SSL",
-        "Whether S3 is reached by TLS.", "false",
+        "Whether S3 is reached by TLS.", "false", needs="s3-host",
     )
     s3_region: str = setting(
         "files", "us-east-1", parsers.text, "S3_REGION",
-        "Region of the S3 storage.", "eu-central-1",
+        "Region of the S3 storage.", "eu-central-1", needs="s3-host",
     )
     s3_access_key: str | None = setting(
         "files", None, parsers.text, "S3_ACCESS_KEY",
-        "Access key of the S3 storage.", "AKIA...", secret=True,
+        "Access key of the S3 storage.", "AKIA...", secret=True, needs="s3-host",
     )
     s3_secret_key: str | None = setting(
         "files", None, parsers.text, "S3_SECRET_KEY",
-        "Secret key of the S3 storage.", "wJalrXUt...", secret=True,
+        "Secret key of the S3 storage.", "wJalrXUt...", secret=True, needs="s3-host",
     )
     s3_bucket: str | None = setting(
         "files", None, parsers.text, "S3_BUCKET",
-        "Bucket of the S3 storage.", "happy",
+        "Bucket of the S3 storage.", "happy", needs="s3-host",
     )
     s3_public_url: str | None = setting(
         "files", None, parsers.web_url, "S3_PUBLIC_URL",
-        "Base of public file addresses in S3.", "https://files.example.org/happy",
+        "Base of public file addresses in S3.", "https://files.example.org/happy", needs="s3-host",
     )
     attachment_quota: int = setting(
         "limits", 0, parsers.integer(0, 2**53), "HAPPY_ATTACHMENT_QUOTA",
@@ -159,16 +163,17 @@ class Config:
     )
     github_client_secret: str | None = setting(
         "integrations", None, parsers.text, "GITHUB_CLIENT_SECRET",
-        "Client secret of the GitHub OAuth app.", "0123abcd...", secret=True,
+        "Client secret of the GitHub OAuth app.", "0123abcd...", secret=True, needs="github-client-id",
     )
     github_redirect_url: str | None = setting(
         "integrations", None, parsers.web_url, ("GITHUB_REDIRECT_URL", "GITHUB_REDIRECT_URI"),
         "Callback address that the GitHub OAuth app has.",
-        "https://happy.example.org/v1/connect/github/callback",
+        "https://happy.example.org/v1/connect/github/callback", needs="github-client-id",
     )
     github_return_url: str = setting(
         "integrations", "https://app.happy.engineering", parsers.web_url, "HAPPY_GITHUB_RETURN_URL",
         "Where a browser goes after the GitHub callback.", "https://happy.example.org",
+        needs="github-client-id",
     )
     github_webhook_secret: str | None = setting(
         "integrations", None, parsers.text, "GITHUB_WEBHOOK_SECRET",
@@ -181,23 +186,27 @@ class Config:
     revenuecat_api_key: str | None = setting(
         "integrations", None, parsers.text, "REVENUECAT_API_KEY",
         "Key of a RevenueCat account, for paid voice.", "sk_...", secret=True,
+        needs="elevenlabs-api-key",
     )
     revenuecat_project: str = setting(
         "integrations", "proj493735ad", parsers.text, "HAPPY_REVENUECAT_PROJECT",
         "RevenueCat project that sells the subscription.", "proj0123abcd",
+        needs="elevenlabs-api-key",
     )
     voice_for_all: bool = setting(
         "integrations", True, parsers.boolean, "HAPPY_VOICE_FOR_ALL",
         "Whether everybody may talk as long as a subscriber where no RevenueCat key is set.", "false",
+        needs="elevenlabs-api-key",
     )
     voice_agents: tuple[str, ...] = setting(
         "integrations", (), parsers.text, "HAPPY_VOICE_AGENTS",
         "Id of a voice agent that clients may use; repeatable. Otherwise any.", "agent_0123456789abcdef",
-        many=True,
+        many=True, needs="elevenlabs-api-key",
     )
     voice_fail_open: bool = setting(
         "integrations", True, parsers.boolean, "HAPPY_VOICE_FAIL_OPEN",
         "Whether voice works while its use cannot be counted.", "false",
+        needs="elevenlabs-api-key",
     )
     update_prompt: bool = setting(
         "clients", False, parsers.boolean, "HAPPY_UPDATE_PROMPT",
@@ -213,7 +222,7 @@ class Config:
         "How grave a message must be to be written into the log: debug, info, warn or error.", "debug",
     )
     time_zone: str = setting(
-        "clients", "UTC", parsers.time_zone, "TZ",
+        "clients", "UTC", time_zone, "TZ",
         "Time zone that usage reports are grouped by.", "Europe/Berlin",
     )
     ping_interval: float = setting(
@@ -268,7 +277,7 @@ class Config:
     # fmt: on
 
     without_effect: tuple[str, ...] = ()
-    """Names of those :data:`UNUSED` settings that are given."""
+    """Names of the settings that are given in vain (:mod:`happy.settings.effects`)."""
 
 
 UNUSED = (
@@ -305,11 +314,13 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
     if "config" in given:
         file = evaluate(_BY_NAME["config"], given["config"])
         given = from_file((one for one in SHOWN if one.name != "config"), file) | given
+    unmeant = ambient(known, environment, given)
+    given, idle = divided(known, given)
     config = Config(
         **{one.field: evaluate(one, given[one.name]) for one in SETTINGS if one.name in given},
-        without_effect=tuple(one.name for one in UNUSED if one.name in given),
+        without_effect=idle + unmeant,
     )
-    if is_weak(config.master_secret) and not config.allow_weak_secret:
+    if config.master_secret and is_weak(config.master_secret) and not config.allow_weak_secret:
         raise BadSetting(f"master-secret: the value from {given['master-secret'].origin} {WEAK}")
     _consistent(config)
     return config if config.listen else replace(config, listen=(tcp(config.host, config.port),))
@@ -334,8 +345,11 @@ def _consistent(config: Config) -> None:
         raise BadSetting(f"database-pool: the embedded PostgreSQL takes at most {EMBEDDED_CONNECTIONS}")
     if config.s3_host:
         _together(config, "s3-host", "s3-access-key", "s3-secret-key", "s3-bucket", "s3-public-url")
-    if config.github_client_secret:
-        _together(config, "github-client-secret", "github-client-id")
+    if config.db_provider == "postgres" and not config.database_url:
+        raise BadSetting(
+            "database-url: db-provider asks for a PostgreSQL of your own, but DATABASE_URL is empty or "
+            "missing; set it, or remove db-provider to have the embedded database"
+        )
     if config.db_provider == "pglite" and config.database_url:
         raise BadSetting(
             "db-provider: pglite stands for the embedded database, but database-url names another one; "

@@ -47,8 +47,10 @@ class Setting:
     ``environment`` lists the variables that set it, the usual one first. ``many`` settings hold a tuple:
     the option repeats, the variable separates by white space, the file has a list. A ``flag`` is an
     option without a value. The value of a ``secret`` one is never shown. ``blank`` tells that an empty
-    environment variable is a value instead of none. Without a ``group``, only the variable sets it, and
-    nothing shows it. One that is not ``used`` may have any value.
+    environment variable is a value instead of none. A ``verbatim`` value keeps the white space around it.
+    Without a ``group``, only the variable sets it, and nothing shows it. One that is not ``used`` may have
+    any value, and so may one that ``needs`` another setting, by name, which is not set or false. ``ambient``
+    tells of a variable's value that a shell or a cluster sets for ends of its own.
     """
 
     name: str
@@ -62,7 +64,10 @@ class Setting:
     many: bool = False
     flag: bool = False
     blank: bool = False
+    verbatim: bool = False
     used: bool = True
+    needs: str = ""
+    ambient: Callable[[str], bool] | None = None
 
     @property
     def field(self) -> str:
@@ -92,7 +97,7 @@ def setting(
     environment: str | tuple[str, ...],
     help: str,
     example: str,
-    **traits: bool,
+    **traits: Any,
 ) -> Any:
     """Declare a field of a frozen record as a setting; see :class:`Setting`."""
     names = (environment,) if isinstance(environment, str) else environment
@@ -132,11 +137,16 @@ def from_environment(settings: Iterable[Setting], environment: Mapping[str, str]
     for one in settings:
         for variable in one.environment:
             text = environment.get(variable)
-            if text is None or (not text and not one.blank):
+            if text is None or not (text.strip() or one.blank) or (one.used and is_ambient(one, text)):
                 continue
             texts = tuple(text.split()) if one.many else (text,)
             found.setdefault(one.name, Given(texts, f"the environment variable {variable}"))
     return found
+
+
+def is_ambient(one: Setting, text: str) -> bool:
+    """Whether a variable's value is not meant for this server."""
+    return one.ambient is not None and one.ambient(text.strip())
 
 
 def from_file(settings: Iterable[Setting], path: Path) -> dict[str, Given]:
@@ -191,7 +201,7 @@ def evaluate(one: Setting, given: Given) -> Any:
 
 def _parsed(one: Setting, text: str, origin: str) -> Any:
     try:
-        return one.parse(text)
+        return one.parse(text if one.verbatim else text.strip())
     except ValueError as error:
         shown = "the value" if one.secret else repr(text)
         raise BadSetting(f"{one.name}: {shown} from {origin} must {error}{_example(one)}") from None

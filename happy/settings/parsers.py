@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
 def text(value: str) -> str:
@@ -144,6 +143,11 @@ def host(value: str) -> str:
         raise ValueError("be an IP address or a host name") from None
 
 
+def db_provider(value: str) -> str:
+    """``postgres`` or ``pglite``, in any case; the first has a longer name, too."""
+    return choice("postgres", "pglite")(value.lower().replace("postgresql", "postgres"))
+
+
 def json_object(value: str) -> str:
     """The text of a JSON object."""
     try:
@@ -152,12 +156,3 @@ def json_object(value: str) -> str:
     except (ValueError, RecursionError):
         pass
     raise ValueError("be a JSON object")
-
-
-def time_zone(value: str) -> str:
-    """The name of a time zone."""
-    name = value.removeprefix(":")
-    try:
-        return ZoneInfo(name).key
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("be the name of a time zone") from None

@@ -92,7 +92,7 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
 def test_well_known_secret_in_the_file(tmp_path: Path) -> None:
     """The file is held to the same standard as the environment."""
     config = keep(tmp_path, b"changeme\n")
-    assert "must not be a well-known one" in refusal(config)
+    assert "must not be one that can be guessed" in refusal(config)
     allowed = Config(data_dir=tmp_path, allow_weak_secret=True)
     assert settle(allowed).master_secret == "changeme"
 

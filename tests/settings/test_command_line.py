@@ -22,8 +22,8 @@ def parsed(*arguments: str, **environment: str) -> Config:
 
 def test_command_line() -> None:
     """Options reach the configuration; flags need no value; repeatable ones add up."""
-    config = parsed("--port=4", "--update-prompt", "--voice-agents=a", "--voice-agents", "b", PORT="5")
-    assert (config.port, config.update_prompt, config.voice_agents) == (4, True, ("a", "b"))
+    config = parsed("--port=4", "--update-prompt", "--listen=tcp:1", "--listen", "tcp:2", PORT="5")
+    assert (config.port, config.update_prompt, config.listen) == (4, True, ("tcp:1", "tcp:2"))
 
 
 def test_command_line_refuses_in_one_line() -> None:

@@ -59,7 +59,7 @@ def test_names_are_distinct() -> None:
 def test_every_place_sets_every_setting(one: Setting, tmp_path: Path) -> None:
     """Option, variable and key of the file give the same value, and it is not the default."""
     sample = SAMPLES.get(one.name, one.example)
-    needed = {name: [text] for name, text in NEEDED.get(one.name, {}).items()}
+    needed = needed_by(one)
     number = isinstance(one.default, int | float) and not isinstance(one.default, bool)
     written = f"{one.name} = {sample if number else repr(sample)}\n"
     from_option = load({one.name: [sample], **needed}, {})
@@ -87,11 +87,24 @@ SAMPLES = {
 }
 """Values other than the default, where the example is the default or a description."""
 
-NEEDED = {
-    "s3-host": {"s3-access-key": "a", "s3-secret-key": "b", "s3-bucket": "c", "s3-public-url": "http://d"},
-    "github-client-secret": {"github-client-id": "x"},
+S3 = {
+    "s3-host": "s3",
+    "s3-access-key": "a",
+    "s3-secret-key": "b",
+    "s3-bucket": "c",
+    "s3-public-url": "http://d",
 }
-"""What else must be set for a setting to be accepted."""
+PARTNERS = {"s3-host": S3, "db-provider": {"database-url": "postgresql://h/d"}}
+"""What else must be set, by the setting or by the one that it needs."""
+
+
+def needed_by(one: Setting) -> dict[str, list[str]]:
+    """Options that a setting has no effect without, or is refused without."""
+    needed = PARTNERS.get(one.needs or one.name, {one.needs: EXAMPLES[one.needs]} if one.needs else {})
+    return {name: [text] for name, text in needed.items() if name != one.name and text != "false"}
+
+
+EXAMPLES = {one.name: one.example for one in SETTINGS}
 
 
 def test_option_wins_over_variable_wins_over_file(tmp_path: Path) -> None:
@@ -119,8 +132,9 @@ def test_empty_variables_are_unset() -> None:
 def test_redirect_under_both_names() -> None:
     """The two spellings of the original's GitHub variable mean the same; the usual one goes first."""
     uri, url = "https://a.example/uri", "https://a.example/url"
-    assert load({}, {"GITHUB_REDIRECT_URI": uri}).github_redirect_url == uri
-    assert load({}, {"GITHUB_REDIRECT_URI": uri, "GITHUB_REDIRECT_URL": url}).github_redirect_url == url
+    old, both = {"GITHUB_CLIENT_ID": "x", "GITHUB_REDIRECT_URI": uri}, {"GITHUB_REDIRECT_URL": url}
+    assert load({}, old).github_redirect_url == uri
+    assert load({}, old | both).github_redirect_url == url
 
 
 def test_repeatable_settings(tmp_path: Path) -> None:
@@ -168,9 +182,9 @@ def test_repeatable_settings(tmp_path: Path) -> None:
 )
 def test_refusals_name_setting_origin_and_example(variable: str, text: str, must: str) -> None:
     """A wrong value is refused in one line that says what is wrong, where it came from and what is right."""
-    told = refusal(environment={variable: text})
-    name = next(one.name for one in SETTINGS if variable in one.environment)
-    assert told.startswith(f"{name}: ")
+    setting = next(one for one in SETTINGS if variable in one.environment)
+    told = refusal(needed_by(setting), {variable: text})
+    assert told.startswith(f"{setting.name}: ")
     assert f"from the environment variable {variable} " in told
     assert must in told
     assert ", for example " in told
@@ -188,7 +202,7 @@ def test_origins(tmp_path: Path) -> None:
 def test_secret_values_are_never_shown(one: Setting, tmp_path: Path) -> None:
     """Neither a refusal nor the record's text shows a secret's value."""
     bad = f"{SECRET}\0"
-    assert SECRET not in refusal({one.name: [bad]})
+    assert SECRET not in refusal({**needed_by(one), one.name: [bad]})
     assert SECRET not in refusal({"config": write(tmp_path, f'{one.name} = [["{SECRET}"]]\n')})
     config = Config(**{one.field: SECRET})
     assert SECRET not in repr(config)
@@ -261,7 +275,7 @@ def test_booleans(text: str, value: bool) -> None:
 @pytest.mark.parametrize(
     "secret", ["test", "CHANGEME", " secret\n", "your-super-secret-key-for-local-development"]
 )
-def test_well_known_secrets(secret: str) -> None:
+def test_weak_secrets(secret: str) -> None:
     """A secret out of an example is refused, unless that is asked for."""
     told = refusal(environment={"HANDY_MASTER_SECRET": secret})
     assert told.startswith(

@@ -1,0 +1,77 @@
+"""Which of the given values have an effect; those that have none are judged by nobody, and said once."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from happy.settings.declaration import Given, Setting, evaluate, is_ambient
+
+if TYPE_CHECKING:
+    from happy.settings.config import Config
+
+_TRIPLET = re.compile(r"[a-z0-9_]+-[a-z0-9_.]+-(linux|darwin|freebsd|windows|mingw)\S*|[a-z0-9_]+-linux-\w+")
+"""A machine type as compilers write it, which conda's activation puts into HOST."""
+
+
+def divided(
+    settings: Iterable[Setting], given: Mapping[str, Given]
+) -> tuple[dict[str, Given], tuple[str, ...]]:
+    """What of the given values has an effect, and the names of the settings whose value has none.
+
+    Raises :class:`~happy.settings.declaration.BadSetting` for a wrong value of one that others need.
+    """
+    known = {one.name: one for one in settings}
+    idle = tuple(name for name, one in known.items() if name in given and not _has_effect(one, known, given))
+    return {name: value for name, value in given.items() if name not in idle}, idle
+
+
+def ambient(
+    settings: Iterable[Setting], environment: Mapping[str, str], given: Mapping[str, Given]
+) -> tuple[str, ...]:
+    """Names of settings that have no value, since their variable's is not meant for this server."""
+    return tuple(
+        one.name
+        for one in settings
+        if one.name not in given
+        and any(is_ambient(one, environment.get(variable, "")) for variable in one.environment)
+    )
+
+
+def _has_effect(one: Setting, known: Mapping[str, Setting], given: Mapping[str, Given]) -> bool:
+    if not one.used or not one.needs:
+        return one.used
+    needed = known[one.needs]
+    return bool(evaluate(needed, given[needed.name]) if needed.name in given else needed.default)
+
+
+def half_set(config: Config) -> tuple[str, ...]:
+    """A line about each service that some settings name, without those that it needs to work."""
+    lines = []
+    if config.github_client_id:
+        lines += _lacking(
+            config, "Accounts cannot be connected to GitHub", "github_client_secret", "github_redirect_url"
+        )
+    return tuple(lines)
+
+
+def _lacking(config: Config, what: str, *fields: str) -> list[str]:
+    lacking = [field.replace("_", "-") for field in fields if not getattr(config, field)]
+    return [f"{what} until there is a {' and a '.join(lacking)}"] if lacking else []
+
+
+def names_this_machine(text: str) -> bool:
+    """Whether a HOST is the machine's name or type, as shells and conda set it for their own ends.
+
+    Whoever names localhost, an address or another name means where to listen.
+    """
+    own = socket.gethostname().lower()
+    name = text.lower()
+    return name != "localhost" and (name in (own, own.partition(".")[0]) or bool(_TRIPLET.fullmatch(name)))
+
+
+def links_containers(text: str) -> bool:
+    """Whether a port is given as Kubernetes and Docker do for a service that has the variable's name."""
+    return re.fullmatch(r"(tcp|udp|sctp)://\S+", text) is not None
