@@ -19,6 +19,7 @@ from happy.base.errors import AccountVanished, Refusal
 from happy.base.redaction import describe_fault
 from happy.capabilities._profiles import github_profile
 from happy.capabilities.server import Server
+from happy.keys.vault import github_path
 from happy.outbound.github import Denied, GitHubUser
 from happy.outbound.http import CallFailed, Rejected
 from happy.outbound.images import NotAPicture
@@ -204,7 +205,7 @@ async def _link(server: Server, account: str, code: str) -> str:
         user = await server.github.user(token)
     except Rejected:
         raise NotConnected("github_user_fetch_failed") from None
-    sealed = server.vault.seal(["user", account, "github", "token"], token)
+    sealed = server.vault.seal(github_path(account), token)
     linked = await server.database.read(lambda tx: storage.owner(tx, user.id), owner=account) == account
     image = None if linked else await _picture(server, account, user.avatar_url)
     holders = await server.database.read(lambda tx: storage.holders(tx, user.id, user.login), owner=account)

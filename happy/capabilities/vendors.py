@@ -10,7 +10,7 @@ from happy.api.declare import Caller, Capability
 from happy.api.structs import Body, Reply
 from happy.capabilities._replies import Success
 from happy.capabilities.server import Server
-from happy.keys.vault import Unsealable, Vault
+from happy.keys.vault import Unsealable, Vault, vendor_path
 from happy.storage import vendors as storage
 from happy.storage.transaction import Transaction
 
@@ -45,7 +45,7 @@ async def register(
     tx: Transaction, caller: Caller, vendor: Vendor, body: Credential, server: Server
 ) -> Success:
     """Keep a credential for the caller's own devices, in the place of a former one."""
-    sealed = server.vault.seal(_path(caller.account, vendor), body.token)
+    sealed = server.vault.seal(vendor_path(caller.account, vendor), body.token)
     await storage.register(tx, caller.account, vendor, sealed)
     return Success()
 
@@ -74,14 +74,10 @@ async def tokens(tx: Transaction, caller: Caller, server: Server) -> VendorToken
     )
 
 
-def _path(account: str, vendor: str) -> tuple[str, ...]:
-    return ("user", account, "vendors", vendor, "token")
-
-
 def _opened(vault: Vault, account: str, vendor: str, sealed: bytes) -> str | None:
     """The plaintext, or None for what another master secret sealed or what is damaged."""
     try:
-        return vault.open(_path(account, vendor), sealed)
+        return vault.open(vendor_path(account, vendor), sealed)
     except Unsealable:
         _log.warn("a stored credential for {vendor} cannot be opened", vendor=vendor)
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import floor, inf
 from typing import Annotated, TypeVar
@@ -55,6 +55,24 @@ class Keys:
             vault_master=derive_secure_key(secret, "happy-server-tokens"),
         )
 
+    @property
+    def public_key(self) -> bytes:
+        """What verifies bearer tokens, and nothing else: 32 bytes that tell one secret from another."""
+        return bytes(SigningKey(self.bearer_seed).verify_key)
+
+
+@dataclass(frozen=True, slots=True)
+class FormerKey:
+    """The public key of a secret that was in use before; its tokens count until then (epoch seconds)."""
+
+    public_key: bytes
+    until: float
+
+
+def fingerprint(public_key: bytes) -> str:
+    """How a secret is called where people read: 16 hexadecimal digits."""
+    return hashlib.sha256(public_key).hexdigest()[:16]
+
 
 class _Header(Struct, frozen=True):
     alg: str
@@ -84,28 +102,12 @@ class _StateClaims(_Claims, frozen=True, kw_only=True):
 C = TypeVar("C", bound=_Claims)
 
 
-class _Signer:
-    """Signs and checks the tokens of one issuer with one key."""
+class _Verifier:
+    """Checks the tokens of one issuer with one public key."""
 
-    def __init__(self, seed: bytes, issuer: str) -> None:
-        self._signing_key = SigningKey(seed)
-        self._verify_key = self._signing_key.verify_key
+    def __init__(self, public_key: VerifyKey, issuer: str) -> None:
+        self._verify_key = public_key
         self._issuer = issuer
-
-    def sign(
-        self, account: str, now: float, *, session: str | None = None, lifetime: int | None = None
-    ) -> str:
-        """A new token for ``account``, with the members in the order of the contract."""
-        claims: dict[str, str | int] = {"sub": account}
-        if session is not None:
-            claims["session"] = session
-        claims["iat"] = claims["nbf"] = floor(now)
-        if lifetime is not None:
-            claims["exp"] = floor(now + lifetime)
-        claims["iss"] = self._issuer
-        claims["jti"] = str(uuid.uuid4())
-        signed = f"{_HEADER}.{encode_base64url(msgspec.json.encode(claims))}"
-        return f"{signed}.{encode_base64url(self._signing_key.sign(signed.encode()).signature)}"
 
     def verify(self, token: str, claims: type[C], now: float, leeway: int = 0) -> C | None:
         """The claims of a token of this issuer that is in force at ``now``, or None."""
@@ -122,16 +124,41 @@ class _Signer:
         return found if in_force and found.iss == self._issuer else None
 
 
+class _Signer(_Verifier):
+    """Signs, and checks, the tokens of one issuer with one key."""
+
+    def __init__(self, seed: bytes, issuer: str) -> None:
+        self._signing_key = SigningKey(seed)
+        super().__init__(self._signing_key.verify_key, issuer)
+
+    def sign(
+        self, account: str, now: float, *, session: str | None = None, lifetime: int | None = None
+    ) -> str:
+        """A new token for ``account``, with the members in the order of the contract."""
+        claims: dict[str, str | int] = {"sub": account}
+        if session is not None:
+            claims["session"] = session
+        claims["iat"] = claims["nbf"] = floor(now)
+        if lifetime is not None:
+            claims["exp"] = floor(now + lifetime)
+        claims["iss"] = self._issuer
+        claims["jti"] = str(uuid.uuid4())
+        signed = f"{_HEADER}.{encode_base64url(msgspec.json.encode(claims))}"
+        return f"{signed}.{encode_base64url(self._signing_key.sign(signed.encode()).signature)}"
+
+
 class Tokens:
     """Issues and verifies the server's tokens.
 
-    ``now`` tells the time in epoch seconds. What is remembered (verified bearer tokens, used state
-    tokens) is bounded and belongs to this process; tokens themselves are never kept, only digests.
+    ``now`` tells the time in epoch seconds. ``former`` keys verify what was issued before the master secret
+    was changed. What is remembered (verified bearer tokens, used state tokens) is bounded and belongs to this
+    process; tokens themselves are never kept, only digests.
     """
 
-    def __init__(self, keys: Keys, now: Callable[[], float]) -> None:
+    def __init__(self, keys: Keys, now: Callable[[], float], former: Sequence[FormerKey] = ()) -> None:
         self._bearer = _Signer(keys.bearer_seed, _BEARER_ISSUER)
         self._state = _Signer(keys.state_seed, _STATE_ISSUER)
+        self._former = [(_Verifier(VerifyKey(key.public_key), _BEARER_ISSUER), key.until) for key in former]
         self._now = now
         self._verified: OrderedDict[bytes, _Claims] = OrderedDict()
         self._used_states: OrderedDict[str, None] = OrderedDict()
@@ -154,8 +181,7 @@ class Tokens:
             return None
         key = _digest(token)
         if (claims := self._verified.get(key)) is None:
-            claims = self._bearer.verify(token, _Claims, self._now(), _NOT_BEFORE_LEEWAY)
-            if claims is None:
+            if (claims := self._claims(token)) is None:
                 return None
             self._remember(key, claims)
         elif claims.exp <= floor(self._now()):
@@ -164,6 +190,18 @@ class Tokens:
         else:
             self._verified.move_to_end(key)
         return claims.sub
+
+    def _claims(self, token: str) -> _Claims | None:
+        """What a token says that this secret signed, or one whose time is not over."""
+        now = self._now()
+        claims = self._bearer.verify(token, _Claims, now, _NOT_BEFORE_LEEWAY)
+        if claims is not None:
+            return claims
+        for verifier, until in self._former:
+            claims = verifier.verify(token, _Claims, now, _NOT_BEFORE_LEEWAY) if now < until else None
+            if claims is not None:
+                return msgspec.structs.replace(claims, exp=min(claims.exp, floor(until)))
+        return None
 
     def _remember(self, key: bytes, claims: _Claims) -> None:
         self._verified[key] = claims

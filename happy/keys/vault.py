@@ -15,6 +15,10 @@ _NONCE_SIZE = 12
 _TAG_SIZE = 16
 
 
+FORMER_PATH = ("secret", "former")
+"""Where the vault of a secret that follows another keeps the other's master, in hexadecimal digits."""
+
+
 class Unsealable(Exception):
     """A stored secret that this vault cannot open: another key, another path, or damaged bytes."""
 
@@ -51,6 +55,16 @@ class Vault:
         """
         key = derive_key(self._master, path, purpose="hmac_sha256")
         return hmac.digest(key, message, hashlib.sha256)
+
+
+def vendor_path(account: str, vendor: str) -> tuple[str, ...]:
+    """Where an account's credential for a vendor is sealed."""
+    return ("user", account, "vendors", vendor, "token")
+
+
+def github_path(account: str) -> tuple[str, ...]:
+    """Where the token of the GitHub user is sealed that an account is linked to."""
+    return ("user", account, "github", "token")
 
 
 def derive_key(chain: bytes, path: Sequence[str], *, purpose: str = "aes256") -> bytes:

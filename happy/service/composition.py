@@ -49,6 +49,7 @@ from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
 from happy.service.eager import CountingServer, bound_accepting, eager_kind, make_eager
 from happy.service.housekeeping import Housekeeping
+from happy.service.identity import recognise
 from happy.service.lifecycle import Lifecycle
 from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
 from happy.service.object_store import object_store
@@ -58,7 +59,9 @@ from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
 from happy.settings.endpoints import with_backlog
 from happy.socketio.endpoint import SocketIOEndpoint
+from happy.storage.alone import Alone
 from happy.storage.database import Database
+from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate
 from happy.storage.row_estimates import estimate_records
 from happy.web.resource import Router
@@ -128,7 +131,9 @@ class Running:
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
         database = await self._start_database(config, dsn, hub)
-        self.server = await self._build(config, database, hub, await deriving)
+        keys = await deriving
+        tokens = Tokens(keys, self._now, await recognise(database, keys, config.accept_new_secret))
+        self.server = await self._build(config, database, hub, tokens, Vault(keys.vault_master))
         memory = Memory(self._reactor, self._reactor.callInThread)
         memory.start()
         self._lifecycle.started("giving back memory", memory.stop, 0.1)
@@ -168,11 +173,22 @@ class Running:
             metrics=self._metrics,
         )
         await migrate(database)
+        await self._be_alone(database, dsn)
         await database.start()
         self._lifecycle.started("the database connections", database.stop, 1.0)
         return database
 
-    async def _build(self, config: Config, database: Database, hub: Hub, keys: Keys) -> Server:
+    async def _be_alone(self, database: Database, dsn: str) -> None:
+        """The embedded database's folder has a lock of its own; a pooler's sessions belong to nobody."""
+        target = parse_target(dsn)
+        if self._config.database_url and not target.pooled:
+            alone = Alone(database.connect, self._reactor, target.schema)
+            await alone.start()
+            self._lifecycle.started("holding the database", alone.stop, 0.1)
+
+    async def _build(
+        self, config: Config, database: Database, hub: Hub, tokens: Tokens, vault: Vault
+    ) -> Server:
         reactor, metrics = self._reactor, self._metrics
         committer = Committer(reactor, database, hub, metrics)
         committer.start()
@@ -197,8 +213,8 @@ class Running:
             memory=self._memory(config),
             metrics=metrics,
             database=database,
-            tokens=Tokens(keys, self._now),
-            vault=Vault(keys.vault_master),
+            tokens=tokens,
+            vault=vault,
             hub=hub,
             committer=committer,
             presence=presence,

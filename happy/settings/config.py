@@ -88,6 +88,11 @@ class Config:
         "old deployments", False, parsers.boolean, "HAPPY_ALLOW_WEAK_SECRET",
         "Accept a well-known master secret; for development only.", "true", flag=True,
     )
+    accept_new_secret: bool = setting(
+        "database", False, parsers.boolean, "HAPPY_ACCEPT_NEW_SECRET",
+        "Start although the database was used with another master secret; logs everybody out.", "true",
+        flag=True,
+    )
     database_url: str | None = setting(
         "database", None, parsers.url("postgresql", "postgres", hostless=True), "DATABASE_URL",
         "PostgreSQL to use instead of the embedded one.", "postgresql://happy@localhost/happy", secret=True,

@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from happy.base.codecs import decode_base64url, encode_base64url
 from happy.keys import tokens
-from happy.keys.tokens import Keys, Tokens, derive_secure_key, verify_signature
+from happy.keys.tokens import FormerKey, Keys, Tokens, derive_secure_key, fingerprint, verify_signature
 from tests.vectors import VECTORS
 
 META = VECTORS["meta"]
@@ -287,3 +287,30 @@ def test_challenges_of_any_length() -> None:
 def test_sizes_of_keys_and_signatures(key_size: int, signature_size: int) -> None:
     """A key or signature of another size is not valid, and no error (T-5)."""
     assert not verify_signature(bytes(key_size), b"challenge", bytes(signature_size))
+
+
+def test_former_keys() -> None:
+    """Tokens of a former secret count until its time is over, remembered ones too; no others do."""
+    before, other = keys_of(SEED), Keys(bearer_seed=b"o" * 32, state_seed=b"s" * 32, vault_master=b"")
+    now = Time()
+    ours = Tokens(
+        Keys(bearer_seed=b"n" * 32, state_seed=b"s" * 32, vault_master=b""),
+        now,
+        [FormerKey(before.public_key, NOW + 100)],
+    )
+    token, known = (Tokens(before, now).issue(name) for name in "ab")
+    assert ours.verify(known) == "b"
+    assert ours.verify(Tokens(other, now).issue("c")) is None
+    assert ours.verify(ours.issue("d")) == "d"
+    now.now = NOW + 99
+    assert ours.verify(known) == "b"
+    now.now = NOW + 100
+    assert ours.verify(known) is None
+    assert ours.verify(token) is None
+
+
+def test_fingerprint() -> None:
+    """A secret is called by its public key, which is that of the vectors."""
+    keys = keys_of(VECTORS["persistent"][0]["seed_utf8"])
+    assert keys.public_key.hex() == VECTORS["persistent"][0]["public_key_hex"]
+    assert len(fingerprint(keys.public_key)) == 16
