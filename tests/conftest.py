@@ -1,7 +1,12 @@
-"""What every test run needs: hypothesis profiles, and one PostgreSQL cluster that ends with the run."""
+"""What every test run needs: hypothesis profiles, a PostgreSQL cluster that ends with it, who runs what.
+
+The whole suite is divided between two processes, a file at a time, each with a cluster of its own. Files or
+tests that are named run in the process that was started.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from twisted.internet import reactor
 from twisted.internet.task import Clock
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from happy.base.clocks import follow_monotonic_time
 from tests.harness import stop_cluster
@@ -50,3 +57,35 @@ Clock.callLater = _as_a_reactor_does  # type: ignore[method-assign]
 def _one_cluster() -> Iterator[None]:
     yield
     stop_cluster()
+
+
+@pytest.fixture(scope="module")
+def young_heap() -> Iterator[None]:
+    """For tests that look at all objects: what was there before the first of the module is left out."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+WORKERS = 2
+
+DEMANDING = ("tests/hostile/", "tests/faults/", "tests/soak/", "tests/bench/test_live.py")
+"""What keeps more than one processor busy, or judges how long something takes: never two of them at once."""
+
+
+class Division(LoadFileScheduling):
+    """Gives a process one file after the other, and all the demanding ones to the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "demanding" if nodeid.startswith(DEMANDING) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes there are besides the one that was started."""
+    return WORKERS if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Division:
+    """What divides the tests."""
+    return Division(config, log)

@@ -26,7 +26,7 @@ from tests.contract.checking import Contract
 from tests.live import generating
 from tests.live.case import LiveCase
 
-EXAMPLES = 8
+EXAMPLES = 5
 ROUTES = [route for capability in CAPABILITIES for route in capability.routes]
 EVENTS = [event for capability in CAPABILITIES for event in capability.events]
 REFUSED = {"error", "version-mismatch"}

@@ -25,6 +25,8 @@ from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
 from tests.socketio.peers import PollingPeer, WebSocketPeer
 from tests.socketio.programs import PATH
 
+pytestmark = pytest.mark.usefixtures("young_heap")
+
 KINDS = (
     *(EngineConnection, EngineSession, SocketConnection, Namespaces, Socket, Client, ReadingWebSocket),
     *(Backlog, LargeAnswer, Holding),

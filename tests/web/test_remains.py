@@ -23,6 +23,8 @@ from happy.web.site import HappyRequest
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
+pytestmark = pytest.mark.usefixtures("young_heap")
+
 KINDS = {
     FastChannel,
     HappyRequest,
