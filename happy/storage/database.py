@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -14,7 +14,6 @@ from twisted.logger import Logger
 
 from happy.base.bounds import Budget
 from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
-from happy.base.redaction import describe_fault
 from happy.base.shield import Shield
 from happy.storage.append import forget_writers
 from happy.storage.attempt import Attempts, MoreAccounts, Work, roll_back, statement_limit
@@ -24,7 +23,8 @@ from happy.storage.lending import Pool
 from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import forget_old_marks
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute
-from happy.storage.transaction import Publisher, Transaction, deliver
+from happy.storage.telling import conclude
+from happy.storage.transaction import Publisher, Transaction
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -231,7 +231,8 @@ class Database:
                     return await self._with_others(call, work, accounts, pool)
                 release = await self._turn(call, accounts)
                 try:
-                    return await self._patiently(call, partial(self._attempt, call, work, accounts, pool))
+                    attempt = partial(self._attempt, call, work, accounts, pool, release)
+                    return await self._patiently(call, attempt)
                 finally:
                     release()
             except MoreAccounts as more:
@@ -240,7 +241,7 @@ class Database:
     async def _turn(self, call: Call, keys: Iterable[str]) -> Release:
         if (release := self.linearizer.try_acquire(keys)) is not None:
             return release
-        return await call.wait(Deferred.fromCoroutine(self.linearizer.acquire(keys)))
+        return await call.wait(Deferred.fromCoroutine(self.linearizer.acquire(keys, call.owner)))
 
     async def _with_others(self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
         """As one of an owner's calls at a time that need somebody else's account."""
@@ -255,7 +256,7 @@ class Database:
     ) -> T:
         connection, release = await self._hold(call, accounts, pool)
         try:
-            return await self._attempt_on(call, connection, work, accounts, pool)
+            return await self._attempt_on(call, connection, work, accounts, pool, release)
         finally:
             release()
 
@@ -309,7 +310,7 @@ class Database:
                 result = await _within(seconds, connection, work(tx))
         finally:
             self.pool.give_back(connection, call)
-        await self._release(tx, {})
+        await conclude(tx, {}, self._publisher)
         return result
 
     async def _once(self, call: Call, work: Work[T], aside: bool) -> T:
@@ -328,38 +329,28 @@ class Database:
             pool.give_back(connection, call)
         return result
 
-    async def _attempt(self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
+    async def _attempt(
+        self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool, release: Release
+    ) -> T:
         connection = await pool.borrow(call)
-        return await self._attempt_on(call, connection, work, accounts, pool)
+        return await self._attempt_on(call, connection, work, accounts, pool, release)
 
     async def _attempt_on(
-        self, call: Call, connection: Connection, work: Work[T], accounts: frozenset[str], pool: Pool
+        self,
+        call: Call,
+        connection: Connection,
+        work: Work[T],
+        accounts: frozenset[str],
+        pool: Pool,
+        release: Release,
     ) -> T:
         try:
             tx = Transaction(connection, self.now())
             result, numbers = await self._attempts.run(call, connection, tx, work, accounts)
         finally:
             pool.give_back(connection, call)
-        await self._release(tx, numbers)
+        await conclude(tx, numbers, self._publisher, release)
         return result
-
-    async def _release(self, tx: Transaction, numbers: Mapping[str, int]) -> None:
-        """Deliver the outbox; what fails there cannot undo the commit, so it is logged.
-
-        The accounts are still held while their clients are told: so what waits to be told has a bound.
-        """
-        self._follow(partial(deliver, tx, numbers, self._publisher))
-        for account in numbers:
-            if (told := self._publisher.told(account)) is not None:
-                await told
-        for callback in tx.callbacks:
-            self._follow(callback)
-
-    def _follow(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:
-            self._log.error("what follows a commit failed: {fault}", fault=describe_fault(error))
 
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._clock, seconds * random.uniform(0.5, 1.0))

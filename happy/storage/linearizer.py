@@ -7,7 +7,8 @@ its accounts from before it begins until its own updates are delivered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -15,19 +16,40 @@ from twisted.internet.defer import Deferred
 from happy.base.errors import Overloaded
 from happy.base.waiting import OneByOne
 
-Release = Callable[[], None]
-
 MOST_WAITING: Final = 100
-"""Of those who want several keys, how many may wait for one of them."""
+"""Of those who want several keys, how many may wait for one of them that is somebody else's."""
+
+
+class Release:
+    """Gives back keys that were held, each of them once."""
+
+    __slots__ = ("_keys", "_linearizer")
+
+    def __init__(self, linearizer: Linearizer, keys: frozenset[str]) -> None:
+        self._linearizer = linearizer
+        self._keys = keys
+
+    def __call__(self) -> None:
+        """All that are left."""
+        keys, self._keys = self._keys, frozenset()
+        if keys:
+            self._linearizer.give_back(keys)
+
+    def part(self, key: str) -> None:
+        """One of them."""
+        if key in self._keys:
+            self._keys -= {key}
+            self._linearizer.give_back(frozenset((key,)))
 
 
 class _Wait:
     """Somebody who waits for keys, all of which are his when it is ``over``, before ``granted`` fires."""
 
-    __slots__ = ("granted", "keys", "over")
+    __slots__ = ("granted", "keys", "over", "owner")
 
-    def __init__(self, keys: frozenset[str], gone: Callable[[_Wait], None]) -> None:
+    def __init__(self, keys: frozenset[str], owner: str, gone: Callable[[_Wait], None]) -> None:
         self.keys = keys
+        self.owner = owner
         self.over = False
         self.granted: Deferred[None] = Deferred(lambda _: gone(self))
 
@@ -39,7 +61,7 @@ class Linearizer:
     and holds none while it waits for the others: so nobody blocks each other for ever, and nobody's key waits
     for somebody else's. Of those who wait for a key, the first who wants it alone and the first who wants
     more take turns: whoever acts on other accounts delays one thing of theirs at a time, however often it
-    asks.
+    asks. Among those who want more, the key's owner comes before others, and is never one too many.
     """
 
     def __init__(self) -> None:
@@ -49,17 +71,17 @@ class Linearizer:
         self._others_turn: set[str] = set()
         self._turns = OneByOne()
 
-    async def acquire(self, keys: Iterable[str]) -> Release:
-        """Wait for every key; answers the function that gives all of them back.
+    async def acquire(self, keys: Iterable[str], owner: str = "") -> Release:
+        """Wait for every key, for ``owner``, which may be one of them; answers what gives them back.
 
         Raises Overloaded when too many wait for several keys of which this is one. A wait may be cancelled.
         """
         wanted = frozenset(keys)
         release = self.try_acquire(wanted)
         if release is None:
-            wait = self._enqueue(wanted)
+            wait = self._enqueue(_Wait(wanted, owner, self._cancelled))
             await wait.granted
-            release = self._release_once(wanted)
+            release = Release(self, wanted)
         return release
 
     def try_acquire(self, keys: Iterable[str]) -> Release | None:
@@ -68,7 +90,7 @@ class Linearizer:
         if not self._held.isdisjoint(wanted):
             return None
         self._held |= wanted
-        return self._release_once(wanted)
+        return Release(self, wanted)
 
     def held(self, key: str) -> bool:
         """Whether someone holds the key."""
@@ -79,13 +101,13 @@ class Linearizer:
         """How many wait for a key that they want alone."""
         return sum(map(len, self._alone.values()))
 
-    def _enqueue(self, keys: frozenset[str]) -> _Wait:
-        wait = _Wait(keys, self._cancelled)
+    def _enqueue(self, wait: _Wait) -> _Wait:
+        keys = wait.keys
         if len(keys) == 1:
             (key,) = keys
             self._alone.setdefault(key, deque()).append(wait)
             return wait
-        if any(len(self._several.get(key, ())) >= MOST_WAITING for key in keys):
+        if any(len(self._several.get(key, ())) >= MOST_WAITING for key in keys if key != wait.owner):
             raise Overloaded("too many wait for the same account")
         for key in keys:
             self._several.setdefault(key, {})[wait] = None
@@ -93,7 +115,7 @@ class Linearizer:
 
     def _cancelled(self, wait: _Wait) -> None:
         if wait.over:
-            self._give_back(wait.keys)
+            self.give_back(wait.keys)
         else:
             self._leave(wait)
 
@@ -111,18 +133,8 @@ class Linearizer:
                 del self._several[key]
                 self._others_turn.discard(key)
 
-    def _release_once(self, keys: frozenset[str]) -> Release:
-        held = True
-
-        def release() -> None:
-            nonlocal held
-            if held:
-                held = False
-                self._give_back(keys)
-
-        return release
-
-    def _give_back(self, keys: frozenset[str]) -> None:
+    def give_back(self, keys: frozenset[str]) -> None:
+        """Let others have keys that were held; for :class:`Release`."""
         self._held -= keys
         for key in sorted(keys):
             following = None if key in self._held else self._following(key)
@@ -134,9 +146,7 @@ class Linearizer:
 
     def _following(self, key: str) -> _Wait | None:
         """Whose turn it is now that a key is free, if anybody can take it."""
-        several = next(
-            (wait for wait in self._several.get(key, ()) if self._held.isdisjoint(wait.keys)), None
-        )
+        several = next((wait for wait in self._in_turn(key) if self._held.isdisjoint(wait.keys)), None)
         alone = self._alone.get(key)
         if alone is None or (several is not None and key in self._others_turn):
             self._others_turn.discard(key)
@@ -144,3 +154,8 @@ class Linearizer:
         if key in self._several:
             self._others_turn.add(key)
         return alone[0]
+
+    def _in_turn(self, key: str) -> Iterator[_Wait]:
+        """Who wants a key and others besides: its owner, then everybody in the order of asking."""
+        waits = self._several.get(key, {})
+        return chain((wait for wait in waits if wait.owner == key), waits)

@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from twisted.logger import Logger
-
 from happy.base.errors import AccountVanished
-from happy.base.redaction import describe_fault
 from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, SentAhead, any_large
 from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis
@@ -23,9 +20,6 @@ LONG_SECONDS = 900.0
 NO_TIME_LIMIT = """
 SET LOCAL statement_timeout = 0
 """
-
-
-_log = Logger()
 
 
 class Audience(Protocol):
@@ -160,22 +154,6 @@ class Transaction:
     def _must_write(self) -> None:
         if self._reading:
             raise TypeError("a reading transaction changes and publishes nothing")
-
-
-def deliver(tx: Transaction, seqs: Mapping[str, int], publisher: Publisher) -> None:
-    """Release the outbox: ``seqs`` holds the last number of each account before this transaction."""
-    last = dict(seqs)
-    for entry in tx.outbox:
-        try:
-            if isinstance(entry, Signal):
-                publisher.signal(entry.audience, entry.body)
-                continue
-            account = entry.audience.account
-            last[account] += 1
-            publisher.deliver(Publication(entry.audience, last[account], entry.body, int(tx.now), entry.skip))
-        except Exception as error:
-            # A fault of ours must not keep back what has its number already.
-            _log.error("Telling of a change failed: {fault}", fault=describe_fault(error))
 
 
 def last_numbers(tx: Transaction, locked: Mapping[str, int]) -> dict[str, int]:

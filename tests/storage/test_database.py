@@ -90,6 +90,27 @@ class TransactTests(DatabaseCase):
         await running
         self.assertEqual(called, [True])
 
+    async def test_of_several_each_is_held_until_its_own_are_told(self) -> None:
+        """An account whose clients are told slowly keeps itself busy, and not the other of a transaction."""
+        slow, quick = await self.new_account(), await self.new_account()
+        telling, asked = Deferred[None](), Deferred[None]()
+
+        def told(whose: str) -> Deferred[None] | None:
+            if whose == quick:
+                return None
+            asked.callback(None)
+            return telling
+
+        self.publisher.told = told  # type: ignore[method-assign]
+        running = start(self.database.transact(publishes(slow, quick), accounts=[slow, quick]))
+        await asked
+        release = await self.database.linearizer.acquire([quick])
+        self.assertTrue(self.database.linearizer.held(slow))
+        release()
+        telling.callback(None)
+        await running
+        self.assertFalse(self.database.linearizer.held(slow))
+
     async def test_a_failing_publisher_does_not_undo_the_commit(self) -> None:
         """When delivery fails, the caller still learns that the work was done, and callbacks run."""
         account, called = await self.new_account(), []

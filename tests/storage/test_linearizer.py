@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.errors import Overloaded
 from happy.storage.linearizer import MOST_WAITING, Linearizer, Release
+from tests.storage.working import start
 
 
 def acquire(linearizer: Linearizer, *keys: str) -> Deferred[Release]:
     """Start to wait for keys."""
-    return Deferred.fromCoroutine(linearizer.acquire(keys))
+    return start(linearizer.acquire(keys))
 
 
 class LinearizerTests(SynchronousTestCase):
@@ -101,6 +102,28 @@ class LinearizerTests(SynchronousTestCase):
         self.assertNoResult(acquire(self.linearizer, "victim"))
         waits[0].addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         self.assertNoResult(acquire(self.linearizer, "victim", "x"))
+
+    def test_the_owner_is_not_one_too_many(self) -> None:
+        """However many others wait for a key, its owner may wait for that and more, and comes before them."""
+        release = self.successResultOf(acquire(self.linearizer, "victim"))
+        for number in range(MOST_WAITING):
+            acquire(self.linearizer, "victim", str(number))
+        self.failureResultOf(start(self.linearizer.acquire(["victim", "x"], "x")), Overloaded)
+        own = start(self.linearizer.acquire(["victim", "x"], "victim"))
+        release()
+        self.successResultOf(own)
+
+    def test_given_back_in_parts(self) -> None:
+        """A key that is given back before the others is free, and is not taken from its next holder later."""
+        release = self.successResultOf(acquire(self.linearizer, "a", "b"))
+        waiting = acquire(self.linearizer, "a")
+        release.part("a")
+        self.successResultOf(waiting)
+        self.assertTrue(self.linearizer.held("b"))
+        release.part("a")
+        release()
+        self.assertTrue(self.linearizer.held("a"))
+        self.assertFalse(self.linearizer.held("b"))
 
     def test_no_recursion(self) -> None:
         """A thousand who wait and give back at once are served in order, and not within each other."""
