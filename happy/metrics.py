@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 APP = "happy-server"
 OTHER = "other"
@@ -25,6 +29,8 @@ RPC_METHODS = frozenset({"resume-happy-session", "spawn-happy-session", "stop-da
 HTTP_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 MOST_CLIENTS = 40
 MOST_RPC_METHODS = 100
+PIECE: Final = 200
+"""Samples that are written at a time: some three milliseconds. There may be tens of thousands of them."""
 
 _CLIENT = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}/[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
 _RPC_METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -63,7 +69,7 @@ class Metrics:
         self._count_database()
         self._count_sockets()
         self._count_process()
-        ProcessCollector(registry=self.registry)
+        self._process = ProcessCollector(registry=self.registry)
 
     def _count_requests(self) -> None:
         """Requests, sockets and heartbeats, by the names of the contract."""
@@ -250,27 +256,44 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Everything in the Prometheus text format 0.0.4, each with the label ``app``."""
-        return generate_latest(_Exported(self.registry))
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """The exposition, a few milliseconds' work at a time."""
+        for collector in [*vars(self).values()]:
+            if isinstance(collector, MetricWrapperBase):
+                (family,) = collector.describe()
+                # What it would collect, but one by one.
+                samples = (one._replace(name=family.name + one.name) for one in collector._samples())
+                yield from _written(family, samples)
+        for family in self._process.collect():
+            yield from _written(family, iter(family.samples))
 
 
-class _Exported(Collector):
-    """The metrics as they leave: with the constant label, without the times of the series' creation.
+class _Family(Collector):
+    """Some samples of a metric, as they leave: with the constant label.
 
     Whole bounds of buckets are written as ECMAScript does, ``5`` and not ``5.0``: to Prometheus they are
     texts, and the original's dashboards name them.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, family: Metric, samples: Iterable[Sample]) -> None:
+        self._family = family
+        family.samples = [
+            sample._replace(labels={"app": APP} | sample.labels | _bound(sample.labels)) for sample in samples
+        ]
 
     def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            metric.samples = [
-                sample._replace(labels={"app": APP} | sample.labels | _bound(sample.labels))
-                for sample in metric.samples
-                if sample.name != f"{metric.name}_created"
-            ]
-            yield metric
+        yield self._family
+
+
+def _written(family: Metric, samples: Iterator[Sample]) -> Iterator[bytes]:
+    """A metric in pieces, without the times of its series' creation."""
+    told = (sample for sample in samples if sample.name != f"{family.name}_created")
+    yield generate_latest(_Family(family, islice(told, PIECE)))
+    while some := list(islice(told, PIECE)):
+        # Its help and its type are told once.
+        yield generate_latest(_Family(family, some)).split(b"\n", 2)[2]
 
 
 def _bound(labels: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from happy.metrics import MOST_CLIENTS, MOST_RPC_METHODS, Metrics
+from happy.metrics import MOST_CLIENTS, MOST_RPC_METHODS, PIECE, Metrics
 
 REQUEST = {"method", "route", "status", "client", "client_type"}
 CONTRACT = {
@@ -90,6 +90,20 @@ def test_everything_has_the_application_label() -> None:
     samples = [sample for family in families for sample in family.samples]
     assert {sample.labels.get("app") for sample in samples} == {"happy-server"}
     assert not [sample.name for sample in samples if sample.name.endswith("_created")]
+
+
+def test_many_series_in_pieces() -> None:
+    """However many series there are, a piece has few of them, and all of them are there once."""
+    metrics = Metrics()
+    for number in range(PIECE):
+        metrics.answered("GET", f"/{number}", 200, ("cli/1.0.0", "cli"), 0.1)
+    pieces = list(metrics.pieces())
+    assert max(piece.count(b"\n") for piece in pieces) <= PIECE + 2
+    text = b"".join(pieces).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert len(families) == text.count("# TYPE ")
+    assert len(families["http_requests"].samples) == PIECE
+    assert len(families["http_request_duration_seconds"].samples) == 12 * PIECE
 
 
 def test_process_and_own_names() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from prometheus_client.metrics import MetricWrapperBase
 from twisted.internet import tcp
 from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
@@ -24,6 +25,7 @@ PACKAGE = Path(__file__).parents[1] / "happy"
 
 USED: dict[str, tuple[type[Any], set[str]]] = {
     "happy.base.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
+    "happy.metrics": (MetricWrapperBase, {"_samples"}),
     "happy.service.eager": (
         tcp.Server,
         {"_isSendBufferFull", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected"},

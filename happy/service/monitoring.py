@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
@@ -42,6 +43,8 @@ T = TypeVar("T")
 
 JSON = b"application/json; charset=utf-8"
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
+SLICE: Final = 0.005
+"""Seconds of a turn of the reactor in which metrics are written."""
 COUNT_INTERVAL = 60.0
 COUNT_PATIENCE = 1.0
 """Seconds that Prometheus waits for numbers that have to be counted; what is known before has to do then."""
@@ -57,10 +60,13 @@ class MonitoringResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, metrics: Metrics, now: Now, readiness: Readiness, status: Status) -> None:
+    def __init__(
+        self, metrics: Metrics, now: Now, clock: IReactorTime, readiness: Readiness, status: Status
+    ) -> None:
         super().__init__()
         self._metrics = metrics
         self._now = now
+        self._clock = clock
         self._readiness = readiness
         self._status = status
 
@@ -86,7 +92,7 @@ class MonitoringResource(Resource):
     async def _exposition(self, request: Request) -> bytes:
         await self._status.count(COUNT_PATIENCE)
         try:
-            body = self._metrics.exposition()
+            body = await self._in_turns(self._metrics.pieces())
         except Exception:
             _log.failure("the metrics could not be written")
             request.setResponseCode(500)
@@ -94,6 +100,17 @@ class MonitoringResource(Resource):
             return b"Internal Server Error"
         request.setHeader(b"content-type", EXPOSITION)
         return body
+
+    async def _in_turns(self, pieces: Iterable[bytes]) -> bytes:
+        """Put pieces together, for a moment in each turn of the reactor."""
+        written: list[bytes] = []
+        end = self._clock.seconds() + SLICE
+        for piece in pieces:
+            written.append(piece)
+            if self._clock.seconds() >= end:
+                await deferLater(self._clock, 0)
+                end = self._clock.seconds() + SLICE
+        return b"".join(written)
 
     async def _ready(self, request: Request) -> bytes:
         reasons = await self._readiness.reasons()
@@ -164,7 +181,7 @@ class Monitoring:
     ) -> None:
         self._config = config
         self._reactor = reactor
-        resource = MonitoringResource(metrics, now, readiness, status)
+        resource = MonitoringResource(metrics, now, reactor, readiness, status)
         self._site = MonitoringSite(resource, reactor=reactor)
         self._site.displayTracebacks = False
         self.port: IListeningPort | None = None

@@ -7,7 +7,7 @@ import json
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,23 @@ class Judged:
 class Broken(Metrics):
     """Metrics that cannot be written."""
 
-    def exposition(self) -> bytes:
+    def pieces(self) -> Iterator[bytes]:
+        yield b"# HELP"
         raise ZeroDivisionError
+
+
+class Hasty(Clock):
+    """A clock on which whatever is done takes a second; ``turns`` are those that were asked for."""
+
+    turns = 0
+
+    def callLater(self, *arguments: Any, **named: Any) -> Any:
+        self.turns += 1
+        return super().callLater(*arguments, **named)
+
+    def seconds(self) -> float:
+        self.rightNow += 1
+        return self.rightNow
 
 
 class ResourceTests(SynchronousTestCase):
@@ -58,7 +73,8 @@ class ResourceTests(SynchronousTestCase):
     judged: Any = Judged()
 
     def ask(self, method: str, path: str, metrics: Metrics | None = None) -> tuple[int, str | None, str]:
-        resource = MonitoringResource(metrics or Metrics(), lambda: NOW, self.judged, self.judged)
+        given = metrics or Metrics()
+        resource = MonitoringResource(given, lambda: NOW, Clock(), self.judged, self.judged)
         client = StubTreq(resource)
         response = self.successResultOf(client.request(method, f"http://127.0.0.1:9090{path}"))
         kind = response.headers.getRawHeaders("content-type", [None])[0]
@@ -71,6 +87,17 @@ class ResourceTests(SynchronousTestCase):
         status, kind, body = self.ask("GET", "/metrics", metrics)
         self.assertEqual((status, kind), (200, "text/plain; version=0.0.4; charset=utf-8"))
         self.assertIn('machine_alive_events_total{app="happy-server"} 7.0\n', body)
+
+    def test_metrics_in_turns(self) -> None:
+        """What takes long is written a piece in each turn of the reactor."""
+        metrics, clock = Metrics(), Hasty()
+        client = StubTreq(MonitoringResource(metrics, lambda: NOW, clock, self.judged, self.judged))
+        asked = client.request("GET", "http://127.0.0.1:9090/metrics")
+        clock.advance(0)
+        client.flush()
+        self.assertEqual(clock.turns, len(list(metrics.pieces())))
+        body = self.successResultOf(client.content(self.successResultOf(asked)))
+        self.assertEqual(body.count(b"# TYPE"), metrics.exposition().count(b"# TYPE"))
 
     def test_health(self) -> None:
         """/health tells the time and that the process lives."""
