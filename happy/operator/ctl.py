@@ -10,10 +10,14 @@ import click
 
 import happy
 from happy.operator.bench import bench
+from happy.operator.drain import drain
 from happy.operator.frame import where
+from happy.operator.status import status
 from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
 
 COMMANDS: list[click.Command] = [
+    status,
+    drain,
     bench,
 ]
 """What happyctl can do, in the order of its help."""

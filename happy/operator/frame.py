@@ -101,8 +101,10 @@ def show(shown: Shown, *, as_json: bool) -> None:
         click.echo(text)
         return
     console = terminal()
-    for part in shown.text:
-        console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
+    with console.capture() as written:
+        for part in shown.text:
+            console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
+    click.echo("\n".join(line.rstrip() for line in written.get().splitlines()))
 
 
 def terminal() -> Console:

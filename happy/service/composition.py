@@ -45,11 +45,13 @@ from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
 from happy.service import takeover
 from happy.service.allocator import Memory
+from happy.service.control import ControlSocket
 from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
 from happy.service.eager import CountingServer, bound_accepting, eager_kind, make_eager
 from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
+from happy.service.instructions import Controlled, instructions
 from happy.service.lifecycle import Lifecycle
 from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
 from happy.service.object_store import object_store
@@ -275,6 +277,11 @@ class Running:
             bound_accepting(port, self._reactor.seconds)
         self.readiness.start()
         self._lifecycle.started("readiness", self.readiness.stop, 0.1)
+        control = ControlSocket(
+            config.data_dir, instructions(Controlled(self.status, self.readiness, endpoint)), self._reactor
+        )
+        control.start()
+        self._lifecycle.started("the control socket", control.stop, 0.1)
 
     def _connections(self) -> type[tcp.Server]:
         """What kind of connections ports of TCP make."""

@@ -42,6 +42,7 @@ class StatusReport(Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     version: str
+    listening: Sequence[str]
     uptime_ms: int
     ready: bool
     reasons: Sequence[str]
@@ -87,6 +88,7 @@ class Status:
         counted, files = await counting, await adding
         return StatusReport(
             version=__version__,
+            listening=self._server.config.listen,
             uptime_ms=round((self._clock.seconds() - self._began) * 1000),
             ready=not reasons,
             reasons=reasons,

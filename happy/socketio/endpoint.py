@@ -72,6 +72,8 @@ class EngineEndpoint:
         self._prefix = settings.path.encode()
         self._bare = self._prefix.rstrip(b"/") + b"?"
         self._closed = False
+        self.admitting = True
+        """Whether there may be new sessions; those that there are go on in any case."""
 
     @property
     def count(self) -> int:
@@ -276,6 +278,8 @@ class EngineEndpoint:
 
     def _open(self, channel: Any, header: Header, query: Mapping[str, str]) -> EngineConnection | None:
         """A new session; None if there is no place for one more."""
+        if not self.admitting:
+            return None
         sid, owner = new_id(), self._origin(channel)
         connection = EngineConnection(sid, self.settings, self._clock, self._shared, owner, self._forget)
         address = peer_host(channel) if self.settings.keep_address else ""

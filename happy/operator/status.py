@@ -1,0 +1,58 @@
+"""``happyctl status``: a running server on one screen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.live import Live
+from rich.table import Table
+
+from happy.operator.deployment import Deployment
+from happy.operator.frame import Shown, Tool, terminal
+from happy.operator.text import age, duration, facts, number, size
+from happy.operator.trouble import Misused
+
+_STEP = 2.0
+"""Seconds between two looks of someone who watches."""
+
+
+@click.command("status", cls=Tool, examples=["status", "status --watch", "status --json"])
+@click.option("--watch", is_flag=True, help="Go on showing it until Ctrl-C.")
+@click.pass_context
+def status(ctx: click.Context, watch: bool) -> Shown | None:
+    """Show how a running server is."""
+    deployment: Deployment = ctx.obj
+    if not watch:
+        found = deployment.control.get("/status")
+        return Shown(found, [_screen(found)])
+    if ctx.meta["happyctl.json"]:
+        raise Misused("--json is one document, and --watch goes on")
+    with Live(console=terminal(), auto_refresh=False) as live:
+        while True:
+            live.update(_screen(deployment.control.get("/status")), refresh=True)
+            time.sleep(_STEP)
+
+
+def _screen(found: Mapping[str, Any]) -> Table:
+    sockets = found["sockets"]
+    scopes = ", ".join(f"{number(count)} {scope}" for scope, count in sockets.items())
+    lines = [
+        ("version", found["version"]),
+        ("listening", " ".join(found["listening"])),
+        ("up", duration(found["uptimeMs"])),
+        ("ready", "yes" if found["ready"] else f"no: {', '.join(found['reasons'])}"),
+        ("sockets", f"{number(sum(sockets.values()))} ({scopes})"),
+        ("accounts", number(found["accounts"])),
+        ("pairings that wait", number(found["pairings"])),
+        ("database", size(found["databaseBytes"])),
+        ("files", size(found["filesBytes"])),
+        ("free", size(found["freeBytes"])),
+        ("last backup", age(found["lastBackupAt"])),
+    ]
+    lines += [
+        ("node", " ".join(f"{name}={value}" for name, value in node.items())) for node in found["nodes"]
+    ]
+    return facts(lines)

@@ -1,0 +1,73 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+
+UNKNOWN = "?"
+_SIZES = ("KiB", "MiB", "GiB", "TiB")
+_AGES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def size(count: int | None) -> str:
+    """A number of bytes: ``3.4 MiB``."""
+    if count is None:
+        return UNKNOWN
+    if count < 1024:
+        return f"{count} B"
+    value = float(count)
+    for unit in _SIZES:
+        value /= 1024
+        if value < 1024 or unit == _SIZES[-1]:
+            break
+    return f"{value:.1f} {unit}"
+
+
+def number(count: int | None) -> str:
+    """A count: ``12,345``."""
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def duration(millis: float) -> str:
+    """A time that something took or lasts, in its two largest units: ``2 d 3 h``."""
+    seconds = int(millis // 1000)
+    parts: list[str] = []
+    for length, unit in _AGES:
+        count, seconds = divmod(seconds, length)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+        if len(parts) == 2:
+            break
+    return " ".join(filter(None, parts)) or "0 s"
+
+
+def age(millis: int | None, now: float | None = None) -> str:
+    """How long ago a time (epoch ms) was: ``5 min ago``; ``never`` for none."""
+    if millis is None:
+        return "never"
+    passed = (time.time() if now is None else now) * 1000 - millis
+    return "now" if passed < 1000 else f"{duration(passed)} ago"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Aligned columns under their names; a name that begins with ``>`` has its values on the right."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        made.add_column(
+            column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True
+        )
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Table:
+    """What there is to say about one thing, a line each."""
+    made = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        made.add_row(name, value)
+    return made

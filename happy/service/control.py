@@ -1,0 +1,161 @@
+"""The control socket: what an operator asks of a running server, as HTTP and JSON on a unix socket.
+
+``control.sock`` in the data folder, for its owner and root alone: who may connect may do everything. Each
+path is a function in :mod:`happy.service.instructions`; docs/operator.md describes them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from happy.base.redaction import describe_fault
+from happy.base.unix_sockets import reachable
+from happy.service.monitoring import MonitoringSite
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
+
+NAME: Final = "control.sock"
+LARGEST: Final = 64 * 1024
+"""Bytes of an instruction."""
+
+_MODE = 0o600
+
+Working = Coroutine[Deferred[Any], Any, Any]
+Instruction = Callable[[Mapping[str, Any]], Working]
+"""Does what the members of a JSON object ask for; answers what becomes JSON. Raises Impracticable."""
+
+_log = Logger()
+
+
+class Impracticable(Exception):
+    """What was asked for cannot be done; the message is one line for the operator."""
+
+
+class ControlResource(Resource):
+    """Everything on the control socket; ``instructions`` are by method and path."""
+
+    isLeaf = True
+
+    def __init__(self, instructions: Mapping[tuple[str, str], Instruction]) -> None:
+        super().__init__()
+        self._instructions = instructions
+
+    def render(self, request: Request) -> bytes | int:
+        """Answer whatever is asked."""
+        method, path = request.method.decode("latin-1"), request.path.decode("latin-1")
+        instruction = self._instructions.get((method, path))
+        if instruction is None:
+            return _answer(request, 404, {"error": f"There is no {method} {path}"})
+        try:
+            members = _members(request)
+        except ValueError as error:
+            return _answer(request, 400, {"error": str(error)})
+        return _later(request, instruction(members))
+
+
+def _members(request: Request) -> Mapping[str, Any]:
+    """The members of the body. Raises ValueError with a line."""
+    assert request.content is not None
+    body = request.content.read(LARGEST + 1)
+    if len(body) > LARGEST:
+        raise ValueError(f"An instruction has at most {LARGEST} bytes")
+    try:
+        found = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise ValueError("The body is no JSON object") from None
+    return found
+
+
+def _answer(request: Request, status: int, document: Any) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", b"application/json")
+    return msgspec.json.encode(document) + b"\n"
+
+
+def _later(request: Request, working: Working) -> int:
+    """Answer with what comes of an instruction, if anybody still waits for it."""
+    gone = False
+
+    def leave(_: object) -> None:
+        nonlocal gone
+        gone = True
+
+    def send(body: bytes) -> None:
+        if not gone:
+            request.write(body)
+            request.finish()
+
+    def fail(failure: Failure) -> bytes:
+        error = failure.value
+        if isinstance(error, Impracticable):
+            return _answer(request, 409, {"error": str(error)})
+        assert error is not None
+        _log.error("An instruction failed: {fault}", fault=describe_fault(error))
+        return _answer(request, 500, {"error": f"it failed: {type(error).__name__}; the log says more"})
+
+    request.notifyFinish().addErrback(leave)
+    doing = Deferred.fromCoroutine(working)
+    doing.addCallbacks(lambda document: _answer(request, 200, document), fail).addCallback(send)
+    return NOT_DONE_YET
+
+
+class ControlSocket:
+    """Listens in the data folder."""
+
+    def __init__(
+        self, folder: Path, instructions: Mapping[tuple[str, str], Instruction], reactor: Any
+    ) -> None:
+        self._path = folder.absolute() / NAME
+        self._reactor = reactor
+        self._site = MonitoringSite(ControlResource(instructions), reactor=reactor)
+        self._site.displayTracebacks = False
+        self._port: IListeningPort | None = None
+        self._name = ExitStack()
+
+    def start(self) -> None:
+        """Listen. Where that is not possible the server goes on without, and says so."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if _answers(self._path):
+                _log.warn("Another server is controlled by {path}; this one is not", path=str(self._path))
+                return
+            with suppress(FileNotFoundError):
+                self._path.unlink()  # of a server that could not clean up
+            name = self._name.enter_context(reachable(self._path))
+            self._port = self._reactor.listenUNIX(name, self._site, mode=_MODE)
+        except CannotListenError as error:
+            self._without(error.socketError)
+        except OSError as error:
+            self._without(error)
+
+    def _without(self, error: Any) -> None:
+        reason = getattr(error, "strerror", None) or str(error)
+        _log.error("Cannot be controlled by {path}: {reason}", path=str(self._path), reason=reason)
+
+    async def stop(self) -> None:
+        """Listen no more; what is under way ends with the process."""
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        self._name.close()
+
+
+def _answers(path: Path) -> bool:
+    """Whether a process listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, reachable(path) as name:
+        probe.settimeout(1.0)
+        return probe.connect_ex(name) == 0 and os.path.exists(path)

@@ -1,0 +1,56 @@
+"""What a server does when it is told so on its control socket: a function for each path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from happy.service.control import Impracticable, Instruction
+
+if TYPE_CHECKING:
+    from happy.service.readiness import Readiness
+    from happy.service.status import Status, StatusReport
+    from happy.socketio.endpoint import SocketIOEndpoint
+
+
+class Controlled:
+    """The parts of a server that instructions are about."""
+
+    def __init__(self, status: Status, readiness: Readiness, endpoint: SocketIOEndpoint) -> None:
+        self.status = status
+        self.readiness = readiness
+        self.endpoint = endpoint
+
+
+async def status(parts: Controlled, members: Mapping[str, Any]) -> StatusReport:
+    """How the server is."""
+    return await parts.status.report()
+
+
+async def drain(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
+    """Take no new sockets, and be not ready; with ``"draining": false`` take them again."""
+    draining = members.get("draining", True)
+    if not isinstance(draining, bool):
+        raise Impracticable("draining is true or false")
+    parts.readiness.draining = draining
+    parts.endpoint.admitting = not draining
+    return await left(parts, members)
+
+
+async def left(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
+    """How many sockets there are."""
+    return {"left": parts.endpoint.count}
+
+
+INSTRUCTIONS = {
+    ("GET", "/status"): status,
+    ("GET", "/drain"): left,
+    ("POST", "/drain"): drain,
+}
+"""By method and path what is done."""
+
+
+def instructions(parts: Controlled) -> dict[tuple[str, str], Instruction]:
+    """What the control socket of a server offers."""
+    return {path: partial(instruction, parts) for path, instruction in INSTRUCTIONS.items()}
