@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from happy.api.declare import Capability
 from happy.api.structs import Body, Reply, stands_for
+from happy.capabilities.server import Server
 from happy.realtime.updates import AnyEphemeral, Envelope, EphemeralBody
 from happy.socketio.socket import Socket
 
@@ -33,6 +34,6 @@ async def ping() -> Pong:
 
 
 @connection.event("app-state", acks=False)
-async def app_state(socket: Socket, body: Annotated[Any, stands_for(Focus)]) -> None:
+async def app_state(server: Server, socket: Socket, body: Annotated[Any, stands_for(Focus)]) -> None:
     """Remember whether the owner looks at this client; anything but ``active`` means no."""
-    socket.program.viewing = isinstance(body, dict) and body.get("state") == "active"
+    server.hub.look(socket.program, isinstance(body, dict) and body.get("state") == "active")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from happy.outbound.github import GitHub
     from happy.outbound.objects import ObjectStore
     from happy.outbound.voice import VoiceProvider
+    from happy.realtime.broadcaster import Broadcaster
     from happy.realtime.calls import Calls
     from happy.realtime.committer import Committer
-    from happy.realtime.hub import Hub
     from happy.realtime.presence import Presence
 
 
@@ -46,7 +46,7 @@ class Server(Parts):
     documents: ContractTexts
     readiness: ReadyOrNot
     limits: Limits
-    hub: Hub
+    hub: Broadcaster
     committer: Committer
     presence: Presence
     calls: Calls

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from happy.api.parts import Parts
+    from happy.realtime.broadcaster import Broadcaster
     from happy.realtime.calls import Calls
     from happy.realtime.recovery import Recovery
 
@@ -55,11 +56,22 @@ class HappyApplication:
     log = Logger()
 
     def __init__(
-        self, parts: Parts, hub: Hub, calls: Calls, events: Sequence[Event], pace: Pace | None = None
+        self,
+        parts: Parts,
+        hub: Hub,
+        calls: Calls,
+        events: Sequence[Event],
+        pace: Pace | None = None,
+        *,
+        everywhere: Broadcaster | None = None,
     ) -> None:
-        """``pace`` is how long the reactor stays with machines that come and go together."""
+        """``pace`` is how long the reactor stays with machines that come and go together.
+
+        ``everywhere`` are all clients of the service, if there are more than those of the hub.
+        """
         self._parts = parts
         self._hub = hub
+        self._everywhere = hub if everywhere is None else everywhere
         self._calls = calls
         self._pace = pace or Pace(parts.clock)
         self._events = {event.name: event for event in events}
@@ -199,7 +211,7 @@ class HappyApplication:
             self._machine_left(client.account, client.subject, abruptly=reason in _ABRUPT)
 
     def _machine_left(self, account: str, machine: str, *, abruptly: bool) -> None:
-        if self._hub.machine_connected(account, machine) or (account, machine) in self._leaving:
+        if self._everywhere.machine_connected(account, machine) or (account, machine) in self._leaving:
             return
         if not abruptly:
             self._announce(account, machine, active=False)
@@ -210,12 +222,13 @@ class HappyApplication:
 
     def _stayed_away(self, account: str, machine: str) -> None:
         del self._leaving[account, machine]
-        self._announce(account, machine, active=False)
+        if not self._everywhere.machine_connected(account, machine):
+            self._announce(account, machine, active=False)
 
     def _announce(self, account: str, machine: str, *, active: bool) -> None:
         now = int(self._parts.now() * 1000)
         told = MachineActivity(id=machine, active=active, active_at=now)
-        signal = partial(self._hub.signal, devices_of(account), told)
+        signal = partial(self._everywhere.signal, devices_of(account), told)
         self._pace.soon(owner_of(account), signal)
 
     def stop(self) -> None:

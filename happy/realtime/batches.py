@@ -45,7 +45,10 @@ class Append:
         self.session = session
         self.skip = skip
         self.since = since
-        self.rows = [AppendRow(account, session, m.local_id, new_cuid(), m.content) for m in messages]
+        skipped: str | None = getattr(skip, "id", None)
+        self.rows = [
+            AppendRow(account, session, m.local_id, new_cuid(), m.content, skipped) for m in messages
+        ]
         self.size = sum(len(session) + len(row.local_id or "") + len(row.content) for row in self.rows)
         self.answer: Deferred[Stored] = Deferred()
         self.answered = False

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.metrics import Metrics
-    from happy.realtime.hub import Hub
+    from happy.realtime.broadcaster import Broadcaster
     from happy.storage.database import Database
 
 ANSWER_SECONDS = 30.0
@@ -77,7 +77,7 @@ class Committer:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, database: Database, hub: Hub, metrics: Metrics) -> None:
+    def __init__(self, clock: IReactorTime, database: Database, hub: Broadcaster, metrics: Metrics) -> None:
         self._clock = clock
         self._hub = hub
         self._metrics = metrics

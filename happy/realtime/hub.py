@@ -9,22 +9,20 @@ in the next ones, in the account's line (:mod:`happy.realtime.lines`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Raw
 
 from happy.realtime.lines import Lines, Work
 from happy.realtime.updates import (
-    Activity,
     Audience,
     EphemeralBody,
-    MachineActivity,
     Scope,
     Update,
     encode_ephemeral,
     encode_update,
+    state_of,
 )
 from happy.socketio.socket import Socket, encode_event
 
@@ -38,6 +36,9 @@ if TYPE_CHECKING:
     from happy.socketio.socket import EncodedPacket
 
 __all__ = ("Client", "Hub", "Identity", "Scope", "owner_of")
+
+State = tuple[str, str]
+"""What a signal tells the latest of: a kind, and an id."""
 
 Identity = tuple[str, Scope, str, bool]
 """Account, scope, what the scope names, and whether it was declared: what makes a client the same."""
@@ -115,6 +116,9 @@ MAX_CLIENTS = 2_000
 AT_ONCE: Final = 64
 """Clients that are told something before it is looked whether there is time for more."""
 
+Encode = Callable[[Any], bytes]
+"""Makes the text that is sent."""
+
 _ABSENT = object()
 
 
@@ -152,6 +156,10 @@ class _Account:
         self.size -= there
         return there
 
+    def everybody(self) -> list[Client]:
+        rooms = (self.users, *self.sessions.values(), *self.machines.values())
+        return [client for room in rooms for client in room]
+
     def audience(self, audience: Audience) -> Iterator[Client]:
         yield from self.users
         if audience.session is not None:
@@ -160,8 +168,24 @@ class _Account:
             yield from self.machines.get(audience.machine, ())
 
 
+class Observer(Protocol):
+    """Who wants to know of the hub's clients what other nodes are to know."""
+
+    def joined(self, client: Client) -> None:
+        """A client hears what it watches from now on."""
+
+    def left(self, client: Client) -> None:
+        """A client does not any more."""
+
+    def looked(self, client: Client) -> None:
+        """A client's ``viewing`` has changed."""
+
+
 class Hub:
-    """Who is connected, and delivery of updates and passing signals to them."""
+    """Who is connected here, and delivery of updates and passing signals to them.
+
+    ``observer`` hears of who comes and goes, where there are other nodes.
+    """
 
     def __init__(self, metrics: Metrics, recovery: Recovery | None = None, pace: Pace | None = None) -> None:
         """``recovery`` is where connection state recovery is offered; the hub tells it who is connected.
@@ -169,6 +193,7 @@ class Hub:
         ``pace`` is how long the reactor stays with what is told; without it, until everybody knows.
         """
         self.recovery = recovery
+        self.observer: Observer | None = None
         # Not behind what the account's own sockets send: others may wait for it to be told.
         self._lines = Lines(pace, lambda account: f"tell {owner_of(account)}")
         self.after = self._lines.after
@@ -186,6 +211,8 @@ class Hub:
         self._accounts.setdefault(client.account, _Account()).add(client)
         client.gauge = self._gauge(client)
         client.gauge.inc()
+        if self.observer is not None:
+            self.observer.joined(client)
 
     def crowded(self, account: str) -> bool:
         """Whether an account has as many clients as it may have."""
@@ -200,6 +227,18 @@ class Hub:
         if not account.size:
             del self._accounts[client.account]
         client.gauge.dec()
+        if self.observer is not None:
+            self.observer.left(client)
+
+    def look(self, client: Client, viewing: bool) -> None:
+        """A client came to the foreground, or went from it (realtime.md B.10)."""
+        client.viewing = viewing
+        if self.observer is not None:
+            self.observer.looked(client)
+
+    def connected(self, account: str) -> bool:
+        """Whether any client of the account is connected."""
+        return account in self._accounts
 
     def _gauge(self, client: Client) -> Gauge:
         labels = (client.scope.value, *client.labels)
@@ -228,38 +267,66 @@ class Hub:
 
         When this returns it may wait in the account's line: see :meth:`after` and :meth:`told`.
         """
-        account = update.audience.account
-        if not self._lines.free(account):
-            self._lines.put(account, _begun(partial(self._tell, update)))
-        elif (rest := self._tell(update)) is not None:
-            self._lines.begin(account, rest)
+        audience, skip = update.audience, getattr(update.skip, "id", None)
+        self._in_line(audience.account, self._tell, audience, skip, encode_update, update)
 
     def signal(self, audience: Audience, body: EphemeralBody) -> None:
         """Send a passing signal to whoever is connected."""
-        account, state = audience.account, _state_of(body)
+        self._pass(audience, state_of(body), encode_ephemeral, body)
+
+    def deliver_text(self, audience: Audience, text: bytes, skip: str | None) -> None:
+        """As :meth:`deliver`, of what :func:`encode_update` made; ``skip`` is a socket's id."""
+        self._in_line(audience.account, self._tell, audience, skip, _as_it_is, text)
+
+    def signal_text(self, audience: Audience, text: bytes, state: State | None) -> None:
+        """As :meth:`signal`, of what :func:`encode_ephemeral` and :func:`state_of` made."""
+        self._pass(audience, state, _as_it_is, text)
+
+    def cut(self, account: str) -> None:
+        """Close the account's sockets, after what was delivered, and let them come back as new ones only.
+
+        For when it is not known what they have missed.
+        """
+        self._in_line(account, self._cut, account)
+
+    def _cut(self, account: str) -> Work | None:
+        if self.recovery is not None:
+            self.recovery.replay.break_off(account)
+        known = self._accounts.get(account)
+        sockets = [client.socket for client in known.everybody()] if known is not None else []
+        return _closing(sockets) if sockets else None
+
+    def _in_line(self, account: str, start: Callable[..., Work | None], *arguments: Any) -> None:
+        """Begin something now if it is its turn, and else when it is."""
         if not self._lines.free(account):
-            key = object() if state is None else (audience, state)
-            work = _begun(partial(self._signal, audience, body))
-            if not self._lines.put_latest(account, key, work):
-                self._untold.inc()
-        elif (rest := self._signal(audience, body)) is not None:
+            self._lines.put(account, _begun(start, *arguments))
+        elif (rest := start(*arguments)) is not None:
             self._lines.begin(account, rest)
 
-    def _tell(self, update: Update) -> Work | None:
-        skip: str | None = getattr(update.skip, "id", None)
-        listeners = list(self.clients(update.audience))
+    def _pass(self, audience: Audience, state: State | None, encode: Encode, what: Any) -> None:
+        account = audience.account
+        if not self._lines.free(account):
+            key = object() if state is None else (audience, state)
+            work = _begun(self._signal, audience, state, encode, what)
+            if not self._lines.put_latest(account, key, work):
+                self._untold.inc()
+        elif (rest := self._signal(audience, state, encode, what)) is not None:
+            self._lines.begin(account, rest)
+
+    def _tell(self, audience: Audience, skip: str | None, encode: Encode, what: Any) -> Work | None:
+        listeners = list(self.clients(audience))
         if skip is not None:
             listeners = [client for client in listeners if client.socket.id != skip]
-        if not listeners and not self._awaited(update.audience):
+        if not listeners and not self._awaited(audience):
             return None
-        return self._send("update", encode_update(update), update.audience, listeners, skip)
+        return self._send("update", encode(what), audience, listeners, skip)
 
-    def _signal(self, audience: Audience, body: EphemeralBody) -> Work | None:
+    def _signal(self, audience: Audience, state: State | None, encode: Encode, what: Any) -> Work | None:
         listeners = list(self.clients(audience))
         # Most heartbeats are heard by nobody: those are neither encoded nor kept.
         if not listeners and not self._awaited(audience):
             return None
-        return self._send("ephemeral", encode_ephemeral(body), audience, listeners, None, _state_of(body))
+        return self._send("ephemeral", encode(what), audience, listeners, None, state)
 
     def _awaited(self, audience: Audience) -> bool:
         """Whether somebody of the audience may come back to hear what is told now."""
@@ -272,7 +339,7 @@ class Hub:
         audience: Audience,
         listeners: list[Client],
         skip: str | None,
-        state: Hashable = None,
+        state: State | None = None,
     ) -> Work | None:
         """Send to whoever is connected now; what is left of that, if they are many."""
         if self.recovery is None:
@@ -287,9 +354,9 @@ class Hub:
         return None
 
 
-def _begun(start: Callable[[], Work | None]) -> Work:
+def _begun(start: Callable[..., Work | None], *arguments: Any) -> Work:
     """What is begun when it is its turn."""
-    rest = start()
+    rest = start(*arguments)
     if rest is not None:
         yield from rest
 
@@ -302,6 +369,11 @@ def _in_pieces(packet: EncodedPacket, sockets: Sequence[Socket]) -> Work:
         yield
 
 
-def _state_of(body: EphemeralBody) -> Hashable:
-    """What a signal tells the latest of; None for one that tells of something that happened."""
-    return (type(body), body.id) if isinstance(body, Activity | MachineActivity) else None
+def _closing(sockets: Sequence[Socket]) -> Work:
+    for socket in sockets:
+        socket.close()
+        yield
+
+
+def _as_it_is(text: bytes) -> bytes:
+    return text

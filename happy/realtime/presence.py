@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from happy.base.clocks import Now
     from happy.metrics import Metrics
-    from happy.realtime.hub import Hub
+    from happy.realtime.broadcaster import Broadcaster
     from happy.storage.database import Database
 
 INACTIVE_AFTER_MS = 600_000
@@ -47,7 +47,12 @@ class Presence:
     """
 
     def __init__(
-        self, clock: IReactorTime, database: Database, hub: Hub, metrics: Metrics, now: Now = time.time
+        self,
+        clock: IReactorTime,
+        database: Database,
+        hub: Broadcaster,
+        metrics: Metrics,
+        now: Now = time.time,
     ) -> None:
         self._clock = clock
         self._now = now

@@ -168,6 +168,12 @@ class Replay:
         self.size -= log.size
         del self._logs[account]
 
+    def break_off(self, account: str | None = None) -> None:
+        """Something was told that is not in an account's log, or in any: who is gone cannot be caught up."""
+        for log in self._logs.values() if account is None else filter(None, [self._logs.get(account)]):
+            log.number += 1
+            log.complete_since = log.number
+
     def stop(self) -> None:
         """Let go of the clock."""
         if self._timer is not None:

@@ -390,3 +390,8 @@ def encode_update(update: Update) -> bytes:
 def encode_ephemeral(body: EphemeralBody) -> bytes:
     """The JSON object that the event ``ephemeral`` carries."""
     return _encoder.encode(body)
+
+
+def state_of(body: EphemeralBody) -> tuple[str, str] | None:
+    """What a signal tells the latest of, a kind and an id; None if it tells of something that happened."""
+    return (type(body).__name__, body.id) if isinstance(body, Activity | MachineActivity) else None

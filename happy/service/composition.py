@@ -142,7 +142,7 @@ class Running:
         housekeeping = Housekeeping(self.server)
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
-        await self._serve(self.server)
+        await self._serve(self.server, hub)
 
     def _recovery(self, config: Config) -> Recovery | None:
         """What clients come back to; they are sent less at once than a slow one is dropped for."""
@@ -248,10 +248,10 @@ class Running:
         file.start(datetime.fromtimestamp(self._now()))
         self._lifecycle.started("the debug log", file.stop, 0.1)
 
-    async def _serve(self, server: Server) -> None:
+    async def _serve(self, server: Server, hub: Hub) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
-        realtime = HappyApplication(server, server.hub, server.calls, events, self._pace)
+        realtime = HappyApplication(server, hub, server.calls, events, self._pace)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
         settings = _endpoint_settings(config, self._metrics, server.memory, self._pace)

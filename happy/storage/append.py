@@ -33,6 +33,15 @@ FROM happy_append_messages(
 WHERE o_row IS NOT NULL
 """
 
+APPEND_NOTED = """
+SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
+FROM happy_append_noted(
+    %(writer)s, %(batch)s, %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
+    %(contents)s::text[], %(now)s::timestamp(3), %(skips)s::text[]
+)
+WHERE o_row IS NOT NULL
+"""
+
 GIVE_UP = """
 INSERT INTO "happy_appended" AS "last" ("writer", "batch", "at") VALUES (%(writer)s, %(batch)s, %(now)s)
 ON CONFLICT ("writer") DO UPDATE
@@ -68,6 +77,8 @@ class AppendRow(NamedTuple):
     local_id: str | None
     id: str
     content: str
+    skip: str | None = None
+    """The id of the socket that is not told of it."""
 
 
 class AppendedRow(NamedTuple):
@@ -123,7 +134,10 @@ class Writer:
                 return stored
         self._unanswered = number = next(self._numbers)
         try:
-            stored = await self._apply(rows, partial(append, writer=self._name, batch=number, rows=rows))
+            noted = self._database.notes
+            stored = await self._apply(
+                rows, partial(append, writer=self._name, batch=number, rows=rows, noted=noted)
+            )
         except (QueryFailed, Overloaded) as refused:
             if not isinstance(refused, ConnectionLost):
                 self._unanswered = None
@@ -135,11 +149,15 @@ class Writer:
         return await self._database.apply(work, owner=rows[0].account, aside=self._aside)
 
 
-async def append(tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow]) -> list[AppendedRow]:
-    """Store the ``batch``-th batch of a writer; see :meth:`Writer.append`."""
+async def append(
+    tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow], noted: bool = False
+) -> list[AppendedRow]:
+    """Store the ``batch``-th batch of a writer, ``noted`` in the log; see :meth:`Writer.append`."""
     contents = [row.content for row in rows]
     parameters = {"writer": writer, "batch": batch, "contents": contents, "now": tx.now, **_names(rows)}
-    stored, now = await tx.rows(APPEND, parameters), int(tx.now)
+    if noted:
+        parameters["skips"] = [row.skip for row in rows]
+    stored, now = await tx.rows(APPEND_NOTED if noted else APPEND, parameters), int(tx.now)
     return [AppendedRow(*row[:5], *[now if time is None else time for time in row[5:]]) for row in stored]
 
 

@@ -10,9 +10,11 @@ from twisted.internet.task import deferLater
 
 from happy.base.errors import ConnectionLost, OutcomeUnknown, QueryFailed
 from happy.storage.calls import Call
+from happy.storage.log import NOTE, note_parameters
 from happy.storage.outcome import MARK_COMMIT, mark, took_effect
+from happy.storage.pieces import any_large
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute, usable
-from happy.storage.transaction import Transaction, last_numbers
+from happy.storage.transaction import Noting, Transaction, last_numbers, noted
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
@@ -51,9 +53,11 @@ class MoreAccounts(Exception):
 class Attempts:
     """Runs transactions, and finds out what became of those whose connection was lost during COMMIT."""
 
-    def __init__(self, clock: Any, connector: Connector) -> None:
+    def __init__(self, clock: Any, connector: Connector, noting: Noting | None = None) -> None:
+        """``noting`` makes rows of the log of what is published, where there is a log."""
         self._clock = clock
         self._connector = connector
+        self._noting = noting
         self._count = 0
         self._stopping = False
 
@@ -74,19 +78,33 @@ class Attempts:
             locked = await _lock(tx, accounts)
             result = await work(tx)
             numbers = await _complete(tx, accounts, locked)
+            notes = await self._note(tx, numbers)
         except Exception:
             await roll_back(connection)
             raise
         if tx.begun:
-            await self._commit(call, connection, tx)
+            await self._commit(call, connection, tx, notes)
         return result, numbers
 
-    async def _commit(self, call: Call, connection: Connection, tx: Transaction) -> None:
-        """Take the numbers, mark the attempt and commit, all in one round trip."""
+    async def _note(self, tx: Transaction, numbers: Mapping[str, int]) -> list[Any]:
+        """The parameters of NOTE for what is published; nothing if it is written by now, or not to be."""
+        if self._noting is None or not numbers:
+            return []
+        parameters = note_parameters(noted(tx, numbers, self._noting), tx.now)
+        if any_large(parameters):
+            await tx.run(NOTE, parameters)
+            return []
+        return parameters
+
+    async def _commit(self, call: Call, connection: Connection, tx: Transaction, notes: list[Any]) -> None:
+        """Note what is told, take the numbers, mark the attempt and commit, all in one round trip."""
         self._count += 1
         attempt = self._count
+        sql, parameters = _closing(tx, connection.name, attempt)
+        if notes:
+            sql, parameters = f"{NOTE};{sql}", notes + parameters
         try:
-            await execute(connection, *_closing(tx, connection.name, attempt))
+            await execute(connection, sql, parameters)
         except ConnectionLost:
             if not await self._committed(call, connection.name, attempt):
                 raise
@@ -116,6 +134,18 @@ class Attempts:
 def statement_limit(call: Call) -> float:
     """How many seconds a statement of a call may take, so that the call ends in time."""
     return min(STATEMENT_SECONDS, max(call.left, LEAST_SECONDS))
+
+
+async def read_within(seconds: float, connection: Connection, work: Awaitable[T]) -> T:
+    """Work that reads, in a transaction whose statements may take so long."""
+    await execute(connection, f"BEGIN READ ONLY;SET LOCAL statement_timeout = {round(seconds * 1000)}")
+    try:
+        result = await work
+        await execute(connection, "COMMIT")
+    except Exception:
+        await roll_back(connection)
+        raise
+    return result
 
 
 async def roll_back(connection: Connection) -> None:

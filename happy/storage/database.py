@@ -16,7 +16,7 @@ from happy.base.bounds import Budget
 from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.base.shield import Shield
 from happy.storage.append import forget_writers
-from happy.storage.attempt import Attempts, MoreAccounts, Work, roll_back, statement_limit
+from happy.storage.attempt import Attempts, MoreAccounts, Work, read_within, roll_back, statement_limit
 from happy.storage.calls import SERVER, Call
 from happy.storage.dsn import parse_target
 from happy.storage.lending import Pool
@@ -24,7 +24,7 @@ from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import forget_old_marks
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute
 from happy.storage.telling import conclude
-from happy.storage.transaction import Publisher, Transaction
+from happy.storage.transaction import Noting, Publisher, Transaction
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Database:
     """Pools of connections, and the two ways to use them: :meth:`transact` and :meth:`read`.
 
     ``clock`` is the reactor: deadlines, and the connections' descriptors. ``now`` tells the times that are
-    stored. ``publisher`` receives what transactions publish. ``size`` connections are shared. Three more are
+    stored. ``publisher`` receives what transactions publish; with ``noting`` so does the log
+    (:mod:`happy.storage.log`), which ``notes`` tells. ``size`` connections are shared. Three more are
     for work that nobody else should wait behind: one for batches of messages, two for what takes long.
     ``patience`` is how many seconds a call waits for PostgreSQL to come back, for its turn on an account, or
     for a connection, and ``backlog`` how many calls may be under way at a time.
@@ -73,6 +74,7 @@ class Database:
         clock: Any,
         now: Now = time.time,
         publisher: Publisher,
+        noting: Noting | None = None,
         metrics: Metrics | None = None,
         patience: float = 10.0,
         backlog: int = 2000,
@@ -90,7 +92,8 @@ class Database:
         self._patience = patience
         self._metrics = metrics
         self._places = Budget(backlog, refused=self._count_refusal, latest=True)
-        self._attempts = Attempts(clock, self.connector)
+        self._attempts = Attempts(clock, self.connector, noting)
+        self.notes = noting is not None
         self._busy = 0
         self._pings: list[Deferred[None]] = []
         self._stopping = False
@@ -307,7 +310,7 @@ class Database:
             if seconds is None:
                 result = await work(tx)
             else:
-                result = await _within(seconds, connection, work(tx))
+                result = await read_within(seconds, connection, work(tx))
         finally:
             self.pool.give_back(connection, call)
         await conclude(tx, {}, self._publisher)
@@ -363,9 +366,9 @@ class Database:
 
     def _show(self, metrics: Metrics) -> None:
         pools = {self.pool, self._batches, self._aside}
-        connections = metrics.happy_database_connections
-        connections.labels("idle").set_function(lambda: sum(pool.idle for pool in pools))
-        connections.labels("busy").set_function(lambda: sum(pool.busy for pool in pools))
+        show = metrics.happy_database_connections.labels
+        show("idle").set_function(lambda: sum(pool.idle for pool in pools))
+        show("busy").set_function(lambda: sum(pool.busy for pool in pools))
         waiting = metrics.happy_database_waiting
         waiting.labels("connection").set_function(lambda: sum(pool.waiting for pool in pools))
         waiting.labels("account").set_function(lambda: self.linearizer.waiting)
@@ -377,15 +380,3 @@ def _division(limit: int | None, size: int) -> tuple[int, int, int]:
         return size, 1, 2
     batches, aside = min(limit - 1, 1), min(max(limit - 2, 0) // 2, 2)
     return limit - batches - aside, batches, aside
-
-
-async def _within(seconds: float, connection: Connection, work: Awaitable[T]) -> T:
-    """Work that reads, in a transaction whose statements may take so long."""
-    await execute(connection, f"BEGIN READ ONLY;SET LOCAL statement_timeout = {round(seconds * 1000)}")
-    try:
-        result = await work
-        await execute(connection, "COMMIT")
-    except Exception:
-        await roll_back(connection)
-        raise
-    return result

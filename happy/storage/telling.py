@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from happy.base.redaction import describe_fault
-from happy.storage.transaction import Publication, Publisher, Signal, Transaction
+from happy.storage.transaction import Publisher, Signal, Transaction, numbered
 
 if TYPE_CHECKING:
     from happy.storage.linearizer import Release
@@ -52,15 +52,12 @@ def _part(release: Release, account: str, _: None) -> None:
 
 def deliver(tx: Transaction, seqs: Mapping[str, int], publisher: Publisher) -> None:
     """Release the outbox: ``seqs`` holds the last number of each account before this transaction."""
-    last = dict(seqs)
-    for entry in tx.outbox:
+    for entry in numbered(tx, seqs):
         try:
             if isinstance(entry, Signal):
                 publisher.signal(entry.audience, entry.body)
-                continue
-            account = entry.audience.account
-            last[account] += 1
-            publisher.deliver(Publication(entry.audience, last[account], entry.body, int(tx.now), entry.skip))
+            else:
+                publisher.deliver(entry)
         except Exception as error:
             # A fault of ours must not keep back what has its number already.
             _log.error("Telling of a change failed: {fault}", fault=describe_fault(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from happy.base.errors import AccountVanished
@@ -13,6 +13,8 @@ from happy.storage.types import Millis
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+
+    from happy.storage.log import Note
 
 LONG_SECONDS = 900.0
 """How long a statement may take that has no limit of its own on the server."""
@@ -37,6 +39,8 @@ class Publication(NamedTuple):
     body: Any
     created_at: int
     skip: object | None
+    text: str | None = None
+    """What is told, where it was noted in the log."""
 
 
 class Publisher(Protocol):
@@ -83,6 +87,7 @@ class Transaction:
         self._pieces: SentAhead | None = None
         self.outbox: list[Unnumbered | Signal] = []
         self.callbacks: list[Callable[[], None]] = []
+        self.texts: dict[tuple[str, int], str] = {}
 
     async def rows(self, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
         """Every row of the result. Raises QueryFailed."""
@@ -154,6 +159,30 @@ class Transaction:
     def _must_write(self) -> None:
         if self._reading:
             raise TypeError("a reading transaction changes and publishes nothing")
+
+
+Noting = Callable[[Publication], "Note"]
+"""Makes a row for the log of what is published."""
+
+
+def numbered(tx: Transaction, seqs: Mapping[str, int]) -> Iterator[Publication | Signal]:
+    """What is in the outbox, with numbers; ``seqs`` has the last number of each account before."""
+    last = dict(seqs)
+    for entry in tx.outbox:
+        if isinstance(entry, Signal):
+            yield entry
+            continue
+        account = entry.audience.account
+        last[account] = seq = last[account] + 1
+        text = tx.texts.get((account, seq))
+        yield Publication(entry.audience, seq, entry.body, int(tx.now), entry.skip, text)
+
+
+def noted(tx: Transaction, seqs: Mapping[str, int], noting: Noting) -> list[Note]:
+    """Rows for the log; what is delivered later has the same texts."""
+    notes = [noting(entry) for entry in numbered(tx, seqs) if isinstance(entry, Publication)]
+    tx.texts = {(note.account, note.seq): note.text for note in notes}
+    return notes
 
 
 def last_numbers(tx: Transaction, locked: Mapping[str, int]) -> dict[str, int]:

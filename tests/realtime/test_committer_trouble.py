@@ -117,6 +117,8 @@ class Trouble:
     None.
     """
 
+    notes = False
+
     def __init__(self) -> None:
         self.linearizer = Linearizer()
         self.fails: Callable[[list[str], bool], str | None] = lambda contents, aside: None

@@ -62,6 +62,8 @@ class AppendCase(DatabaseCase):
 class LosesAnswers:
     """A database as a writer sees it, which loses the answers to the next ``lost`` calls."""
 
+    notes = False
+
     def __init__(self, database: Any, lost: int, arrives: bool) -> None:
         self.database, self.lost, self.arrives = database, lost, arrives
 

@@ -1,0 +1,37 @@
+"""Whoever tells clients, wherever they are connected; with one node that is its hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from happy.realtime.hub import Client
+    from happy.realtime.updates import Audience, EphemeralBody, Update
+
+
+class Broadcaster(Protocol):
+    """All clients of the service, as far as they are told something or asked for."""
+
+    def deliver(self, update: Update) -> None:
+        """Send a committed update, in sequence order per account."""
+
+    def signal(self, audience: Audience, body: EphemeralBody) -> None:
+        """Send a passing signal to whoever is connected."""
+
+    def after(self, account: str, act: Callable[..., object], *arguments: object) -> None:
+        """Act when the clients connected here have been told of every update before."""
+
+    def told(self, account: str) -> Deferred[None] | None:
+        """Fires when the clients connected here have been told of every update before; None if they have."""
+
+    def look(self, client: Client, viewing: bool) -> None:
+        """A client connected here came to the foreground, or went from it (realtime.md B.10)."""
+
+    def viewing(self, account: str) -> bool:
+        """Whether a declared user-scoped client of the account is in the foreground (realtime.md B.10)."""
+
+    def machine_connected(self, account: str, machine: str) -> bool:
+        """Whether some machine-scoped connection of the machine is open."""

@@ -1,0 +1,156 @@
+"""The log of updates: what another node reads that missed some (migration 0009).
+
+Whoever takes a number of an account holds the account's row until the commit, and writes the number's row in
+the same transaction. So whoever sees a number taken sees its row, and every row before it: a number without a
+row was written by somebody who does not write the log, or long ago.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from happy.storage.types import Millis
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
+
+NOTE = """
+INSERT INTO "happy_updates" ("account", "seq", "at", "size", "session", "machine", "skip", "text")
+SELECT n."account", n."seq", %s, length(n."text"), n."session", n."machine", n."skip", n."text"
+  FROM unnest(%s::text[], %s::integer[], %s::text[], %s::text[], %s::text[], %s::text[])
+       AS n("account", "seq", "session", "machine", "skip", "text")
+"""
+
+# The rows are taken from their index, in order, until they are many or large; the first is taken anyway.
+# "top" is what the account's number was when this was read.
+FILL = """
+SELECT h."account", a."seq" AS "top", u."size", u."seq", u."session", u."machine", u."skip", u."text",
+       m."id", m."seq", m."localId", m."content" ->> 'c', m."createdAt", m."updatedAt"
+  FROM unnest(%(accounts)s::text[], %(nexts)s::integer[]) AS h("account", "next")
+  JOIN "Account" AS a ON a."id" = h."account"
+  LEFT JOIN LATERAL (
+       SELECT r.* FROM (
+           SELECT l.*, sum(l."size") OVER (ORDER BY l."seq") AS "total"
+             FROM (SELECT * FROM "happy_updates" WHERE "account" = h."account" AND "seq" >= h."next"
+                    ORDER BY "seq" LIMIT %(rows)s) AS l
+       ) AS r WHERE r."total" - r."size" < %(bytes)s
+  ) AS u ON true
+  LEFT JOIN "SessionMessage" AS m ON m."id" = u."message"
+ ORDER BY h."account", u."seq"
+"""
+
+MOVED = """
+SELECT h."account", a."seq"
+  FROM unnest(%s::text[], %s::integer[]) AS h("account", "next") JOIN "Account" AS a ON a."id" = h."account"
+ WHERE a."seq" <> h."next" - 1
+"""
+
+NUMBERS = """
+SELECT "id", "seq" FROM "Account" WHERE "id" = ANY (%s::text[])
+"""
+
+# One at a time does this, whoever comes first.
+TRIM = """
+DELETE FROM "happy_updates" WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM "happy_updates" WHERE "at" < %s AND pg_try_advisory_xact_lock(7307199750011) LIMIT %s
+))
+"""
+
+FILL_ROWS: Final = 500
+FILL_BYTES: Final = 256 * 1024
+"""What is read of one account at a time, besides a row that is larger."""
+
+KEPT_MS: Final = 180_000
+TRIM_ROWS: Final = 5_000
+
+
+class Note(NamedTuple):
+    """A row for the log: a number, its audience, and the text as it is sent."""
+
+    account: str
+    seq: int
+    session: str | None
+    machine: str | None
+    skip: str | None
+    text: str
+
+
+class NotedMessage(NamedTuple):
+    """The message that an update tells of; times are epoch ms."""
+
+    id: str
+    seq: int
+    local_id: str | None
+    content: str
+    created_at: int
+    updated_at: int
+
+
+class Noted(NamedTuple):
+    """A row of the log. Without ``text`` it tells of ``message``, which is None if that is gone by now."""
+
+    seq: int
+    session: str | None
+    machine: str | None
+    skip: str | None
+    text: str | None
+    message: NotedMessage | None
+
+
+class Gap(NamedTuple):
+    """What the log has of an account from some number on.
+
+    ``rows`` are all there are up to ``covered``; ``top`` is the account's number, greater than ``covered`` if
+    there is more to read.
+    """
+
+    top: int
+    covered: int
+    rows: list[Noted]
+
+
+def note_parameters(notes: Sequence[Note], now: Millis) -> list[Any]:
+    """The parameters of NOTE."""
+    accounts, seqs, sessions, machines, skips, texts = map(list, zip(*notes, strict=True))
+    return [now, accounts, seqs, sessions, machines, skips, texts]
+
+
+async def fill(tx: Transaction, nexts: Sequence[tuple[str, int]]) -> dict[str, Gap]:
+    """What the log has of accounts, each from its number on; accounts that are gone are left out."""
+    accounts, numbers = map(list, zip(*nexts, strict=True))
+    parameters = {"accounts": accounts, "nexts": numbers, "rows": FILL_ROWS, "bytes": FILL_BYTES}
+    gaps: dict[str, Gap] = {}
+    sizes: Counter[str] = Counter()
+    for account, top, size, *row in await tx.rows(FILL, parameters):
+        gap = gaps.setdefault(account, Gap(top, top, []))
+        if size is None:
+            continue
+        gap.rows.append(_noted(row))
+        sizes[account] += size
+        if len(gap.rows) == FILL_ROWS or sizes[account] >= FILL_BYTES:  # there may be more
+            gaps[account] = gap._replace(covered=gap.rows[-1].seq)
+    return gaps
+
+
+async def moved(tx: Transaction, nexts: Sequence[tuple[str, int]]) -> list[str]:
+    """Those of the accounts whose next number is another one than this."""
+    accounts, numbers = map(list, zip(*nexts, strict=True))
+    return [account for account, _ in await tx.rows(MOVED, (accounts, numbers))]
+
+
+async def numbers(tx: Transaction, accounts: Sequence[str]) -> dict[str, int]:
+    """The latest number of each account that exists."""
+    return dict(await tx.rows(NUMBERS, (list(accounts),)))
+
+
+async def trim(tx: Transaction) -> int:
+    """Remove rows that are old enough, a limited number; answers how many were."""
+    return await tx.run(TRIM, (Millis(tx.now - KEPT_MS), TRIM_ROWS))
+
+
+def _noted(row: Sequence[Any]) -> Noted:
+    message = None if row[5] is None else NotedMessage(*row[5:])
+    seq, session, machine, skip, text = row[:5]
+    return Noted(seq, session, machine, skip, text, message)
