@@ -20,11 +20,13 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
 from twisted.web.http import HTTPChannel
 from txpostgres import txpostgres
+from txredisapi import RedisProtocol
 
 PACKAGE = Path(__file__).parents[1] / "happy"
 
 USED: dict[str, tuple[type[Any], set[str]]] = {
     "happy.base.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
+    "happy.cluster.redis_protocols": (RedisProtocol, {"_build_command"}),
     "happy.metrics": (MetricWrapperBase, {"_samples"}),
     "happy.service.eager": (
         tcp.Server,

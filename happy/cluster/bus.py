@@ -47,7 +47,7 @@ class BusOwner(Protocol):
         """The bus is up, for the first time or again; what was said meanwhile was not heard."""
 
     def lost(self) -> None:
-        """The bus is up no longer; it tries to be by itself."""
+        """The bus is up no longer, and tries to be by itself; what was under way fails after this."""
 
 
 class Bus(Protocol):

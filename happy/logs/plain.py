@@ -34,6 +34,7 @@ _NAMELESS: Final = "Unhandled error"
 _LEFT_OUT: Final = {
     "{log_text}": "what a library says in Twisted's former way is left out",
     "{log_io}": "what a library prints is left out",
+    "Scheduling retry {attempt} to connect {endpoint} in {delay} seconds.": "connecting is tried again",
 }
 
 

@@ -115,16 +115,15 @@ class MemoryBus:
             self.subscribed.discard(channel)
 
     def cut(self) -> None:
-        was_up = self._up
         self._break()
         self._engine.clock.callLater(self._engine.reconnecting, self._connect, self._session)
-        if was_up and self._owner:
-            self._owner.lost()
 
     def _break(self) -> None:
         self._session += 1
-        self._up = False
+        was_up, self._up = self._up, False
         self.subscribed.clear()
+        if was_up and self._owner:
+            self._owner.lost()
         asked, self._asked = self._asked, {}
         for answer in asked:
             answer.errback(BusLost())

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.cluster.bus import BusLost
+from tests.cluster.ears import Ear
 from tests.cluster.memory_bus import MemoryBus, MemoryEngine
-
-
-class Ear:
-    """A bus's owner that keeps what it is told, in order."""
-
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def heard(self, channel: str, payload: bytes) -> None:
-        self.told.append((channel, payload))
-
-    def confirmed(self, channel: str) -> None:
-        self.told.append(channel)
-
-    def back(self) -> None:
-        self.told.append("back")
-
-    def lost(self) -> None:
-        self.told.append("lost")
-
-    def taken(self) -> list[Any]:
-        """What was told since the last time."""
-        told, self.told = self.told, []
-        return told
 
 
 class MemoryBusTests(SynchronousTestCase):

@@ -1,0 +1,289 @@
+"""The bus by Redis or Valkey. Nothing is stored there: only publishing and subscribing are used.
+
+The protocols are txredisapi's, its pools are not: these give up for good when a connection breaks while it
+logs in, and do not subscribe to anything again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txredisapi import ResponseError
+from zope.interface import implementer
+
+from happy.base.errors import StartupError
+from happy.base.redaction import describe_fault
+from happy.base.trouble import Trouble
+from happy.cluster.bus import NODES, BusLost, BusOwner
+from happy.cluster.redis_protocols import Greeting, Listening, RedisFactory, Speaking, error_code
+from happy.cluster.redis_url import RedisTarget
+from happy.cluster.subscriptions import Subscriptions
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory
+
+START_SECONDS: Final = 10.0
+"""How long a start waits for a Redis that is not reached: it may be starting as well."""
+
+MOST_UNANSWERED: Final = 32 * 1024 * 1024
+"""Bytes that may have been published and not answered. With more than that, Redis is as good as gone."""
+
+_OVERHEAD: Final = 512
+"""Bytes that a publication under way takes besides its payload."""
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+_MOST_DOUBLINGS: Final = 5
+
+
+class RedisBus:
+    """A :class:`~happy.cluster.bus.Bus`.
+
+    ``service`` keeps services apart that share a Redis, ``version`` the versions of what is said within one.
+    ``name`` is this node's, for whoever looks at the connections.
+    """
+
+    largest = 256 * 1024
+    """Redis cuts a subscriber that is 32 MB behind."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, target: RedisTarget, *, service: str, version: int, name: str) -> None:
+        self._reactor = reactor
+        self._target = target
+        self._nodes = f"{service}:{target.database}:{NODES}".encode()
+        self._prefix = f"{service}:{version}:{target.database}:".encode()
+        self._greeting = Greeting(target, f"happy-{name}", self._prefix + b"trial")
+        self._owner: BusOwner | None = None
+        self._up = False
+        self._speaking: Speaking | None = None
+        self._listening: Listening | None = None
+        self._subscriptions = Subscriptions(reactor, self._say, self._confirmed, self._completed)
+        self._complete = False
+        self._services: list[ClientService] = []
+        self._starting: Deferred[None] | None = None
+        self._patience: IDelayedCall | None = None
+        self._failures = 0
+        self._why = "it does not answer"
+        self._unanswered = 0
+        self._trouble = Trouble(self._log, "reaching Redis", reactor)
+        self._hearing = Trouble(self._log, "acting on what another node says", reactor)
+
+    @property
+    def up(self) -> bool:
+        """Both connections have greeted, and every channel that was wanted then is confirmed."""
+        return self._up
+
+    # -- start and stop ------------------------------------------------------------------------
+
+    def start(self, owner: BusOwner) -> Deferred[None]:
+        """Connect; fires when it is up. Fails with StartupError if Redis refuses or is not reached."""
+        try:
+            endpoint = _Watched(self._target.endpoint(self._reactor), self.failed)
+        except ValueError as wrong:
+            return fail(StartupError(f"redis-url: it must {wrong}"))
+        self._owner = owner
+        starting: Deferred[None] = Deferred(lambda _: self._leave())
+        self._starting = starting
+        self._patience = self._reactor.callLater(START_SECONDS, self._give_up)
+        for kind in (Speaking, Listening):
+            factory = RedisFactory(kind, self, self._greeting, self._reactor)
+            self._services.append(ClientService(endpoint, factory, self._pause, self._reactor))
+        for service in self._services:
+            service.startService()
+        return starting
+
+    def stop(self) -> Deferred[None]:
+        """Close both connections."""
+        return self._close().addCallback(lambda _: None)
+
+    def _leave(self) -> None:
+        self._close()
+
+    def _close(self) -> Deferred[Any]:
+        self._owner = None
+        self._up = False
+        self._end_start()
+        self._subscriptions.end()
+        services, self._services = self._services, []
+        return gatherResults([service.stopService() for service in services])
+
+    def _end_start(self) -> Deferred[None] | None:
+        """The start is over; what waits for it."""
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+        starting, self._starting = self._starting, None
+        return starting
+
+    def _give_up(self) -> None:
+        starting = self._end_start()
+        if starting is not None:
+            reason = StartupError(f"redis-url: {self._target} cannot be used: {self._why}")
+            self._close().addBoth(lambda _: starting.errback(reason))
+
+    # -- what a bus does -----------------------------------------------------------------------
+
+    def publish(self, channel: str, payload: bytes) -> Deferred[int | None]:
+        """See :meth:`Bus.publish`; how many hear it is unknown in a cluster of Redis servers."""
+        speaking, size = self._speaking, len(payload) + _OVERHEAD
+        if not self._up or speaking is None:
+            return fail(BusLost())
+        if self._unanswered + size > MOST_UNANSWERED:
+            self.failed("it takes nothing any more")
+            self._reactor.callLater(0, self.cut)
+            return fail(BusLost())
+        self._unanswered += size
+        answer: Deferred[int] = speaking.execute_command("PUBLISH", self._channel(channel), payload)
+        return answer.addCallbacks(self._published, self._unpublished, (size, speaking), {}, (size, speaking))
+
+    def _published(self, hearing: int, size: int, speaking: Speaking) -> int | None:
+        self._unanswered -= size
+        return hearing if speaking.whole else None
+
+    def _unpublished(self, failure: Failure, size: int, speaking: Speaking) -> Failure:
+        self._unanswered -= size
+        return self._unasked(failure, speaking)
+
+    def _unasked(self, failure: Failure, speaking: Speaking) -> Failure:
+        if failure.check(ResponseError) and speaking is self._speaking:
+            speaking.abort(f"it answers {error_code(failure.value)}")
+        return Failure(BusLost())
+
+    def subscribe(self, channels: Iterable[str]) -> None:
+        """Listen to channels."""
+        self._subscriptions.add(channels)
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Listen to them no longer."""
+        self._subscriptions.remove(channels)
+
+    def subscribers(self, channel: str) -> Deferred[int | None]:
+        """How many listen to a channel; unknown in a cluster of Redis servers."""
+        speaking = self._speaking
+        if not self._up or speaking is None:
+            return fail(BusLost())
+        answer: Deferred[list[Any]] = speaking.execute_command("PUBSUB", "NUMSUB", self._channel(channel))
+        return answer.addCallbacks(
+            lambda found: found[1] if speaking.whole else None, self._unasked, errbackArgs=(speaking,)
+        )
+
+    def cut(self) -> None:
+        """Drop both connections; others are made by themselves."""
+        dropped = [self._speaking, self._listening]
+        self._speaking = self._listening = None
+        self._down()
+        for connection in dropped:
+            if connection is not None:
+                connection.transport.abortConnection()
+
+    def _channel(self, channel: str) -> bytes:
+        return self._nodes if channel == NODES else self._prefix + channel.encode()
+
+    def _named(self, channel: bytes) -> str:
+        return NODES if channel == self._nodes else channel.removeprefix(self._prefix).decode()
+
+    # -- what the connections tell -------------------------------------------------------------
+
+    def ready(self, connection: Speaking | Listening) -> None:
+        """A connection has greeted."""
+        if isinstance(connection, Speaking):
+            self._speaking = connection
+            self._look()
+        else:
+            self._listening = connection
+            self._subscriptions.begin()
+
+    def gone(self, connection: Speaking | Listening) -> None:
+        """A connection that had greeted broke."""
+        if connection in (self._speaking, self._listening):
+            if connection is self._speaking:
+                self._speaking = None
+            else:
+                self._listening = None
+            self._down()
+
+    def failed(self, why: str) -> None:
+        """A connection could not be made, or must not be kept."""
+        self._failures += 1
+        self._why = why
+        if self._owner is not None:
+            self._trouble.again(why)
+
+    def refused(self, why: str) -> None:
+        """Redis lets nobody in who comes like this: a start ends, and later it is tried again."""
+        self._why = why
+        self._give_up()
+
+    def heard_on(self, channel: bytes, payload: bytes) -> None:
+        """A message."""
+        if self._owner is not None:
+            try:
+                self._owner.heard(self._named(channel), payload)
+            except Exception as error:
+                self._hearing.again(describe_fault(error))
+
+    def confirmed_on(self, channel: bytes) -> None:
+        """What was said about a channel is done."""
+        self._subscriptions.confirm(self._named(channel))
+
+    # -- up and down ---------------------------------------------------------------------------
+
+    def _say(self, command: Literal["SUBSCRIBE", "UNSUBSCRIBE"], channels: list[str]) -> None:
+        if self._listening is not None:
+            self._listening.say(command, map(self._channel, channels))
+
+    def _confirmed(self, channel: str) -> None:
+        if self._owner is not None:
+            self._owner.confirmed(channel)
+
+    def _completed(self) -> None:
+        self._complete = True
+        self._look()
+
+    def _look(self) -> None:
+        """Whether it is up by now."""
+        if self._up or self._owner is None or self._speaking is None or not self._complete:
+            return
+        self._up = True
+        self._failures = 0
+        self._trouble.over()
+        self._owner.back()
+        starting = self._end_start()
+        if starting is not None:
+            starting.callback(None)
+
+    def _down(self) -> None:
+        if self._listening is None:
+            self._complete = False
+            self._subscriptions.end()
+        was_up, self._up = self._up, False
+        if was_up and self._owner is not None:
+            self._owner.lost()
+
+    def _pause(self, attempts: int) -> float:
+        """Seconds until the next connection. Those that are refused count as well as those that fail."""
+        longest = min(_FIRST_PAUSE * 2.0 ** min(self._failures, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        return longest * random.uniform(0.5, 1.0)
+
+
+@implementer(IStreamClientEndpoint)
+class _Watched:
+    """An endpoint that tells why connecting failed."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, failed: Any) -> None:
+        self._endpoint = endpoint
+        self._failed = failed
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        return connecting.addErrback(self._tell)
+
+    def _tell(self, failure: Failure) -> Failure:
+        self._failed(str(failure.value).rstrip("."))
+        return failure
