@@ -13,6 +13,7 @@ from happy.metrics import Metrics
 from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
 from happy.realtime.hub import Hub
+from happy.realtime.parameters import endpoint_settings
 from happy.realtime.recovery import Recovery
 from happy.socketio.endpoint import SocketIOEndpoint
 from happy.socketio.standalone import EndpointSite
@@ -36,7 +37,13 @@ class Broken:
         raise RuntimeError("a value that must not be logged")
 
 
-class HappyWorld(World):
+class Parametrised(World):
+    """Any program behind an endpoint with the settings that the server has."""
+
+    make_settings = staticmethod(endpoint_settings)
+
+
+class HappyWorld(Parametrised):
     """The real application behind the real endpoint, with a database that fails, on a clock."""
 
     def __init__(self, *, recovery: bool = False, **settings: Any) -> None:

@@ -13,6 +13,7 @@ from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from happy.base.bounds import Budget, Holding
 from happy.realtime.hub import Client
+from happy.realtime.parameters import PATH
 from happy.socketio.backlog import Backlog
 from happy.socketio.connection import SocketConnection
 from happy.socketio.engine import EngineConnection
@@ -23,7 +24,6 @@ from happy.wire.engine_session import EngineSession
 from happy.wire.socketio import Namespaces
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld
 from tests.socketio.peers import PollingPeer, WebSocketPeer
-from tests.socketio.programs import PATH
 
 pytestmark = pytest.mark.usefixtures("young_heap")
 

@@ -8,13 +8,16 @@ from typing import Any
 from msgspec import Raw
 from twisted.internet.task import Clock
 
-from happy.realtime.parameters import endpoint_settings
-from happy.socketio.endpoint import SocketIOEndpoint
+from happy.socketio.endpoint import EndpointSettings, SocketIOEndpoint
 from happy.socketio.socket import Acknowledge, Socket
 from happy.socketio.standalone import EndpointSite
 from tests.socketio.peers import Peer, PollingPeer, WebSocketPeer
 
-PATH = "/v1/updates/"
+PATH = "/rooms/"
+"""Where the program is served."""
+OWN_HEADERS = ((b"X-Own", b"first"), (b"Vary", b"Origin"))
+"""What every answer has, in place of CORS."""
+PREFLIGHT_HEADERS = ((b"X-Allowed", b"everything"),)
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -58,15 +61,22 @@ class Recorder:
         self.heard.append(("disconnected", socket.namespace, reason))
 
 
+def own_settings(**others: Any) -> EndpointSettings:
+    """Settings of a program that has a path and headers of its own."""
+    own: dict[str, Any] = {"path": PATH, "headers": lambda origin: OWN_HEADERS}
+    return EndpointSettings(**{**own, "preflight_headers": PREFLIGHT_HEADERS, **others})
+
+
 class World:
     """An endpoint with a program, on a clock, and clients for it, each of whoever is ``origin`` then."""
 
     clock_kind = Clock
+    make_settings = staticmethod(own_settings)
 
     def __init__(self, **settings: Any) -> None:
         self.clock = self.clock_kind()
         self.program = Recorder()
-        self.settings = endpoint_settings(path=PATH, **settings)
+        self.settings = self.make_settings(**settings)
         self.origin = "somebody"
         self.endpoint = SocketIOEndpoint(self.program, self.settings, self.clock, lambda channel: self.origin)
         self.site = EndpointSite(self.endpoint, self.clock)
@@ -77,7 +87,7 @@ class World:
 
     def websocket(self, *, joined: bool = True, step: int | None = None, **handshake: Any) -> WebSocketPeer:
         """A client on WebSocket, its handshake done, in the main namespace unless told otherwise."""
-        target = f"{PATH}?EIO=4&transport=websocket"
+        target = f"{self.settings.path}?EIO=4&transport=websocket"
         peer = WebSocketPeer(self.site, self.clock, target, step=step, **handshake)
         if joined:
             peer.text("40")
@@ -86,7 +96,7 @@ class World:
 
     def polling(self, *, joined: bool = True) -> PollingPeer:
         """A client on polling, its handshake done, in the main namespace unless told otherwise."""
-        peer = PollingPeer(self.site, self.clock, PATH)
+        peer = PollingPeer(self.site, self.clock, self.settings.path)
         if joined:
             peer.post(b"40")
             peer.poll()

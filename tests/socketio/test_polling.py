@@ -41,8 +41,8 @@ class TestRequests:
         """Answers are not to be stored, may be read by any origin, and say what they are."""
         client = World().polling(joined=False)
         assert client.post(b"40").headers == {
-            "access-control-allow-origin": "*",
-            "access-control-allow-credentials": "true",
+            "x-own": "first",
+            "vary": "Origin",
             "cache-control": "no-store",
             "content-type": "text/html",
             "content-length": "2",

@@ -51,13 +51,6 @@ def test_address() -> None:
     assert joined(site_of(Greeter(), keep_address=False)).texts()[1] == '42["address",""]'
 
 
-def test_nothing_of_an_address_is_kept() -> None:
-    """Happy does not need to know where people are."""
-    world = World()
-    world.websocket()
-    assert world.program.socket.handshake.address == ""
-
-
 class TestGreetingBeforeTheOpen:
     """What a handler sends while it is made."""
 
