@@ -4,111 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.api.declare import MIB, Caller, Capability, RequestFacts
-from happy.api.structs import Blob, Body, PlainText, Redirect
 from happy.base.bounds import Budget
 from happy.web.bodies import CONNECTION_BYTES, SMALL
 from happy.web.fastrequests import FastRequest
 from tests.toys import toy_server
 from tests.web import test_connections, test_endings, test_limits, test_resource, test_resource_facts
 from tests.web.connecting import ANN, Polling
+from tests.web.resources import Gates, toys
 from tests.web.talking import Connection, Served, message
-
-toys = Capability("toys")
-
-
-class Toy(Body):
-    name: str
-
-
-@toys.get("/", public=True)
-async def banner() -> PlainText:
-    """Say hello."""
-    return PlainText("hello")
-
-
-@toys.get("/toys/:toyId")
-async def look(caller: Caller, toy_id: str, request: RequestFacts) -> dict[str, Any]:
-    """One toy, and what is known of the request."""
-    agent = request.header("user-agent")
-    return {"id": toy_id, "of": caller.account, "at": [request.base_url, request.address, agent]}
-
-
-@toys.post("/toys", limit=100 * MIB)
-async def make(caller: Caller, body: Toy) -> dict[str, int]:
-    """Make a toy."""
-    return {"size": len(body.name)}
-
-
-@toys.post("/small", public=True, limit=10)
-async def small(body: Toy) -> str:
-    """Take little."""
-    return body.name
-
-
-@toys.put("/toys/:toyId", public=True)
-async def fill(server: Any, toy_id: str, content: BinaryIO) -> int:
-    """Read a body after a while."""
-    await server.hub.wait()
-    return len(content.read())
-
-
-@toys.delete("/toys/:toyId", public=True)
-async def drop(server: Any, toy_id: str) -> dict[str, str]:
-    """Drop a toy, after a while."""
-    await server.hub.wait()
-    return {"dropped": toy_id}
-
-
-@toys.get("/long", public=True)
-async def long() -> list[str]:
-    """Much to read."""
-    return ["x" * 1000] * 70
-
-
-@toys.get("/file", public=True)
-async def file(server: Any) -> Blob:
-    """Chunks, after a while."""
-    await server.hub.wait()
-    return Blob(chunks=[b"a" * 3000, b"b" * 3000], content_type="text/plain")
-
-
-@toys.get("/boom", public=True)
-async def boom() -> None:
-    """Fail."""
-    raise RuntimeError("secret words")
-
-
-@toys.get("/elsewhere", public=True)
-async def elsewhere() -> Redirect:
-    """Point away."""
-    return Redirect("https://example.org/?a=b")
-
-
-class Gates:
-    """What slow endpoints wait for, one opening each."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Deferred[None]] = []
-
-    def wait(self) -> Deferred[None]:
-        gate: Deferred[None] = Deferred()
-        self._waiting.append(gate)
-        return gate
-
-    def open(self) -> None:
-        if self._waiting:
-            self._waiting.pop(0).callback(None)
-
 
 DATE = re.compile(rb"Date: [^\r]*\r\n")
 OPEN, READ, LOSE, DRAIN = "open", "read", "lose", "drain"
@@ -177,7 +88,7 @@ OCTETS = {"content-type": "application/octet-stream"}
 USUAL = [
     message("GET", "/"),
     message("GET", "/toys/a%20b?c=d", None, {**ANN, "X-Happy-Client": "ios/1.2"}),
-    message("GET", "/toys/b", None, {**ANN, "X-Forwarded-For": "a, b", "X-Forwarded-Host": "x.test, y"}),
+    message("GET", "/facts", None, {**ANN, "X-Forwarded-For": "a, b", "X-Forwarded-Host": "x.test, y"}),
     message("GET", "/toys/b", None, {"Authorization": "Bearer breaks"}),
     message("POST", "/toys", b'{"name":"abc"}', ANN),
     message("POST", "/toys", b'{"name":7}', ANN),
@@ -187,12 +98,12 @@ USUAL = [
     message("PUT", "/toys/a", b"x" * (SMALL + 1), OCTETS),
     message("PUT", "/toys/a", b"", OCTETS),
     message("POST", "/small", b'{"name":"much"}'),
-    message("DELETE", "/toys/a"),
-    message("DELETE", "/toys/a", None, {"Connection": "close"}),
+    message("DELETE", "/slow/a"),
+    message("DELETE", "/slow/a", None, {"Connection": "close"}),
     message("DELETE", "/toys/%zz"),
     message("GET", "/long"),
     message("GET", "/file"),
-    message("GET", "/boom"),
+    message("POST", "/boom"),
     message("GET", "/elsewhere"),
     message("GET", "/nowhere"),
     message("POST", "/nowhere", b"{"),
@@ -235,8 +146,8 @@ UNUSUAL = [
     b"GET / HTTP/1.1\r\nHost : h\r\n\r\n",
     b"GET / HTTP/1.1\nHost: h\n\n",
 ]
-HELLO, DROP = message("GET", "/"), message("DELETE", "/toys/a")
-LAST = message("DELETE", "/toys/a", None, {"Connection": "close"})
+HELLO, DROP = message("GET", "/"), message("DELETE", "/slow/a")
+LAST = message("DELETE", "/slow/a", None, {"Connection": "close"})
 MANGLED = st.tuples(st.sampled_from(USUAL), st.integers(0, 200), st.binary(max_size=5)).map(
     lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] + len(parts[2]) :]
 )
@@ -308,13 +219,13 @@ class PathTests(SynchronousTestCase):
 
     def test_usual(self) -> None:
         """A usual request does take the fast way, unless that is switched off."""
-        for sent in (message("DELETE", "/toys/a"), message("PUT", "/toys/a", b"x", OCTETS)):
+        for sent in (message("DELETE", "/slow/a"), message("PUT", "/toys/a", b"x", OCTETS)):
             self.assertIsInstance(self.under_way(sent), FastRequest)
             self.assertNotIsInstance(self.under_way(sent, fast=False), FastRequest)
 
     def test_unusual(self) -> None:
         """One with a header twice does not, nor one that comes in pieces."""
-        twice = message("DELETE", "/toys/a", None, {"x": "a\r\nX: b"})
+        twice = message("DELETE", "/slow/a", None, {"x": "a\r\nX: b"})
         self.assertNotIsInstance(self.under_way(twice), FastRequest)
 
     def test_one_write(self) -> None:
