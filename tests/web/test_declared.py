@@ -116,6 +116,7 @@ OPEN = {
     ("GET", "/"),
     ("GET", "/.well-known/happy/asyncapi.json"),
     ("GET", "/.well-known/happy/openapi.json"),
+    ("GET", "/.well-known/happy/ready"),
     ("GET", "/health"),
     ("GET", "/files/*"),
     ("POST", "/v1/auth"),
