@@ -44,7 +44,8 @@ ROOMS = {
     "realtime": {"api", "base", "metrics", "socketio", "storage", "wire"}
     | {"msgspec", "prometheus_client", "twisted"},
     # Several nodes that are one service.
-    "cluster": {"base", "realtime"} | {"OpenSSL", "hiredis", "msgspec", "twisted", "txredisapi", "zope"},
+    "cluster": {"base", "realtime", "storage"}
+    | {"OpenSSL", "hiredis", "msgspec", "twisted", "txredisapi", "zope"},
     # What the server offers: a file a feature, independent of HTTP and of sockets.
     "capabilities": {"api", "base", "keys", "outbound", "realtime", "socketio", "storage"}
     | {"msgspec", "twisted"},

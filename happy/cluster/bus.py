@@ -30,6 +30,16 @@ def node_channel(node: str) -> str:
     return f"n:{node}"
 
 
+def is_account(channel: str) -> bool:
+    """Whether a channel is an account's."""
+    return channel.startswith("a:")
+
+
+def is_node(channel: str) -> bool:
+    """Whether a channel is one node's own."""
+    return channel.startswith("n:")
+
+
 class BusLost(Exception):
     """The way to the others broke, or was not open: whether a message went out is not known."""
 

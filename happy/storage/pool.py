@@ -184,11 +184,18 @@ class Connection(TxConnection):  # type: ignore[misc]
 
 
 class Connector:
-    """Opens connections to one target, each with its own name and the session settings above."""
+    """Opens connections to one target, of one ``kind``, each with its own name and the settings above."""
 
-    def __init__(self, target: DatabaseTarget, reactor: Any, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        target: DatabaseTarget,
+        reactor: Any,
+        settings: dict[str, str] | None = None,
+        kind: type[Connection] = Connection,
+    ) -> None:
         self._target = target
         self._reactor = reactor
+        self._kind = kind
         self._settings = {**SESSION, **(settings or {}), "search_path": _quoted(target.schema)}
         self._process = secrets.token_hex(4)
         self._numbers = count(1)
@@ -202,7 +209,7 @@ class Connector:
 
     async def open(self, patience: float = CONNECT_TIMEOUT) -> Connection:
         """A new connection, within so many seconds. Raises ConnectionLost when there is none to be had."""
-        connection = Connection(self._reactor)
+        connection = self._kind(self._reactor)
         connection.name = f"happy {self._process}-{next(self._numbers)}"
         connection.deadlines = self._deadlines
         connection.found_no_room = self._note_full
