@@ -1,6 +1,6 @@
 """The echo programs that the public protocol suites talk to (realtime.md A.15).
 
-``python tests/echo_server.py --port 3000 --suite engineio`` or ``--suite socketio``; listens on 127.0.0.1,
+``python -m tests.echo_server --port 3000 --suite engineio`` or ``--suite socketio``; listens on 127.0.0.1,
 on any port for 0, and says on which.
 """
 

@@ -143,6 +143,7 @@ WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetim
 READERS = {
     ("logs/bounded.py", "time.time"),
     ("base/ids.py", "time.time_ns"),
+    ("operator/text.py", "time.time"),
     ("outbound/s3.py", "datetime.now"),
     ("web/sending.py", "time.time"),
 }

@@ -33,7 +33,7 @@ class Echo:
 
     def __init__(self, suite: str) -> None:
         self.path = SUITES[suite]
-        command = [sys.executable, "tests/echo_server.py", "--port", "0", "--suite", suite, *INTERVALS]
+        command = [sys.executable, "-m", "tests.echo_server", "--port", "0", "--suite", suite, *INTERVALS]
         self._process = subprocess.Popen(
             command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
         )
