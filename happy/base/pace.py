@@ -1,17 +1,21 @@
-"""For how long the reactor stays with what clients send, and who comes next when that is more than fits.
+"""Who comes next when there is more to do than fits into a turn of the reactor.
 
-Whatever arrives is worked on at once while the reactor's turn is young. What is left then waits here, in a
-line for each owner, and is taken a portion at a time, one owner after the other: whoever sends thousands of
-packets at once, over however many connections, keeps the others waiting for one portion of its own.
+Whoever has something to do waits in a line of its owner's, and the lines are served one after the other, some
+milliseconds in each turn: whoever sends thousands of packets at once, over however many connections, keeps
+the others waiting for one piece of its own work. What may be done without waiting is for others to say:
+:class:`Pace` here, by the age of the turn, and :mod:`happy.web.shares`, by what an owner has used.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from twisted.logger import Logger
+
+from happy.base.redaction import describe_fault
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -25,31 +29,89 @@ QUEUE_SECONDS: Final = 0.01
 PORTION_SECONDS: Final = 0.002
 """What an owner gets of it before it is the next one's turn."""
 
+_ANY_NUMBER: Final = sys.maxsize
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 _log = Logger()
+
+
+class FairQueue(Generic[W]):
+    """Those who wait, in a line for each owner, of which each in turn is served one waiter.
+
+    ``seconds`` is the time for all of them in a turn of the reactor, ``most`` how many are served in it.
+    """
+
+    __slots__ = ("_clock", "_lines", "_most", "_seconds", "_timer")
+
+    def __init__(self, clock: IReactorTime, seconds: float, most: int) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._most = most
+        self._lines: dict[str, deque[W]] = {}
+        self._timer: IDelayedCall | None = None
+
+    def __contains__(self, owner: object) -> bool:
+        """Whether anything of an owner's waits."""
+        return owner in self._lines
+
+    def wait(self, owner: str, waiter: W) -> None:
+        """Let ``waiter`` go on when it is its turn; it stands in the line of its owner, and in it once."""
+        line = self._lines.get(owner)
+        if line is None:
+            line = self._lines[owner] = deque()
+        line.append(waiter)
+        if self._timer is None:
+            self._timer = self._clock.callLater(0, self._serve_some)
+
+    def serve(self, waiter: W, end: float) -> None:
+        """It is this one's turn; ``end`` is when the time for all is over."""
+        raise NotImplementedError
+
+    def _serve_some(self) -> None:
+        self._timer = None
+        end = self._clock.seconds() + self._seconds
+        for _ in range(self._most):
+            if not self._lines:
+                return
+            try:
+                self.serve(self._next(), end)
+            except Exception as error:
+                # Whatever is wrong with one must not keep the others waiting for ever.
+                _log.error("Going on failed: {fault}", fault=describe_fault(error))
+            if self._clock.seconds() >= end:
+                break
+        if self._lines and self._timer is None:
+            self._timer = self._clock.callLater(0, self._serve_some)
+
+    def _next(self) -> W:
+        """The first in the first line, which becomes the last line."""
+        owner = next(iter(self._lines))
+        line = self._lines.pop(owner)
+        waiter = line.popleft()
+        if line:
+            self._lines[owner] = line
+        return waiter
 
 
 class Waiter(Protocol):
     """What has more to do than there was time for."""
 
     def go_on(self) -> None:
-        """Do at least something, and stop soon after :meth:`Pace.over`. Must not raise anything."""
+        """Do at least something, and stop soon after :meth:`Pace.over`."""
 
 
-class Pace:
-    """The reactor's turns, and the lines of those who wait."""
+class Pace(FairQueue[Waiter]):
+    """Works on what arrives while the turn of the reactor is young; the rest waits, for portions of time."""
 
-    __slots__ = ("_clock", "_lines", "_timer", "_until", "told")
+    __slots__ = ("_until", "told")
 
     def __init__(self, clock: IReactorTime) -> None:
+        super().__init__(clock, QUEUE_SECONDS, _ANY_NUMBER)
         self.told = False
         """Whether the reactor itself calls :meth:`begin`; if not, whoever receives something does."""
-        self._clock = clock
         self._until = clock.seconds() + TURN_SECONDS
-        self._lines: dict[str, deque[Waiter]] = {}
-        self._timer: IDelayedCall | None = None
 
     def begin(self) -> None:
         """A turn begins."""
@@ -59,14 +121,10 @@ class Pace:
         """Whether what is left has to :meth:`wait`."""
         return self._clock.seconds() >= self._until
 
-    def wait(self, owner: str, waiter: Waiter) -> None:
-        """Let ``waiter`` go on when it is its turn; it stands in the line of its owner, and in it once."""
-        line = self._lines.get(owner)
-        if line is None:
-            line = self._lines[owner] = deque()
-        line.append(waiter)
-        if self._timer is None:
-            self._timer = self._clock.callLater(0, self._go_on)
+    def serve(self, waiter: Waiter, end: float) -> None:
+        """See :class:`FairQueue`."""
+        self._until = min(end, self._clock.seconds() + PORTION_SECONDS)
+        waiter.go_on()
 
     def soon(self, owner: str, act: Callable[[], None]) -> None:
         """Act now, if there is time and nobody of the owner's waits; or else in its line."""
@@ -78,28 +136,6 @@ class Pace:
     def each(self, owner: str, things: Iterable[T], act: Callable[[T], None]) -> None:
         """Act on one thing after the other, as far as there is time; the rest waits in the owner's line."""
         _Chore(self, owner, things, act).go_on()
-
-    def _go_on(self) -> None:
-        self._timer = None
-        end = self._clock.seconds() + QUEUE_SECONDS
-        while self._lines and self._clock.seconds() < end:
-            waiter = self._next()
-            self._until = min(end, self._clock.seconds() + PORTION_SECONDS)
-            try:
-                waiter.go_on()
-            except Exception:
-                _log.failure("Going on failed")
-        if self._lines and self._timer is None:
-            self._timer = self._clock.callLater(0, self._go_on)
-
-    def _next(self) -> Waiter:
-        """The first in the first line, which becomes the last line."""
-        owner = next(iter(self._lines))
-        line = self._lines.pop(owner)
-        waiter = line.popleft()
-        if line:
-            self._lines[owner] = line
-        return waiter
 
 
 def _call(act: Callable[[], None]) -> None:

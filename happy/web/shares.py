@@ -1,20 +1,18 @@
 """The processor's time, divided among those whose bytes arrive.
 
 All clients share one reactor. What arrives is worked on at once, as long as its owner has not used more than
-half of the time lately; from then on its pieces of work wait in a queue, from which every owner gets one in
-turn, some milliseconds in each turn of the reactor. So a flood delays itself, and others by a moment.
+half of the time lately; from then on its pieces of work wait in a :class:`~happy.base.pace.FairQueue`. So a
+flood delays itself, and others by a moment.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
-from happy.base.redaction import describe_fault
+from happy.base.pace import FairQueue
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,10 +20,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SLICE: Final = 0.005
-"""Seconds for the queue in each turn of the reactor."""
+"""Seconds for those who wait in each turn of the reactor."""
 
 MOST_PIECES: Final = 16
-"""Pieces of work from the queue in each turn: what a piece leads to may take longer than itself."""
+"""Pieces of their work in each turn: what a piece leads to may take longer than itself."""
 
 MOST_NEW: Final = 16
 """New connections of one owner that are read from in a turn: so that few of them have something to be read,
@@ -60,19 +58,15 @@ class _Allowance:
         self.free_at = began + (debt if debt < _LONGEST_DEBT else _LONGEST_DEBT)
 
 
-class Processor:
+class Processor(FairQueue[Callable[[], None]]):
     """Divides the time of one reactor. ``clock`` tells it, and calls back."""
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+        super().__init__(clock, SLICE, MOST_PIECES)
         self.now: Callable[[], float] = clock.seconds
         # Many owners may share a purse, and something has to be left for other work.
         self.allowance = _Allowance(price=1.25, burst=0.05)
         self._shares: dict[str, Share] = {}
-        self._queue: deque[Share] = deque()
-        self._called = False
         self._welcomed: list[Share] = []
         self._lingering: dict[Share, None] = {}
         self._looking: IDelayedCall | None = None
@@ -110,10 +104,9 @@ class Processor:
             self._looking.cancel()
             self._looking = None
 
-    def enqueue(self, share: Share) -> None:
-        """Give a share that has work to do its turn."""
-        self._queue.append(share)
-        self._call()
+    def serve(self, waiter: Callable[[], None], end: float) -> None:
+        """Do a piece of work. It charges for itself."""
+        waiter()
 
     def welcomed(self, share: Share) -> None:
         """A share has its first new connection in this turn."""
@@ -126,29 +119,11 @@ class Processor:
             share.new = 0
         self._welcomed.clear()
 
-    def _call(self) -> None:
-        if not self._called:
-            self._called = True
-            self._clock.callLater(0, self._run)
-
-    def _run(self) -> None:
-        self._called = False
-        end = self.now() + SLICE
-        for _ in range(MOST_PIECES):
-            if not self._queue:
-                return
-            self._queue.popleft().run_one()
-            if self.now() >= end:
-                break
-        if self._queue:
-            self._call()
-
 
 class Share:
     """An owner's part of the time."""
 
-    __slots__ = ("_all", "_own", "_processor", "_waiting", "_waiting_bytes", "new", "now", "owner", "users")
-    _log = Logger()
+    __slots__ = ("_all", "_own", "_processor", "_waiting_bytes", "new", "now", "owner", "users")
 
     def __init__(self, processor: Processor, owner: str) -> None:
         self.owner = owner
@@ -158,22 +133,22 @@ class Share:
         self._processor = processor
         self._all = processor.allowance
         self._own = _Allowance(price=2.0, burst=0.02)
-        self._waiting: deque[Callable[[], None]] | None = None
         self._waiting_bytes = 0
 
     def begin(self) -> float | None:
         """The time, for :meth:`charge`, if work may be done now; None if it has to be done :meth:`later`."""
         now = self.now()
-        return None if now < self._own.free_at or now < self._all.free_at or self._waiting else now
+        owing = now < self._own.free_at or now < self._all.free_at
+        return None if owing or self.owner in self._processor else now
 
     @property
     def settled(self) -> bool:
         """Whether the owner owes nothing, and nothing of it waits."""
-        return not (self._waiting or self.new) and self._own.free_at <= self.now()
+        return not self.new and self._own.free_at <= self.now() and self.owner not in self._processor
 
     def welcome(self) -> bool:
         """Whether one more new connection may be read from at once; if not, :meth:`later`."""
-        if self.new >= MOST_NEW or self._waiting or self.now() < self._own.free_at:
+        if self.new >= MOST_NEW or self.owner in self._processor or self.now() < self._own.free_at:
             return False
         self.new += 1
         if self.new == 1:
@@ -188,28 +163,12 @@ class Share:
 
     def later(self, work: Callable[[], None]) -> None:
         """Do a piece of work, of some milliseconds, when it is this owner's turn. It charges for itself."""
-        if self._waiting is None:
-            self._waiting = deque()
-            self._processor.enqueue(self)
-        self._waiting.append(work)
+        self._processor.wait(self.owner, work)
 
     def hold(self, size: int) -> bool:
         """Let so many bytes wait, or fewer if it is negative; False if those are more than may."""
         self._waiting_bytes += size
         return self._waiting_bytes <= MOST_WAITING
-
-    def run_one(self) -> None:
-        """Do the piece that waits for longest."""
-        assert self._waiting is not None
-        work = self._waiting.popleft()
-        if self._waiting:
-            self._processor.enqueue(self)
-        else:
-            self._waiting = None
-        try:
-            work()
-        except Exception as error:
-            self._log.error("A piece of work failed: {fault}", fault=describe_fault(error))
 
     async def in_turns(self, steps: Generator[None, None, T]) -> T:
         """Go through steps of some milliseconds each; answers and raises what they do."""
