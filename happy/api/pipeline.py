@@ -222,6 +222,7 @@ def _bearer_account(parts: Parts, header: Callable[[str], str | None]) -> str:
     try:
         account = parts.tokens.verify(credentials[len(BEARER) :])
     except Exception as error:
+        # The contract answers it unlike a fault of the route.
         _report("Checking a token", error)
         raise Unauthenticated(UNCHECKED) from None
     if account is None:

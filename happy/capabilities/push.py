@@ -136,6 +136,7 @@ async def _forget(server: Server, account: str, tokens: Sequence[str]) -> None:
     try:
         await server.database.transact(lambda tx: push_tokens.remove(tx, account, tokens), owner=account)
     except Exception as error:
+        # Not left to the caller's, for which nothing was pushed then.
         _log.warn("Tokens of devices that are gone stay: {fault}", fault=describe_fault(error))
 
 

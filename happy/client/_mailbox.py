@@ -40,6 +40,7 @@ class Mailbox:
         try:
             wanted = reader.wants(value)
         except Exception:
+            # The condition is the reader's; who put the value has nothing to do with it.
             self._readers.remove(reader)
             reader.found.errback(Failure())
             return False

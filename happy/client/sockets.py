@@ -128,6 +128,7 @@ class Socket:
         try:
             await within(timeout, self._joining, self._clock)
         except Exception:
+            # Deferred cancellation too: whoever gives up must not leave a socket behind.
             await self.close()
             raise
 
@@ -298,6 +299,7 @@ class Socket:
             try:
                 listener(*arguments)
             except Exception:
+                # A listener is the program's; other listeners and the connection are not its victims.
                 self.log.failure("A listener of {name} failed", name=name)
         first: Any = arguments[0] if arguments else None
         if name == "rpc-request" and ack_id is not None and first["method"] in self._methods:
@@ -311,6 +313,7 @@ class Socket:
             result = self._methods[method](params)
             packet = encode_ack(ack_id, [await result if inspect.isawaitable(result) else result])
         except Exception:
+            # Whatever the method raised or answered, the caller waits for an acknowledgement.
             self.log.failure("A remote call failed")
             packet = encode_ack(ack_id, [{"error": METHOD_FAILED}])
         self._link.send(packet.text)

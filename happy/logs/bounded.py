@@ -95,6 +95,7 @@ class BoundedLog:
                 # Each has one of its own, since some of them add to it.
                 observer(_composed(subject, when, text))
             except Exception:
+                # Told by the next turn that can: to log it would come here again.
                 self.left_out(UNWRITTEN)
 
 

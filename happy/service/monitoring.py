@@ -91,13 +91,7 @@ class MonitoringResource(Resource):
 
     async def _exposition(self, request: Request) -> bytes:
         await self._status.count(COUNT_PATIENCE)
-        try:
-            body = await self._in_turns(self._metrics.pieces())
-        except Exception:
-            _log.failure("the metrics could not be written")
-            request.setResponseCode(500)
-            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            return b"Internal Server Error"
+        body = await self._in_turns(self._metrics.pieces())
         request.setHeader(b"content-type", EXPOSITION)
         return body
 
@@ -160,7 +154,8 @@ def _later(request: Request, answering: Coroutine[Deferred[Any], Any, bytes]) ->
         assert failure.value is not None
         _log.error("The metrics port cannot answer: {fault}", fault=describe_fault(failure.value))
         request.setResponseCode(500)
-        send(b"")
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        send(b"Internal Server Error")
 
     request.notifyFinish().addErrback(leave)
     Deferred.fromCoroutine(answering).addCallback(send).addErrback(fail)

@@ -46,6 +46,7 @@ class FastWebSocket(EngineWebSocket):
         try:
             end, _ = self._take_frames(data)
         except Exception as error:
+            # A reactor would log it with its text, which may be what a client sent.
             self.failed(error)
             return
         if end < len(data):

@@ -76,6 +76,7 @@ class ReadingWebSocket(WebSocketServerProtocol):
         try:
             rest = data if self.pace.over() else self.consume(data)
         except Exception as error:
+            # Whoever calls goes on with others, and from a queue nobody would end this connection.
             self.failed(error)
             return
         if rest:

@@ -186,6 +186,7 @@ class Router(Resource):
         except Overloaded:
             return answers.overloaded().answer()
         except Exception as error:
+            # What no route answered: those answer their own failures.
             self.log.error("Answering a request failed: {fault}", fault=describe_fault(error))
             return answers.failure().answer()
 

@@ -134,6 +134,7 @@ async def _unreadable(stream: Stream) -> Answer | None:
     except (ChangedMeanwhile, Overloaded):
         return answers.overloaded().answer()
     except Exception as error:
+        # Nothing is sent yet, so the client can be told; from the first byte on it is only cut.
         _log.error("An answer cannot be read: {fault}", fault=describe_fault(error))
         return answers.failure().answer()
     return None

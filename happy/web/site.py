@@ -234,6 +234,7 @@ class HappyRequest(Request):
             else:
                 self.site.router.render(self)
         except Exception as error:
+            # Whoever calls goes on with other connections, and the client would wait for ever.
             self._log.error("A request failed: {fault}", fault=describe_fault(error))
             self.loseConnection()
 
