@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
 from happy.api import answers, pieces
@@ -37,6 +38,7 @@ from happy.base.errors import (
     TooLarge,
 )
 from happy.base.redaction import describe_fault
+from happy.base.waiting import within
 from happy.storage.calls import NOBODY
 from happy.wire.complexity import TooComplex, check_complexity
 
@@ -48,6 +50,8 @@ _log = Logger()
 
 BEARER: Final = "Bearer "
 
+TURN_SECONDS: Final = 10.0
+"""How long a serial event waits for those of its socket that come first."""
 
 NO_CREDENTIALS: Final = "Missing authorization header"
 WRONG_TOKEN: Final = "Invalid token"
@@ -312,7 +316,11 @@ def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dic
 async def _handle(parts: Parts, event: Event, caller: Caller, socket: Socket, values: dict[str, Any]) -> Any:
     if not event.serial:
         return await _run(parts, event, values, caller, read_only=False)
-    release = await parts.database.linearizer.acquire([f"{event.name} {socket.id}"])
+    turn = parts.database.linearizer.wait([f"{event.name} {socket.id}"])
+    try:
+        release = await within(TURN_SECONDS, turn, parts.clock)
+    except TimeoutError:
+        raise Overloaded("too many of the socket's events come first") from None
     try:
         return await _run(parts, event, values, caller, read_only=False)
     finally:

@@ -38,7 +38,7 @@ OFFLINE_AFTER_SECONDS = 3.0
 MAX_HANDLERS = 10_000
 """Events of one connection under way at once; one that starts more is dropped (D-21)."""
 
-HANDLER_BYTES = 16 * 1024
+HANDLER_BYTES = 24 * 1024
 """What an event under way counts as, beside its arguments: some 4 KiB, which consist of so many small objects
 that the interpreter cannot give all of it back afterwards."""
 

@@ -6,8 +6,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
-
 from happy.base.bounds import Budget, Holding
 from happy.base.errors import Overloaded
 from happy.realtime.batches import ROW_BYTES, Append, Release, weight
@@ -192,8 +190,7 @@ class MessageQueue:
         release = release or self._linearizer.try_acquire((line.account,))
         if release is None:
             line.asked = True
-            waiting = Deferred.fromCoroutine(self._linearizer.acquire((line.account,)))
-            waiting.addCallback(self._granted, line)
+            self._linearizer.wait((line.account,)).addCallback(self._granted, line)
         return release
 
     def _granted(self, release: Release, line: _Line) -> None:

@@ -12,6 +12,8 @@ from happy.base.errors import Overloaded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.python.failure import Failure
+
 T = TypeVar("T")
 
 NOBODY: Final = "nobody"
@@ -26,6 +28,15 @@ WAITED = "patience"
 
 WAITING_SHARE: Final = 0.7
 """Of the time of a call, what it may spend on waiting for its turn: then there is some left for its work."""
+
+
+class _Lapsed:
+    """What a turn comes to that is waited for no longer."""
+
+
+def _lapsed(failure: Failure) -> _Lapsed:
+    failure.trap(CancelledError)
+    return _Lapsed()
 
 
 class Call:
@@ -68,16 +79,16 @@ class Call:
             turn.cancel()
         self._turn = turn
         timer = self._clock.callLater(max(0.0, self._last_turn - self._clock.seconds()), turn.cancel)
-        try:
-            return await turn
-        except CancelledError:
+        # Not as an exception: with the frames that it passes through it would last until a collection.
+        outcome = await turn.addErrback(_lapsed)
+        self._turn = None
+        if timer.active():
+            timer.cancel()
+        if isinstance(outcome, _Lapsed):
             if not self._lost:
                 self._refused(WAITED)
-            raise Overloaded("the database is busy") from None
-        finally:
-            self._turn = None
-            if timer.active():
-                timer.cancel()
+            raise Overloaded("the database is busy")
+        return outcome
 
     def give_up(self) -> None:
         """Somebody else needs the place."""

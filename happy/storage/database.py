@@ -244,7 +244,7 @@ class Database:
     async def _turn(self, call: Call, keys: Iterable[str]) -> Release:
         if (release := self.linearizer.try_acquire(keys)) is not None:
             return release
-        return await call.wait(Deferred.fromCoroutine(self.linearizer.acquire(keys, call.owner)))
+        return await call.wait(self.linearizer.wait(keys, call.owner))
 
     async def _with_others(self, call: Call, work: Work[T], accounts: frozenset[str], pool: Pool) -> T:
         """As one of an owner's calls at a time that need somebody else's account."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from happy.base.errors import Overloaded
 from happy.base.waiting import OneByOne
@@ -76,13 +76,16 @@ class Linearizer:
 
         Raises Overloaded when too many wait for several keys of which this is one. A wait may be cancelled.
         """
+        return await self.wait(keys, owner)
+
+    def wait(self, keys: Iterable[str], owner: str = "") -> Deferred[Release]:
+        """As :meth:`acquire`, without a coroutine: one that is cancelled leaves a cycle of objects behind."""
         wanted = frozenset(keys)
         release = self.try_acquire(wanted)
-        if release is None:
-            wait = self._enqueue(_Wait(wanted, owner, self._cancelled))
-            await wait.granted
-            release = Release(self, wanted)
-        return release
+        if release is not None:
+            return succeed(release)
+        granted = self._enqueue(_Wait(wanted, owner, self._cancelled)).granted
+        return granted.addCallback(lambda _: Release(self, wanted))
 
     def try_acquire(self, keys: Iterable[str]) -> Release | None:
         """Every key at once, or None when one of them is held."""

@@ -192,8 +192,9 @@ class HappyChannel(HTTPChannel):
         if self._busy:
             return
         if self._ahead and not self._ends():
-            self._work_on(self._take_ahead())
-        if len(self._ahead) <= _MOST_AHEAD and not self._ends():
+            # Not now: whoever answered it may be telling others something that comes before the next one.
+            self.share.later(self._go_on)
+        elif not self._ends():
             self._read_on()
 
     # Pieces.

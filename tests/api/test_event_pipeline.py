@@ -9,7 +9,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from happy.api.declare import Caller
-from happy.api.pipeline import NO_ANSWER, call_event
+from happy.api.pipeline import NO_ANSWER, TURN_SECONDS, call_event
 from happy.api.structs import Body
 from happy.base.errors import Overloaded
 from tests.api.toyshop import (
@@ -195,6 +195,19 @@ class EventTests(PipelineCase):
         gate.callback(None)
         self.assertEqual((self.successResultOf(first), self.successResultOf(second)), ("a", "b"))
         self.assertEqual(one.begun, ["a", "b"])
+
+    def test_a_turn_that_does_not_come(self) -> None:
+        """A serial event waits for its turn for some seconds, and takes none of those that come later."""
+        gate: Deferred[None] = Deferred()
+        socket = SimpleNamespace(id="one", begun=[], gate=gate)
+        first = self.handling("queued", b'{"sid":"a","wait":true}', socket)
+        second = self.handling("queued", b'{"sid":"b"}', socket)
+        self.server.clock.advance(TURN_SECONDS - 1)
+        third = self.handling("queued", b'{"sid":"c"}', socket)
+        self.server.clock.advance(1)
+        self.assertIs(self.successResultOf(second), NO_ANSWER)
+        gate.callback(None)
+        self.assertEqual((self.successResultOf(first), self.successResultOf(third)), ("a", "c"))
 
     def test_a_failed_turn_is_over(self) -> None:
         """A serial event that fails does not hold up the next one."""
