@@ -48,7 +48,7 @@ def cuid(now_ms: int) -> str:
 
 def new_cuid() -> str:
     """A new id of this process, made now."""
-    return cuid(time.time_ns() // 1_000_000)
+    return _source_of(os.getpid()).cuid(time.time_ns() // 1_000_000)
 
 
 @functools.lru_cache(maxsize=1)
@@ -59,11 +59,10 @@ def _source_of(pid: int) -> CuidSource:
 
 def _four(number: int) -> str:
     """Four base 36 digits of a number below 36^4."""
-    high, low = divmod(number, 1296)
-    return _PAIRS[high] + _PAIRS[low]
+    return _PAIRS[number // 1296] + _PAIRS[number % 1296]
 
 
 def _eight(number: int) -> str:
     """Eight base 36 digits of a number below 36^8."""
     high, low = divmod(number, _COUNTS)
-    return _four(high) + _four(low)
+    return f"{_PAIRS[high // 1296]}{_PAIRS[high % 1296]}{_PAIRS[low // 1296]}{_PAIRS[low % 1296]}"

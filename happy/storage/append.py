@@ -10,7 +10,7 @@ writes to the same accounts.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -124,29 +124,23 @@ class Writer:
         Raises ConnectionLost when the answer was lost, and QueryFailed or Overloaded when nothing was
         stored, unless ``in_doubt`` says otherwise.
         """
+        apply = partial(self._database.apply, owner=rows[0].account, aside=self._aside)
         if self._unanswered is not None:
             batch = self._unanswered
-            stored = await self._apply(
-                rows, partial(find_or_give_up, writer=self._name, batch=batch, rows=rows)
-            )
+            stored = await apply(partial(find_or_give_up, writer=self._name, batch=batch, rows=rows))
             self._unanswered = None
             if stored is not None:
                 return stored
         self._unanswered = number = next(self._numbers)
         try:
             noted = self._database.notes
-            stored = await self._apply(
-                rows, partial(append, writer=self._name, batch=number, rows=rows, noted=noted)
-            )
+            stored = await apply(partial(append, writer=self._name, batch=number, rows=rows, noted=noted))
         except (QueryFailed, Overloaded) as refused:
             if not isinstance(refused, ConnectionLost):
                 self._unanswered = None
             raise
         self._unanswered = None
         return stored
-
-    async def _apply(self, rows: Sequence[AppendRow], work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._database.apply(work, owner=rows[0].account, aside=self._aside)
 
 
 async def append(

@@ -140,8 +140,9 @@ class Linearizer:
         """Let others have keys that were held; for :class:`Release`."""
         self._held -= keys
         for key in sorted(keys):
-            following = None if key in self._held else self._following(key)
-            if following is not None:
+            if key in self._held or not (key in self._alone or key in self._several):
+                continue
+            if (following := self._following(key)) is not None:
                 self._leave(following)
                 self._held |= following.keys
                 following.over = True
