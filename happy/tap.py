@@ -97,8 +97,8 @@ class HappyService(Service):
         listen_beside()
 
     def _failed(self, failure: Any) -> None:
-        if failure.check(CancelledError):
-            return
+        if failure.check(CancelledError) and not self.running:
+            return  # A stop ended it.
         expected = failure.check(StartupError)
         reason = str(failure.value) if expected else describe_fault(failure.value)
         self.log.critical("Cannot start: {reason}", reason=reason)

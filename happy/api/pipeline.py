@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
 from happy.api import answers, pieces
@@ -38,7 +37,6 @@ from happy.base.errors import (
     TooLarge,
 )
 from happy.base.redaction import describe_fault
-from happy.base.waiting import within
 from happy.storage.calls import NOBODY
 from happy.wire.complexity import TooComplex, check_complexity
 
@@ -316,11 +314,8 @@ def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dic
 async def _handle(parts: Parts, event: Event, caller: Caller, socket: Socket, values: dict[str, Any]) -> Any:
     if not event.serial:
         return await _run(parts, event, values, caller, read_only=False)
-    turn = parts.database.linearizer.wait([f"{event.name} {socket.id}"])
-    try:
-        release = await within(TURN_SECONDS, turn, parts.clock)
-    except TimeoutError:
-        raise Overloaded("too many of the socket's events come first") from None
+    turn = [f"{event.name} {socket.id}"]
+    release = await parts.database.linearizer.acquire_within(TURN_SECONDS, turn, parts.clock)
     try:
         return await _run(parts, event, values, caller, read_only=False)
     finally:

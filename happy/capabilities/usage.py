@@ -41,6 +41,9 @@ LARGEST_REPORT = 16 * 1024
 SUM_SECONDS = 2.5
 """How long the database may add up one account's reports: some hundred thousand of usual size."""
 
+TURN_SECONDS = 10.0
+"""How long a query waits for the account's others: PostgreSQL adds up for it on one processor at most."""
+
 usage = Capability("usage")
 
 
@@ -171,7 +174,13 @@ async def query(server: Server, caller: Caller, body: UsageQuery) -> Spans:
             raise SessionNotFound
         return await storage.sums(tx, caller.account, session, first, last, span=span, zone=zone)
 
-    spans = _spans(await server.database.read(work, owner=caller.account, seconds=SUM_SECONDS))
+    turn = [f"sums {caller.account}"]
+    release = await server.database.linearizer.acquire_within(TURN_SECONDS, turn, server.clock)
+    try:
+        sums = await server.database.read(work, owner=caller.account, seconds=SUM_SECONDS)
+    finally:
+        release()
+    spans = _spans(sums)
     return Spans(usage=spans, group_by=span, total_reports=sum(one.report_count for one in spans))
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 
 from happy.base.errors import Overloaded
-from happy.base.waiting import OneByOne
+from happy.base.waiting import OneByOne, within
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
 
 MOST_WAITING: Final = 100
 """Of those who want several keys, how many may wait for one of them that is somebody else's."""
@@ -77,6 +80,13 @@ class Linearizer:
         Raises Overloaded when too many wait for several keys of which this is one. A wait may be cancelled.
         """
         return await self.wait(keys, owner)
+
+    async def acquire_within(self, seconds: float, keys: Iterable[str], clock: IReactorTime) -> Release:
+        """As :meth:`acquire`; raises Overloaded when it takes longer."""
+        try:
+            return await within(seconds, self.wait(keys), clock)
+        except TimeoutError:
+            raise Overloaded("too much comes first") from None
 
     def wait(self, keys: Iterable[str], owner: str = "") -> Deferred[Release]:
         """As :meth:`acquire`, without a coroutine: one that is cancelled leaves a cycle of objects behind."""

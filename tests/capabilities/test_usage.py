@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.extras import Json
+from twisted.internet.defer import Deferred
 
 from happy.api.structs import Invalid, decode_value
 from happy.capabilities.usage import Report, invalid_report
@@ -192,6 +193,15 @@ class QueryTests(CallingCase):
             "VALUES (%s, %s, %s, %s, %s, to_timestamp(%s) AT TIME ZONE 'UTC', now())",
             (f"{self.account} {self.made}", str(self.made), self.account, session, data, seconds),
         )
+
+    async def test_one_at_a_time(self) -> None:
+        """An account's sums are made one after another: they keep one processor busy at most."""
+        release = await self.server.database.linearizer.acquire([f"sums {self.account}"])
+        asked = Deferred.fromCoroutine(self._query())
+        await self.post(await self.new_account(), "/v1/usage/query", {})
+        self.assertNoResult(asked)
+        release()
+        self.assertEqual((await asked)["totalReports"], 0)
 
     async def _query(self, **members: Any) -> Any:
         return await self.post(self.account, "/v1/usage/query", members)

@@ -152,6 +152,17 @@ class CommitterTests(CommitterCase):
         self.assertTrue(all(answer.called for answer in running))
         self.assertEqual(len(self.stored(self.session)), 3)
 
+    async def test_stop_waits_for_a_busy_account(self) -> None:
+        """What nothing is done about yet, because somebody else holds its account, is stored as well."""
+        release = await self.database.linearizer.acquire([self.account])
+        running = self.send((None, "x"))
+        stopping = self.committer.stop()
+        self.assertFalse(stopping.called)
+        release()
+        await stopping
+        await running
+        self.assertEqual([row[2] for row in self.stored(self.session)], ["x"])
+
     async def test_after_the_stop(self) -> None:
         """What comes when the committer stops, or has stopped, is refused; nothing is stored of it."""
         running = self.send((None, "x"))

@@ -1,0 +1,39 @@
+"""What a service makes of a start that does not succeed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from happy import tap
+from happy.logs.bounded import BoundedLog
+from happy.settings.config import Config
+
+
+class FailedStartTests(SynchronousTestCase):
+    """A start that was broken off."""
+
+    def failed(self, *, stopping: bool) -> tuple[list[int], list[str]]:
+        """What the process, and the reactor, are told when something in the start is cancelled."""
+        statuses: list[int] = []
+        stops: list[str] = []
+        self.patch(tap, "exit_with", statuses.append)
+        self.patch(tap, "_end_in_time", lambda: None)
+        reactor: Any = MemoryReactorClock()
+        reactor.stop = lambda: stops.append("stop")
+        service = tap.HappyService(Config(), reactor, BoundedLog("info"))
+        service.running = not stopping
+        service._failed(Failure(CancelledError()))
+        return statuses, stops
+
+    def test_by_a_stop(self) -> None:
+        """A start that a stop ends is no failure."""
+        self.assertEqual(self.failed(stopping=True), ([], []))
+
+    def test_by_itself(self) -> None:
+        """A start in which something is cancelled for another reason ends the process, and says so."""
+        self.assertEqual(self.failed(stopping=False), ([1], ["stop"]))
