@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -26,7 +28,6 @@ from happy.service.monitoring import MonitoringSite
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
-    from twisted.python.failure import Failure
 
 NAME: Final = "control.sock"
 LARGEST: Final = 64 * 1024
@@ -148,9 +149,14 @@ class ControlSocket:
 
     async def stop(self) -> None:
         """Listen no more; what is under way ends with the process."""
-        port, self._port = self._port, None
+        port: Any = self._port
+        self._port = None
         if port is not None:
-            await maybeDeferred(port.stopListening)
+            try:
+                await maybeDeferred(port.stopListening)
+            except FileNotFoundError:
+                # Somebody removed the socket, at which Twisted leaves the end of the port undone.
+                Port.connectionLost(port, Failure(ConnectionDone()))
         self._name.close()
 
 

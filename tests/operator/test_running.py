@@ -47,6 +47,12 @@ class StatusTests(OperatorCase):
         await self.running.stop()
         self.assertFalse(path.exists())
 
+    async def test_removed(self) -> None:
+        """A socket that somebody removed keeps nothing from ending in order."""
+        (self.folder / "control.sock").unlink()
+        await self.running.stop()
+        self.assertEqual(self.complaints, [])
+
     async def test_nonsense(self) -> None:
         """What is no instruction is refused with a reason."""
         control = Control(self.folder)
