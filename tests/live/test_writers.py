@@ -152,9 +152,9 @@ class WritersTests(LiveCase):
                 if killed.called:
                     break
 
-    async def loses_answers(self, tx: Any, writer: str, batch: int, rows: Any) -> Any:
+    async def loses_answers(self, tx: Any, writer: str, batch: int, rows: Any, **named: Any) -> Any:
         """Append, but let the database die before the answer to a batch of several accounts is there."""
-        stored = await self.appends(tx, writer, batch, rows)
+        stored = await self.appends(tx, writer, batch, rows, **named)
         if self.killed is None or len({rows[row.row - 1].account for row in stored if row.new}) < 2:
             return stored
         killed, self.killed = self.killed, None
