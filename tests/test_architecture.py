@@ -55,16 +55,18 @@ ROOMS = {
     "web": {"api", "base", "settings", "wire", "twisted", "zope"},
     # What it is to be a running process: the composition root, start and stop, listening, measuring.
     "service": {"api", "base", "capabilities", "contract", "keys", "metrics", "outbound", "postgres"}
-    | {"realtime", "settings", "socketio", "storage", "web", "msgspec", "twisted"},
+    | {"backup", "realtime", "settings", "socketio", "storage", "web", "msgspec", "twisted"},
     # What twistd sees.
     "tap": {"base", "logs", "metrics", "service", "settings", "twisted"},
     # A library for programs that use a server, of ours or not.
     "client": {"base", "wire", "autobahn", "cryptography", "msgspec", "nacl", "treq", "twisted", "zope"},
     # The load tool: nothing of what it measures, and no Twisted to hold it back.
     "bench": {"msgspec", "nacl"},
+    # Backups: one file with everything, and PostgreSQL's own programs that dump and load.
+    "backup": {"base", "postgres", "storage", "msgspec", "psycopg2"},
     # The operator's command.
-    "operator": {"base", "bench", "postgres", "settings", "storage"}
-    | {"click", "msgspec", "rich", "twisted"},
+    "operator": {"backup", "base", "bench", "keys", "outbound", "postgres", "settings", "storage"}
+    | {"click", "msgspec", "psycopg2", "rich", "twisted"},
 }
 
 NEVER = {

@@ -51,6 +51,22 @@ def settle(config: Config) -> Config:
     return replace(config, master_secret=secret)
 
 
+def kept(config: Config) -> str | None:
+    """The master secret that the configuration or the data folder has; None without one. None is made.
+
+    Raises :class:`BadSetting` when the file cannot be trusted or read.
+    """
+    file = config.data_dir / FILE_NAME
+    if config.master_secret:
+        return config.master_secret
+    try:
+        return _read(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadSetting(f"master-secret: {file}: {error.strerror}") from None
+
+
 def _read(file: Path) -> str:
     with file.open("rb") as opened:
         mode = os.fstat(opened.fileno()).st_mode

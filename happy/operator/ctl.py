@@ -9,15 +9,20 @@ from collections.abc import Sequence
 import click
 
 import happy
+from happy.operator.backup import backup, restore
 from happy.operator.bench import bench
 from happy.operator.drain import drain
 from happy.operator.frame import where
+from happy.operator.migrate import migrate
 from happy.operator.status import status
 from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
 
 COMMANDS: list[click.Command] = [
     status,
     drain,
+    backup,
+    restore,
+    migrate,
     bench,
 ]
 """What happyctl can do, in the order of its help."""

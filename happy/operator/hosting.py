@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +38,8 @@ _STOP_SECONDS = 20.0
 
 
 @contextmanager
-def hosted(config: Config) -> Iterator[None]:
-    """PostgreSQL runs, under the lock of the server's folder.
+def hosted(config: Config, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+    """PostgreSQL runs, under the lock of the server's folder; ``settings`` are further ones of PostgreSQL.
 
     Raises StartupError while somebody else has the lock, and NotReachable with any other reason.
     """
@@ -47,6 +47,7 @@ def hosted(config: Config) -> Iterator[None]:
         "folder": os.path.realpath(config.data_dir / "postgres"),
         "bin_dir": config.postgres_bin_dir and str(config.postgres_bin_dir.absolute()),
         "connections": config.database_pool,
+        "settings": settings,
     }
     # A session of its own, which a Ctrl-C in the terminal does not reach before the command is over.
     host = subprocess.Popen(
@@ -107,6 +108,7 @@ async def _host(reactor: Any, options: dict[str, Any]) -> None:
         reactor=reactor,
         bin_dir=options["bin_dir"] and Path(options["bin_dir"]),
         connections=options["connections"],
+        settings=options["settings"],
     )
     await postgres.start()
     handle = os.open(_users_of(folder), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -67,7 +67,7 @@ def _running(folder: Path, stack: ExitStack) -> str | None:
     """The URL of the PostgreSQL that works in the folder; None if none takes connections."""
     leave = use(folder)
     try:
-        dsn = url(Path((folder / "postmaster.pid").read_text().split("\n")[_SOCKETS_LINE]))
+        dsn = url(sockets_of(folder))
         connect(dsn, NAME).close()
     except (FileNotFoundError, IndexError, ConnectionLost):
         leave()
@@ -89,6 +89,11 @@ def _start(config: Config, folder: Path, stack: ExitStack, *, last: bool) -> Non
                 f"a server runs with the data folder {folder.parent}, and its database takes no connections"
             ) from None
         time.sleep(_STEP)
+
+
+def sockets_of(folder: Path) -> Path:
+    """Where the PostgreSQL of this folder has its socket. Raises OSError and IndexError without one."""
+    return Path((folder / "postmaster.pid").read_text().split("\n")[_SOCKETS_LINE])
 
 
 def url(sockets: Path) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import quote
 
 import urllib3
@@ -46,20 +48,12 @@ class S3:
 
     def __init__(self, config: Config, threads: Threads, clock: Any) -> None:
         assert config.s3_host and config.s3_bucket and config.s3_public_url
-        host = f"[{config.s3_host}]" if ":" in config.s3_host else config.s3_host
-        self._endpoint = host if config.s3_port is None else f"{host}:{config.s3_port}"
+        self._endpoint = _endpoint(config)
         self._bucket = config.s3_bucket
         self._public_base = f"{config.s3_public_url}/"
         self._threads = threads
         self._removals = Removals(clock)
-        self._client = Minio(
-            self._endpoint,
-            access_key=config.s3_access_key,
-            secret_key=config.s3_secret_key,
-            secure=config.s3_use_ssl,
-            region=config.s3_region,
-            http_client=urllib3.PoolManager(timeout=_PATIENCE, retries=urllib3.Retry(1), maxsize=4),
-        )
+        self._client = _client(config)
 
     async def start(self) -> None:
         """Probe the bucket: a missing one is only logged. Raises StartupError if nothing answers."""
@@ -143,3 +137,63 @@ class S3:
     async def sweep(self, existing: Existing) -> int:
         """Nothing: a bucket may be shared, and has lifecycle rules of its own."""
         return 0
+
+
+def sizes(config: Config, *prefixes: str) -> dict[str, int]:
+    """The bytes of each object of ours in the bucket, by its path, or of those below the prefixes.
+
+    Blocks, as the functions after it do. Each raises StartupError when the bucket cannot be used.
+    """
+    found: dict[str, int] = {}
+    with _usable(config) as client:
+        for prefix in prefixes or ("sessions/", "public/"):
+            for entry in client.list_objects(config.s3_bucket or "", prefix=prefix, recursive=True):
+                found[entry.object_name or ""] = entry.size or 0
+    return found
+
+
+def opened(config: Config, path: str) -> IO[bytes]:
+    """An object to be read; the caller closes it. Raises FileNotFoundError if there is none."""
+    with _usable(config) as client:
+        try:
+            return cast(IO[bytes], client.get_object(config.s3_bucket or "", path))
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                raise FileNotFoundError(path) from None
+            raise
+
+
+def put(config: Config, path: str, content: IO[bytes], length: int) -> None:
+    """Store an object of so many bytes."""
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    with _usable(config) as client:
+        client.put_object(config.s3_bucket or "", path, cast(BinaryIO, content), length, content_type=kind)
+
+
+@contextmanager
+def _usable(config: Config) -> Iterator[Minio]:
+    try:
+        yield _client(config)
+    except S3Error as error:
+        raise StartupError(f"the S3 bucket cannot be used: {error.code}") from None
+    except FileNotFoundError:
+        raise
+    except (urllib3.exceptions.HTTPError, OSError, ValueError):
+        raise StartupError(f"s3-host: nothing answers at {_endpoint(config)}") from None
+
+
+def _endpoint(config: Config) -> str:
+    assert config.s3_host
+    host = f"[{config.s3_host}]" if ":" in config.s3_host else config.s3_host
+    return host if config.s3_port is None else f"{host}:{config.s3_port}"
+
+
+def _client(config: Config) -> Minio:
+    return Minio(
+        _endpoint(config),
+        access_key=config.s3_access_key,
+        secret_key=config.s3_secret_key,
+        secure=config.s3_use_ssl,
+        region=config.s3_region,
+        http_client=urllib3.PoolManager(timeout=_PATIENCE, retries=urllib3.Retry(1), maxsize=4),
+    )

@@ -56,11 +56,13 @@ from happy.service.lifecycle import Lifecycle
 from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
 from happy.service.object_store import object_store
 from happy.service.readiness import Readiness
+from happy.service.snapshots import saving_first
 from happy.service.status import Status
 from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
 from happy.settings.endpoints import with_backlog
 from happy.socketio.endpoint import SocketIOEndpoint
+from happy.storage import backups
 from happy.storage.alone import Alone
 from happy.storage.database import Database
 from happy.storage.dsn import parse_target
@@ -174,7 +176,7 @@ class Running:
             publisher=hub,
             metrics=self._metrics,
         )
-        await migrate(database)
+        await migrate(database, before=saving_first(config, self._reactor, dsn))
         await self._be_alone(database, dsn)
         await database.start()
         self._lifecycle.started("the database connections", database.stop, 1.0)
@@ -268,7 +270,7 @@ class Running:
             fast_requests=config.shortcuts,
         )
         self._lifecycle.started("requests", site.stop, 1.0)
-        self.status = Status(server, self.readiness)
+        self.status = Status(server, self.readiness, last_backup=lambda: server.database.read(backups.last))
         await self._monitor(server)
         kind = self._connections()
         for description in config.listen:

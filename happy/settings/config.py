@@ -14,6 +14,7 @@ from happy.logs.bounded import LEVELS
 from happy.settings import parsers
 from happy.settings.declaration import (
     BadSetting,
+    Given,
     declared,
     did_you_mean,
     evaluate,
@@ -96,6 +97,10 @@ class Config:
     database_url: str | None = setting(
         "database", None, parsers.url("postgresql", "postgres", hostless=True), "DATABASE_URL",
         "PostgreSQL to use instead of the embedded one.", "postgresql://happy@localhost/happy", secret=True,
+    )
+    migration_snapshot: bool = setting(
+        "database", True, parsers.boolean, "HAPPY_MIGRATION_SNAPSHOT",
+        "Whether a start that changes the tables saves the database in the data folder first.", "false",
     )
     database_pool: int = setting(
         "database", 8, parsers.integer(1, 1000), "HAPPY_DATABASE_POOL",
@@ -315,10 +320,7 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
     ``options`` has the texts given on the command line, by setting name. Raises :class:`BadSetting`.
     """
     known = (*SETTINGS, *UNUSED)
-    given = from_environment(known, environment) | from_options(known, options)
-    if "config" in given:
-        file = evaluate(_BY_NAME["config"], given["config"])
-        given = from_file((one for one in SHOWN if one.name != "config"), file) | given
+    given = collected(options, environment)
     unmeant = ambient(known, environment, given)
     given, idle = divided(known, given)
     config = Config(
@@ -329,6 +331,16 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
         raise BadSetting(f"master-secret: the value from {given['master-secret'].origin} {WEAK}")
     _consistent(config)
     return config if config.listen else replace(config, listen=(tcp(config.host, config.port),))
+
+
+def collected(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> dict[str, Given]:
+    """The texts that hold, by setting name, whatever is in them. Raises :class:`BadSetting` for a file."""
+    known = (*SETTINGS, *UNUSED)
+    given = from_environment(known, environment) | from_options(known, options)
+    if "config" in given:
+        file = evaluate(_BY_NAME["config"], given["config"])
+        given = from_file((one for one in SHOWN if one.name != "config"), file) | given
+    return given
 
 
 def misspelt(environment: Mapping[str, str]) -> list[str]:

@@ -20,7 +20,9 @@ from happy.base.trouble import Trouble
 from happy.storage.pool import Connection, execute
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from happy.storage.transaction import Transaction
 
 PATIENCE: Final = 3.0
 """Seconds that a server may still take to leave: another program may have been told to start at once."""
@@ -130,6 +132,12 @@ class Alone:
             self._trouble.again(f"another one uses it ({other})")
 
 
+async def users(tx: Transaction, keys: dict[str, int]) -> list[str]:
+    """A few words about a server that has the database, if one does; ``keys`` are without a bus."""
+    found = await tx.rows(OTHERS, keys)
+    return [_described([row]) for row in found]
+
+
 def lock_keys(schema: str, bus: str | None) -> dict[str, int]:
     """The numbers of the locks; ``bus`` is 0 without one."""
     return {
@@ -151,7 +159,7 @@ async def _claim(connection: Connection, keys: dict[str, int]) -> str | None:
     return None if taken and not others else _described(others)
 
 
-def _described(others: list[tuple[str, int]]) -> str:
+def _described(others: Sequence[tuple[Any, ...]]) -> str:
     for address, since in others:
         started = datetime.fromtimestamp(since / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         return f"{f'from {address}' if address else 'on the same machine'}, since {started} UTC"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,6 +46,10 @@ SELECT "table_name"::text, "column_name"::text,
 ORIGINAL_MIGRATIONS = """
 SELECT "migration_name", "finished_at" IS NOT NULL, to_jsonb("entry") ->> 'rolled_back_at' IS NOT NULL
   FROM "_prisma_migrations" AS "entry"
+"""
+
+ANYBODY = """
+SELECT 1 FROM "Account" LIMIT 1
 """
 
 OWN_MIGRATIONS = """
@@ -182,7 +186,11 @@ class Connects(Protocol):
         """A connection of one's own."""
 
 
-async def migrate(database: Connects, patience: float = PATIENCE) -> None:
+Before = Callable[[int, Sequence[Migration]], Awaitable[None]]
+"""What is done first when there are data: it gets the newest migration applied so far, and what will be."""
+
+
+async def migrate(database: Connects, patience: float = PATIENCE, before: Before | None = None) -> None:
     """Apply what is missing, all of it or nothing, while no other server does.
 
     A server that is not there yet is waited for, ``patience`` seconds. Raises StartupError with the
@@ -194,22 +202,36 @@ async def migrate(database: Connects, patience: float = PATIENCE) -> None:
         raise StartupError(f"DATABASE_URL: {down}") from None
     connection.limit = math.inf  # a large table gets its index however long that takes
     try:
-        await migrate_connection(connection)
+        await migrate_connection(connection, before)
     except QueryFailed as failed:
         raise StartupError(f"the database cannot be migrated: {failed}") from None
     finally:
         connection.close()
 
 
-async def migrate_connection(connection: Connection) -> None:
+async def migrate_connection(connection: Connection, before: Before | None = None) -> None:
     """As :func:`migrate`, on a connection that is used for nothing else afterwards."""
     await execute(connection, f"BEGIN;{SETTINGS}")
     await _lock(connection)
     await _ensure_schema(connection)
-    migrations = load_migrations()
-    for migration in plan(await _examine(connection), migrations):
+    newest, missing = await survey(connection)
+    if missing and newest and await _rows(connection, ANYBODY):
+        _log.info("the database goes from migration {old} to {new}", old=newest, new=missing[-1].version)
+        if before is not None:
+            await before(newest, missing)
+    for migration in missing:
         await _apply(connection, migration)
     await execute(connection, "COMMIT")
+
+
+async def survey(connection: Connection) -> tuple[int, list[Migration]]:
+    """The newest migration that the database has, 0 for an empty one, and those that it lacks.
+
+    Raises StartupError for a database that this code must not touch.
+    """
+    found = await _examine(connection)
+    missing = plan(found, load_migrations())
+    return max(found.own or {1: ""}) if "Account" in found.columns else 0, missing
 
 
 async def _lock(connection: Connection) -> None:

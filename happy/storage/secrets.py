@@ -68,6 +68,22 @@ INSERT INTO "happy_secrets" ("publicKey", "createdAt", "grace", "former")
 VALUES (%(key)s, %(now)s, %(grace)s, %(former)s)
 """
 
+SEALED_OF_ACCOUNT = """
+SELECT "id", "accountId", "vendor", "token" FROM "ServiceAccountToken" WHERE "accountId" = %(account)s
+UNION ALL
+SELECT "user"."id", "Account"."id", NULL, "user"."token" FROM "GithubUser" AS "user"
+JOIN "Account" ON "Account"."githubUserId" = "user"."id"
+WHERE "Account"."id" = %(account)s AND "user"."token" IS NOT NULL
+"""
+
+FORGET_FOR_VENDOR = """
+DELETE FROM "ServiceAccountToken" WHERE "id" = %(id)s
+"""
+
+FORGET_OF_GITHUB = """
+UPDATE "GithubUser" SET "token" = NULL WHERE "id" = %(id)s
+"""
+
 SEALED_FOR_VENDORS = """
 SELECT "id", "accountId", "vendor", "token" FROM "ServiceAccountToken" WHERE "id" > %(after)s
 ORDER BY "id" LIMIT 500
@@ -127,3 +143,13 @@ async def reseal(tx: Transaction, row: SealedRow, sealed: bytes) -> None:
     """Put the credential in another form in the place of the former."""
     sql = RESEAL_OF_GITHUB if row.vendor is None else RESEAL_FOR_VENDOR
     await tx.run(sql, {"id": row.id, "sealed": sealed})
+
+
+async def sealed_of_account(tx: Transaction, account: str) -> Sequence[SealedRow]:
+    """All that is sealed for one account."""
+    return [SealedRow._make(row) for row in await tx.rows(SEALED_OF_ACCOUNT, {"account": account})]
+
+
+async def forget_sealed(tx: Transaction, row: SealedRow) -> None:
+    """Remove what cannot be opened."""
+    await tx.run(FORGET_OF_GITHUB if row.vendor is None else FORGET_FOR_VENDOR, {"id": row.id})

@@ -218,3 +218,32 @@ class MigrateTests(TestCase):
         refused = Deferred.fromCoroutine(migrate(nowhere, patience=0.01))
         failure = await self.assertFailure(refused, StartupError)
         self.assertIn("DATABASE_URL", str(failure))
+
+
+class BeforeTests(TestCase):
+    """What is done first where there are data."""
+
+    async def test_only_with_data(self) -> None:
+        """Databases without accounts are changed at once; of others the versions are told first."""
+        from twisted.internet import reactor
+
+        told: list[tuple[int, list[int]]] = []
+
+        async def before(newest: int, missing: Any) -> None:
+            told.append((newest, numbers(missing)))
+
+        with scratch_database(migrated=False) as dsn:
+            database = Database(dsn, clock=reactor, publisher=RecordingPublisher())
+            await migrate(database, before=before)
+            last = MIGRATIONS[-1].version
+            psql(dsn, 'DELETE FROM "happy_migrations" WHERE "version" = %s', (last,))
+            psql(dsn, 'DROP TABLE "happy_backups"')
+            await migrate(database, before=before)
+            self.assertEqual(told, [])
+            psql(dsn, """INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ('a', 'k', now())""")
+            psql(dsn, 'DELETE FROM "happy_migrations" WHERE "version" = %s', (last,))
+            psql(dsn, 'DROP TABLE "happy_backups"')
+            await migrate(database, before=before)
+            await migrate(database, before=before)
+            self.assertEqual(told, [(last - 1, [last])])
+            await database.stop()

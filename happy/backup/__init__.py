@@ -1,0 +1,1 @@
+"""Backups: one file with everything, how it is made, proven and read."""
