@@ -11,18 +11,24 @@ import click
 import happy
 from happy.operator.backup import backup, restore
 from happy.operator.bench import bench
+from happy.operator.config import config
+from happy.operator.doctor import doctor
 from happy.operator.drain import drain
 from happy.operator.frame import where
 from happy.operator.migrate import migrate
+from happy.operator.secret import secret
 from happy.operator.status import status
 from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
 
 COMMANDS: list[click.Command] = [
     status,
+    doctor,
+    config,
     drain,
     backup,
     restore,
     migrate,
+    secret,
     bench,
 ]
 """What happyctl can do, in the order of its help."""

@@ -14,6 +14,7 @@ from happy.operator.reaching import NAME, reached
 from happy.operator.trouble import CommandFailed, Misused, NotReachable
 from happy.settings.config import Config, load
 from happy.settings.declaration import BadSetting
+from happy.settings.explained import Findings, explain
 from happy.storage.blocking import BlockingDatabase, opened
 from happy.storage.migrate import load_migrations, newest_applied
 
@@ -42,6 +43,10 @@ class Deployment:
             return load({**self._options, **self._packaged()}, self._environment)
         except BadSetting as error:
             raise Misused(str(error)) from None
+
+    def findings(self) -> Findings:
+        """Where each setting came from, and what is wrong with them."""
+        return explain({**self._options, **self._packaged()}, self._environment)
 
     def _packaged(self) -> dict[str, list[str]]:
         """The file of the system's package, where nothing says which server is meant, and none is here."""

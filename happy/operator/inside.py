@@ -1,0 +1,274 @@
+"""How a server looks from its own machine: settings, folder, secret, database, and what it depends on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from happy.base.errors import StartupError
+from happy.keys.master_secret import FILE_NAME, kept
+from happy.keys.tokens import Keys, fingerprint
+from happy.operator.checks import Check, Look
+from happy.operator.migrate import session_of
+from happy.operator.text import age, size
+from happy.operator.trouble import CommandFailed
+from happy.settings.declaration import BadSetting
+from happy.settings.weak_secrets import WEAK, is_weak
+from happy.storage import backups, secrets
+from happy.storage.alone import lock_keys, users
+from happy.storage.blocking import BlockingDatabase, finished
+from happy.storage.dsn import parse_target
+from happy.storage.migrate import load_migrations, survey
+
+if TYPE_CHECKING:
+    from happy.operator.deployment import Deployment
+    from happy.settings.config import Config
+    from happy.storage.transaction import Transaction
+
+LITTLE, VERY_LITTLE = 2 * 1024**3, 200 * 1024**2
+"""Bytes of free disk from which on to worry, and that PostgreSQL may need at any moment."""
+FEW_FILES = 4096
+APART = 2.0
+"""Seconds that clocks may differ."""
+LONG_AGO = 8 * 86_400_000
+PUSH = ("exp.host", 443)
+SECONDS = 3.0
+
+CLOCK = """
+SELECT extract(epoch FROM clock_timestamp())::double precision
+"""
+
+
+def from_inside(deployment: Deployment) -> list[Look]:
+    """The looks, each of which waits for something else."""
+    config = deployment.config
+    return [
+        partial(_settings, deployment),
+        partial(_running, deployment),
+        partial(_folder, config),
+        partial(_secret, config),
+        partial(_database, deployment),
+        partial(_disk, config),
+        _descriptors,
+        partial(_exposed, config),
+        _push,
+        partial(_objects, config),
+    ]
+
+
+def _settings(deployment: Deployment) -> Iterator[Check]:
+    warnings = deployment.findings().warnings
+    for line in warnings:
+        yield Check("settings", "warn", line, "happyctl config check shows all")
+    if not warnings:
+        yield Check("settings", "ok", "every setting is known and has an effect")
+
+
+def _running(deployment: Deployment) -> Iterator[Check]:
+    try:
+        found = deployment.control.get("/status", SECONDS)
+    except CommandFailed as why:
+        yield Check("server", "warn", str(why), "start it")
+        return
+    if found["ready"]:
+        yield Check("server", "ok", f"version {found['version']} runs, and is ready")
+    else:
+        yield Check(
+            "server", "fail", f"it runs, but is not ready: {', '.join(found['reasons'])}", "see its log"
+        )
+
+
+def _folder(config: Config) -> Iterator[Check]:
+    folder = config.data_dir
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        within = [(one.name, stat.S_IMODE(one.stat().st_mode)) for one in folder.iterdir()]
+    except OSError as error:
+        yield Check("data folder", "fail", f"{folder}: {error.strerror}", "name it with --data-dir")
+        return
+    private = {"postgres", "files", "backups", FILE_NAME}
+    opened = sorted(name for name, bits in within if name in private and bits & 0o077)
+    if mode & 0o022:
+        yield Check("data folder", "fail", f"others may write in {folder}", f"chmod go-w {folder}")
+    elif opened:
+        paths = " ".join(str(folder / name) for name in opened)
+        yield Check("data folder", "fail", f"others may look into {paths}", f"chmod go-rwx {paths}")
+    else:
+        yield Check("data folder", "ok", f"{folder} is closed to others")
+
+
+def _secret(config: Config) -> Iterator[Check]:
+    try:
+        secret = kept(config)
+    except BadSetting as wrong:
+        yield Check("master secret", "fail", str(wrong), "as said")
+        return
+    if secret is None:
+        there = (config.data_dir / "postgres").exists() or config.database_url
+        state, fix = ("fail", "restore it from a backup") if there else ("warn", "the first start makes it")
+        yield Check("master secret", state, f"there is none in {config.data_dir}, and none is set", fix)  # type: ignore[arg-type]
+    elif is_weak(secret):
+        yield Check("master secret", "warn", f"it {WEAK}", "happyctl secret rotate")
+    else:
+        yield Check("master secret", "ok", "it is there, and nobody else can read it")
+
+
+def _database(deployment: Deployment) -> Iterator[Check]:
+    try:
+        with deployment.database(migrated=False) as database:
+            yield Check("database", "ok", "it answers")
+            for look in (_schema, _fingerprint, _clock, _others, _backup):
+                yield from look(deployment, database)
+    except CommandFailed as why:
+        yield Check("database", "fail", str(why), "mend that; the other checks of the database need it")
+
+
+def _schema(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
+    try:
+        _, missing = finished(survey(session_of(database)))  # type: ignore[arg-type]
+    except StartupError as refused:
+        yield Check("schema", "fail", str(refused), "as said")
+        return
+    if missing:
+        names = ", ".join(migration.name for migration in missing)
+        yield Check("schema", "warn", f"not applied yet: {names}", "happyctl migrate, or start the server")
+    else:
+        yield Check("schema", "ok", f"it is that of this version ({load_migrations()[-1].version})")
+
+
+def _fingerprint(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
+    if not database.transact(secrets.recorded):
+        return
+    known = database.transact(secrets.known)
+    used = next((one for one in known if one.in_use), None)
+    with suppress(BadSetting):
+        secret = kept(deployment.config)
+        if secret is None or used is None:
+            return
+        ours = Keys.derive(secret).public_key
+        if ours == used.public_key:
+            yield Check("secret and data", "ok", f"they belong together ({fingerprint(ours)})")
+        elif any(one.public_key == ours and one.since is None for one in known):
+            detail = f"a new secret ({fingerprint(ours)}) waits to be taken over"
+            yield Check("secret and data", "warn", detail, "restart the server")
+        else:
+            detail = (
+                f"the data belong to {fingerprint(used.public_key)}, and the secret is {fingerprint(ours)}"
+            )
+            yield Check("secret and data", "fail", detail, "restore the secret that the data belong to")
+
+
+def _clock(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
+    before = time.time()
+    theirs = database.transact(_time)
+    apart = max(before - theirs, theirs - time.time(), 0.0)
+    if apart > APART:
+        yield Check("clock", "warn", f"it is {apart:.0f} s from the database's", "let NTP set both")
+    elif before < 1_735_689_600:
+        yield Check("clock", "fail", "it is before the year 2025", "let NTP set it")
+    else:
+        yield Check("clock", "ok", "it agrees with the database's")
+
+
+def _others(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
+    if not deployment.config.database_url:
+        return
+    target = parse_target(database.dsn)
+    if target.pooled:
+        yield Check("other servers", "warn", "behind a pooler nobody can tell", "run one server alone")
+        return
+    keys = lock_keys(target.schema, None)
+    found = database.transact(lambda tx: users(tx, keys))
+    here = deployment.control.path.exists()
+    if found and not here:
+        yield Check(
+            "other servers", "warn", f"a server uses the database ({found[0]}), and none runs here",
+            "start no other one here, unless they know of each other",
+        )  # fmt: skip
+    else:
+        yield Check("other servers", "ok", "nobody else uses the database")
+
+
+def _backup(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
+    if not database.transact(backups.recorded):
+        return
+    last = database.transact(backups.last)
+    if last is None or last < time.time() * 1000 - LONG_AGO:
+        yield Check(
+            "backup", "warn", f"the last one was made: {age(last)}", "happyctl backup DIR --keep 7, daily"
+        )
+    else:
+        yield Check("backup", "ok", f"the last one was made {age(last)}")
+
+
+def _disk(config: Config) -> Iterator[Check]:
+    place = next(
+        one for one in (config.data_dir.absolute(), *config.data_dir.absolute().parents) if one.exists()
+    )
+    found = os.statvfs(place)
+    free = found.f_bavail * found.f_frsize
+    if free < VERY_LITTLE:
+        yield Check(
+            "disk", "fail", f"{size(free)} are free", "make room: nothing can be stored on a full disk"
+        )
+    elif free < LITTLE:
+        yield Check("disk", "warn", f"{size(free)} are free", "make room, or happyctl cleanup")
+    else:
+        yield Check("disk", "ok", f"{size(free)} are free")
+
+
+def _descriptors() -> Iterator[Check]:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < FEW_FILES:
+        fix = "raise LimitNOFILE= of the unit, or ulimit -Hn"
+        yield Check("open files", "warn", f"{hard} may be open, which is about as many clients", fix)
+    else:
+        yield Check("open files", "ok", "enough may be open")
+
+
+def _exposed(config: Config) -> Iterator[Check]:
+    weak = {
+        "allow-weak-secret": config.allow_weak_secret,
+        "accept-new-secret": config.accept_new_secret,
+        "debug-log": config.debug_log,
+    }
+    for name in [name for name, on in weak.items() if on]:
+        yield Check("weak settings", "warn", f"{name} is on", "switch it off when it is not needed any more")
+    if config.metrics_enabled and config.metrics_host not in ("127.0.0.1", "::1", "localhost"):
+        fix = "let only your monitoring reach that port"
+        yield Check("weak settings", "warn", f"metrics are served on {config.metrics_host}", fix)
+    if not any(weak.values()):
+        yield Check("weak settings", "ok", "no setting lowers the guard")
+
+
+def _push() -> Iterator[Check]:
+    try:
+        socket.create_connection(PUSH, SECONDS).close()
+    except OSError as error:
+        why = error.strerror or "it takes too long"
+        yield Check("push", "warn", f"{PUSH[0]}: {why}", "allow https to it, or there are no notifications")
+    else:
+        yield Check("push", "ok", f"{PUSH[0]} is reachable")
+
+
+def _objects(config: Config) -> Iterator[Check]:
+    if not config.s3_host:
+        return
+    from happy.outbound.s3 import sizes
+
+    try:
+        yield Check("S3", "ok", f"the bucket has {len(sizes(config))} files")
+    except StartupError as error:
+        yield Check("S3", "fail", str(error), "check its settings")
+
+
+async def _time(tx: Transaction) -> float:
+    ((found,),) = await tx.rows(CLOCK)
+    return float(found)

@@ -1,0 +1,150 @@
+"""``happyctl secret``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from happy.backup.places import flush, new_file
+from happy.keys.master_secret import FILE_NAME, kept
+from happy.keys.tokens import Keys, fingerprint
+from happy.keys.vault import FORMER_PATH, Vault
+from happy.operator.deployment import Deployment
+from happy.operator.frame import Shown, Tool, agreed, destroys
+from happy.operator.kinds import DURATION
+from happy.operator.text import duration
+from happy.operator.trouble import CommandFailed
+from happy.settings.declaration import BadSetting
+from happy.storage import secrets as storage
+from happy.storage.transaction import Transaction
+
+COUNTS = """
+SELECT (SELECT count(*) FROM "Account"), (SELECT count(*) FROM "Machine"),
+    (SELECT count(*) FROM "ServiceAccountToken")
+"""
+
+
+class _Concerned(NamedTuple):
+    accounts: int
+    machines: int
+    tokens: int
+
+
+@click.group("secret", help="The master secret, from which all keys of the server come.")
+def secret() -> None:
+    """Nothing of its own."""
+
+
+@secret.command("rotate", cls=Tool, examples=["secret rotate", "secret rotate --grace 0 --yes"])
+@click.option(
+    "--grace", type=DURATION, default="30d", show_default=True, help="How long tokens of the old one count."
+)
+@destroys
+@click.pass_obj
+def rotate(deployment: Deployment, grace: int, yes: bool, dry_run: bool) -> Shown:
+    """Make a new master secret, which the next start of the server takes over.
+
+    Devices stay logged in for the time of grace. By its end each has to have logged in, or been paired, anew:
+    what they were given before is refused from then on. Stored vendor tokens are sealed anew at that start.
+    If the old secret is in other hands, take --grace 0: until the grace ends, it lets them in.
+    """
+    with deployment.database() as database:
+        old = _present(deployment, database.transact(storage.known))
+        concerned = _Concerned._make(database.transact(_counts))
+        if not agreed(_what_goes(concerned, grace), yes=yes, dry_run=dry_run):
+            return Shown(_document(concerned, grace), [_what_goes(concerned, grace)] if dry_run else [])
+        text = secrets.token_hex(32)
+        new = Keys.derive(text)
+        sealed = Vault(new.vault_master).seal(FORMER_PATH, old.vault_master.hex())
+        file = _draft(deployment.config.data_dir, text)
+        database.transact(lambda tx: storage.prepare(tx, new.public_key, grace, sealed))
+    path = _put_in_place(file, configured=bool(deployment.config.master_secret))
+    document = _document(concerned, grace) | {
+        "fingerprint": fingerprint(new.public_key),
+        "former": fingerprint(old.public_key),
+        "file": str(path),
+    }
+    return Shown(document, [f"Made a new master secret in {path}.", _next_step(path), _who(concerned, grace)])
+
+
+def _present(deployment: Deployment, known: list[storage.KnownSecret]) -> Keys:
+    """The keys of the secret in use. Raises CommandFailed unless it is at hand."""
+    try:
+        text = kept(deployment.config)
+    except BadSetting as wrong:
+        raise CommandFailed(str(wrong)) from None
+    used = next((one for one in known if one.in_use), None)
+    if used is None:
+        raise CommandFailed("the server has not been started with this version yet; start it once")
+    keys = None if text is None else Keys.derive(text)
+    if keys is None or keys.public_key != used.public_key:
+        raise CommandFailed(
+            f"the master secret that is set here is not the one in use ({fingerprint(used.public_key)}); if "
+            "one was made before, start the server to take it over"
+        )
+    return keys
+
+
+async def _counts(tx: Transaction) -> tuple[int, ...]:
+    (row,) = await tx.rows(COUNTS)
+    return tuple(row)
+
+
+def _what_goes(concerned: _Concerned, grace: int) -> str:
+    when = f"{duration(grace)} after the next start" if grace else "at the next start"
+    return (
+        f"All devices of {concerned.accounts} accounts, {concerned.machines} computers among them, will have "
+        f"to log in anew: their tokens are refused from {when} on"
+    )
+
+
+def _who(concerned: _Concerned, grace: int) -> str:
+    return (
+        f"{_what_goes(concerned, grace)}. Phones and browsers log in with their keys; on computers: "
+        f"happy auth login --force. {concerned.tokens} vendor tokens will be sealed anew."
+    )
+
+
+def _document(concerned: _Concerned, grace: int) -> dict[str, object]:
+    return {
+        "graceMs": grace,
+        "accounts": concerned.accounts,
+        "machines": concerned.machines,
+        "vendorTokens": concerned.tokens,
+    }
+
+
+def _draft(data_dir: Path, text: str) -> Path:
+    """The secret, safe on the disk, before anything refers to it."""
+    file = data_dir / f"{FILE_NAME}.next"
+    file.unlink(missing_ok=True)
+    with os.fdopen(new_file(file), "w") as opened:
+        opened.write(f"{text}\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    if os.geteuid() == 0:
+        owner = data_dir.stat()
+        shutil.chown(file, owner.st_uid, owner.st_gid)
+    return file
+
+
+def _put_in_place(file: Path, *, configured: bool) -> Path:
+    """Let the server find it, where it is not told the secret otherwise."""
+    if not configured:
+        file = file.replace(file.with_name(FILE_NAME))
+    flush(file.parent)
+    return file
+
+
+def _next_step(path: Path) -> str:
+    if path.name == FILE_NAME:
+        return "Restart the server to take it over."
+    return (
+        f"Set HANDY_MASTER_SECRET, on every node, to the content of {path}, remove that file, and restart "
+        "the server."
+    )
