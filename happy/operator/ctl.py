@@ -16,6 +16,7 @@ from happy.operator.doctor import doctor
 from happy.operator.drain import drain
 from happy.operator.frame import where
 from happy.operator.migrate import migrate
+from happy.operator.moving import accounts
 from happy.operator.secret import secret
 from happy.operator.status import status
 from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
@@ -24,6 +25,7 @@ COMMANDS: list[click.Command] = [
     status,
     doctor,
     config,
+    accounts,
     drain,
     backup,
     restore,
