@@ -151,6 +151,9 @@ class Metrics:
             "Calls that did not get their share of the database in time",
             "reason",
         )
+        self.happy_worker_restarts_total = self._counter(
+            "happy_worker_restarts_total", "Workers that were replaced after they ended"
+        )
         self.happy_postgres_restarts_total = self._counter(
             "happy_postgres_restarts_total", "Restarts of the embedded PostgreSQL after it died"
         )

@@ -14,8 +14,9 @@ import platform
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from twisted import copyright
 from twisted.application.service import Service
@@ -33,7 +34,6 @@ from happy.metrics import Metrics
 from happy.service.composition import Running
 from happy.service.lifecycle import STOP_SECONDS
 from happy.settings.command_line import Options
-from happy.settings.config import Config
 
 __all__ = ["HappyService", "Options", "makeService"]
 
@@ -58,7 +58,18 @@ def makeService(options: Options) -> Service:
     )
     if not options.config.shortcuts:
         HappyService.log.warn("HAPPY_SHORTCUTS is off, which makes this server slower")
-    return HappyService(options.config, reactor, bounded)
+    metrics = Metrics()
+    return HappyService(Running(options.config, reactor, metrics=metrics), reactor, bounded, metrics)
+
+
+class Parts(Protocol):
+    """What is started and stopped as a whole."""
+
+    async def start(self) -> None:
+        """Start everything. Raises StartupError with a line, or CancelledError when it is to stop."""
+
+    async def stop(self) -> None:
+        """Stop everything; a start under way ends."""
 
 
 class HappyService(Service):
@@ -67,11 +78,20 @@ class HappyService(Service):
     name = "happy"
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any, bounded: BoundedLog) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        reactor: Any,
+        bounded: BoundedLog,
+        metrics: Metrics,
+        tell: Callable[[str], object] | None = None,
+    ) -> None:
+        """``tell`` is given the reason if the start fails; without it, it is printed."""
+        self._tell = tell or _print_reason
         self._reactor = reactor
         self._bounded = bounded
-        self._metrics = Metrics()
-        self._parts = Running(config, reactor, metrics=self._metrics)
+        self._metrics = metrics
+        self._parts = parts
         self._starting: Deferred[None] | None = None
 
     def startService(self) -> None:
@@ -102,7 +122,7 @@ class HappyService(Service):
         expected = failure.check(StartupError)
         reason = str(failure.value) if expected else describe_fault(failure.value)
         self.log.critical("Cannot start: {reason}", reason=reason)
-        print(f"happy: {reason}", file=sys.__stderr__)
+        self._tell(reason)
         exit_with(1)
         _end_in_time()
         self._reactor.stop()
@@ -121,6 +141,10 @@ class HappyService(Service):
             with suppress(TimeoutError):
                 await within(_FOR_THE_START, self._starting, self._reactor)
         self._bounded.tell()
+
+
+def _print_reason(reason: str) -> None:
+    print(f"happy: {reason}", file=sys.__stderr__)
 
 
 def exit_with(status: int) -> None:

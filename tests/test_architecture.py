@@ -56,6 +56,10 @@ ROOMS = {
     # What it is to be a running process: the composition root, start and stop, listening, measuring.
     "service": {"api", "base", "capabilities", "contract", "keys", "metrics", "outbound", "postgres"}
     | {"backup", "realtime", "settings", "socketio", "storage", "web", "msgspec", "twisted"},
+    # One server of several processes: the parent.
+    "workers": {"base", "keys", "metrics", "postgres", "service", "settings", "msgspec", "twisted"},
+    # What each of its workers runs.
+    "worker": {"logs", "metrics", "service", "tap", "workers", "msgspec", "twisted", "zope"},
     # What twistd sees.
     "tap": {"base", "logs", "metrics", "service", "settings", "twisted"},
     # A library for programs that use a server, of ours or not.

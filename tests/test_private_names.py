@@ -15,7 +15,7 @@ from typing import Any, Generic
 import pytest
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from prometheus_client.metrics import MetricWrapperBase
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
 from twisted.web.http import HTTPChannel
@@ -32,6 +32,7 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
         tcp.Server,
         {"_isSendBufferFull", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected"},
     ),
+    "happy.service.place": (unix.Port, {"_fromListeningDescriptor"}),
     "happy.service.turns": (
         EPollReactor,
         {"_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables"},

@@ -61,6 +61,11 @@ class BoundedLog:
                 self._awaited = True
                 self.later(self._throttle.left, self.tell)
 
+    def pass_on(self, when: float, level: str, namespace: str, text: str) -> None:
+        """Write what the log of another process of this server has let through: that one has its bounds."""
+        with self._lock:
+            self._write(Subject(namespace, level, "", False), when, text)
+
     def tell(self) -> None:
         """Write now how much was left out, instead of at the end of the minute."""
         with self._lock:

@@ -52,9 +52,11 @@ from happy.service.eager import CountingServer, bound_accepting, eager_kind, mak
 from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
-from happy.service.lifecycle import Lifecycle
+from happy.service.lifecycle import STOP_SECONDS, Lifecycle
 from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
 from happy.service.object_store import object_store
+from happy.service.own_sockets import OwnSocket
+from happy.service.place import AdoptingReactor
 from happy.service.readiness import Readiness
 from happy.service.snapshots import saving_first
 from happy.service.status import Status
@@ -72,7 +74,12 @@ from happy.web.resource import Router
 from happy.web.site import HappySite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from twisted.internet.protocol import Factory
+
     from happy.base.clocks import Now
+    from happy.service.place import WorkerPlace
     from happy.settings.config import Config
     from happy.socketio.shared import EndpointSettings
 
@@ -87,12 +94,19 @@ class Running:
     log = Logger()
 
     def __init__(
-        self, config: Config, reactor: Any, now: Now = time.time, metrics: Metrics | None = None
+        self,
+        config: Config,
+        reactor: Any,
+        now: Now = time.time,
+        metrics: Metrics | None = None,
+        place: WorkerPlace | None = None,
     ) -> None:
+        """``place`` is what a worker has, one process of several."""
         self._config = config
         self._reactor = reactor
         self._now = now
-        self._lifecycle = Lifecycle(reactor)
+        self._place = place
+        self._lifecycle = Lifecycle(reactor, STOP_SECONDS if place is None else place.stop_seconds)
         self._metrics = Metrics() if metrics is None else metrics
         self._pace = Pace(reactor)
         self.server: Server
@@ -185,7 +199,7 @@ class Running:
     async def _be_alone(self, database: Database, dsn: str) -> None:
         """The embedded database's folder has a lock of its own; a pooler's sessions belong to nobody."""
         target = parse_target(dsn)
-        if self._config.database_url and not target.pooled:
+        if self._config.database_url and not target.pooled and self._place is None:
             alone = Alone(database.connect, self._reactor, target.schema)
             await alone.start()
             self._lifecycle.started("holding the database", alone.stop, 0.1)
@@ -272,6 +286,8 @@ class Running:
         self._lifecycle.started("requests", site.stop, 1.0)
         self.status = Status(server, self.readiness, last_backup=lambda: server.database.read(backups.last))
         await self._monitor(server)
+        if self._place is not None:
+            self._own_socket(self._place.requests, site, "requests of other workers")
         kind = self._connections()
         for description in config.listen:
             port = await self._listen(description, site)
@@ -280,10 +296,26 @@ class Running:
         self.readiness.start()
         self._lifecycle.started("readiness", self.readiness.stop, 0.1)
         control = ControlSocket(
-            config.data_dir, instructions(Controlled(self.status, self.readiness, endpoint)), self._reactor
+            self._control_folder(),
+            instructions(Controlled(self.status, self.readiness, endpoint)),
+            self._reactor,
         )
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)
+
+    def _listener(self, description: str) -> Any:
+        """What listens on an endpoint: the reactor, or what has the parent's sockets."""
+        if self._place is None:
+            return self._reactor
+        return AdoptingReactor(self._reactor, self._place.descriptors[description])
+
+    def _own_socket(self, path: Path, factory: Factory[Any], what: str) -> None:
+        own = OwnSocket(path, factory, self._reactor)
+        own.start()
+        self._lifecycle.started(f"listening for {what}", own.stop, 0.1)
+
+    def _control_folder(self) -> Path:
+        return self._config.data_dir if self._place is None else self._place.folder
 
     def _connections(self) -> type[tcp.Server]:
         """What kind of connections ports of TCP make."""
@@ -309,6 +341,9 @@ class Running:
         monitoring = Monitoring(
             server.config, self._metrics, self._reactor, self._now, self.readiness, self.status
         )
+        if self._place is not None:
+            self._own_socket(self._place.metrics, monitoring.site, "metrics")
+            return
         try:
             await monitoring.start()
         except CannotListenError as error:
@@ -321,7 +356,7 @@ class Running:
 
     async def _listen(self, description: str, site: HappySite) -> IListeningPort:
         try:
-            listening = serverFromString(self._reactor, with_backlog(description)).listen(site)
+            listening = serverFromString(self._listener(description), with_backlog(description)).listen(site)
             port: IListeningPort = await listening
         except CannotListenError as error:
             raise StartupError(f"cannot listen on {description}: {error.socketError}") from None

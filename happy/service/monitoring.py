@@ -177,8 +177,8 @@ class Monitoring:
         self._config = config
         self._reactor = reactor
         resource = MonitoringResource(metrics, now, reactor, readiness, status)
-        self._site = MonitoringSite(resource, reactor=reactor)
-        self._site.displayTracebacks = False
+        self.site = MonitoringSite(resource, reactor=reactor)
+        self.site.displayTracebacks = False
         self.port: IListeningPort | None = None
 
     async def start(self) -> None:
@@ -187,7 +187,7 @@ class Monitoring:
             return
         address = tcp(self._config.metrics_host, self._config.metrics_port)
         try:
-            self.port = await serverFromString(self._reactor, address).listen(self._site)
+            self.port = await serverFromString(self._reactor, address).listen(self.site)
         except CannotListenError as error:
             if getattr(error.socketError, "errno", None) != errno.EADDRINUSE:
                 raise

@@ -1,0 +1,137 @@
+"""The parent of several workers: it owns what they share, and serves nobody itself."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from happy.base.errors import StartupError
+from happy.keys.master_secret import settle
+from happy.postgres import EmbeddedPostgres
+from happy.service import takeover
+from happy.service.descriptors import raise_limit
+from happy.service.lifecycle import Lifecycle
+from happy.service.place import WorkerPlace
+from happy.settings.declaration import BadSetting
+from happy.workers.pool import Spare, Worker, WorkerPool
+from happy.workers.process import INHERITED, Spawning
+from happy.workers.reserving import Reserved
+from happy.workers.talk import Brief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from happy.metrics import Metrics
+    from happy.settings.config import Config
+    from happy.workers.talk import Logged
+
+FOLDER: Final = "run"
+"""The workers' own sockets, in the data folder."""
+
+_LEAST_MEMORY: Final = 64 * 1024 * 1024
+_BESIDES_THE_POOL: Final = 3
+"""Connections to the database that a worker has besides its pool."""
+
+
+class WorkersRunning:
+    """A server of ``count`` workers from start to stop. ``write`` is given what they log."""
+
+    log = Logger()
+
+    def __init__(
+        self, config: Config, reactor: Any, metrics: Metrics, count: int, write: Callable[[Logged], None]
+    ) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._metrics = metrics
+        self._count = count
+        self._write = write
+        self._lifecycle = Lifecycle(reactor)
+        self._starting: Deferred[None] | None = None
+        self.pool: WorkerPool
+
+    async def start(self) -> None:
+        """Start everything; what was started is stopped again when a later part cannot be.
+
+        Raises StartupError with a line for the operator, or CancelledError when it was stopped meanwhile.
+        """
+        began = self._reactor.seconds()
+        self._starting = Deferred.fromCoroutine(self._start())
+        try:
+            await self._starting
+        except BadSetting as wrong:
+            await self._lifecycle.stop()
+            raise StartupError(str(wrong)) from None
+        except BaseException:
+            await self._lifecycle.stop()
+            raise
+        took = self._reactor.seconds() - began
+        self.log.info("Ready after {seconds:.2f} s, with {count} workers", seconds=took, count=self._count)
+
+    async def stop(self) -> None:
+        """Stop everything that was started, in the reverse order; a start under way ends."""
+        if self._starting is not None:
+            self._starting.cancel()
+        await self._lifecycle.stop()
+
+    async def _start(self) -> None:
+        takeover.check(self._config)
+        config = settle(self._config)
+        raise_limit()
+        sockets = await self._reserve(config)
+        if not config.database_url:
+            config = replace(config, database_url=await self._start_postgres(config))
+        await self._start_workers(self._shared_out(config), sockets)
+
+    def _shared_out(self, config: Config) -> Config:
+        """What one of the workers may take."""
+        return replace(config, memory=max(config.memory // self._count, _LEAST_MEMORY))
+
+    async def _reserve(self, config: Config) -> dict[str, Reserved]:
+        sockets = {}
+        for description in config.listen:
+            reserved = Reserved(self._reactor, self._count)
+            await reserved.reserve(description)
+            self._lifecycle.started(f"listening on {description}", reserved.release, 0.1)
+            sockets[description] = reserved
+        return sockets
+
+    async def _start_postgres(self, config: Config) -> str:
+        postgres = EmbeddedPostgres(
+            config.data_dir / "postgres",
+            reactor=self._reactor,
+            bin_dir=config.postgres_bin_dir,
+            connections=self._count * (config.database_pool + _BESIDES_THE_POOL),
+            on_restart=self._metrics.happy_postgres_restarts_total.inc,
+            on_silence=self._metrics.happy_postgres_silent_total.inc,
+        )
+        self._lifecycle.started("PostgreSQL", lambda: postgres.stop(self._lifecycle.left), 3.0)
+        await postgres.start()
+        return postgres.dsn
+
+    async def _start_workers(self, config: Config, sockets: dict[str, Reserved]) -> None:
+        folder = config.data_dir.absolute() / FOLDER
+        shutil.rmtree(folder, ignore_errors=True)
+        every = [descriptor for one in sockets.values() for descriptor in one.descriptors]
+        numbers = {descriptor: number for number, descriptor in enumerate(every, start=INHERITED)}
+        spare = Spare(self._reactor, Spawning(self._reactor, every, self._write))
+        places = [
+            WorkerPlace(
+                number,
+                folder / f"w{number}",
+                {name: numbers[one.descriptor(number)] for name, one in sockets.items()},
+            )
+            for number in range(1, self._count + 1)
+        ]
+        replaced = self._metrics.happy_worker_restarts_total.inc
+        workers = [Worker(self._reactor, Brief(config, place), spare, replaced) for place in places]
+        self.pool = WorkerPool(workers, spare)
+        self._lifecycle.started("workers", self._stop_workers, 5.8)
+        await self.pool.start()
+
+    async def _stop_workers(self) -> None:
+        await self.pool.stop(self._lifecycle.left * 5.8 / 9.0)

@@ -1,0 +1,163 @@
+"""The workers of a server, as many as there are to be: one that ends is replaced."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from happy.base.errors import StartupError
+
+if TYPE_CHECKING:
+    from happy.workers.process import Spawning, WorkerProcess
+    from happy.workers.talk import Brief
+
+LONG_LIFE: Final = 30.0
+"""Seconds after which an end says nothing about the next start."""
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+_SPARE_PAUSE: Final = 2.0
+_KILL_BEFORE: Final = 0.3
+"""Seconds before the end of a stop in which what still runs is killed."""
+
+
+class Spare:
+    """A process that has loaded the program and waits: the next worker need not load it first."""
+
+    def __init__(self, reactor: Any, spawning: Spawning) -> None:
+        self._reactor = reactor
+        self._spawning = spawning
+        self._process: WorkerProcess | None = None
+        self._timer: Any = None
+
+    def take(self) -> WorkerProcess:
+        """A process to be told what it is; another one will be there soon. Raises OSError."""
+        process, self._process = self._process, None
+        self.prepare()
+        return process if process is not None and process.running else self._spawning.spawn()
+
+    def prepare(self) -> None:
+        """Have one in a while, when whoever is served first has been."""
+        if self._timer is None:
+            self._timer = self._reactor.callLater(_SPARE_PAUSE, self._make)
+
+    def _make(self) -> None:
+        self._timer = None
+        self._process = process = self._spawning.spawn()
+        process.serving.addErrback(_unneeded)
+
+    def stop(self) -> None:
+        """End it, and make no other."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._process is not None:
+            self._process.send(signal.SIGKILL)
+
+
+class Worker:
+    """One of the places, and the process that fills it. ``replaced`` is called at each further one."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, brief: Brief, spare: Spare, replaced: Callable[[], None]) -> None:
+        self.name = brief.place.name
+        self._reactor = reactor
+        self._brief = brief
+        self._spare = spare
+        self._replaced = replaced
+        self._process: WorkerProcess | None = None
+        self._began = 0.0
+        self._pause = 0.0
+        self._keeping: Deferred[None] | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Start it; done when it serves. Raises StartupError with its reason."""
+        process = self._fill()
+        try:
+            await process.serving
+        except RuntimeError as error:
+            raise StartupError(str(error)) from None
+        self._keeping = Deferred.fromCoroutine(self._keep(process))
+        self._keeping.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    def _fill(self) -> WorkerProcess:
+        self._began = self._reactor.seconds()
+        self._process = process = self._spare.take()
+        process.assign(self._brief)
+        return process
+
+    async def _keep(self, process: WorkerProcess) -> None:
+        """Replace it whenever it ends: at once after a long life, later and later after short ones."""
+        while True:
+            how = await process.ended
+            if self._stopping:
+                return
+            self._log.error("{worker} is replaced after {how}", worker=self.name, how=how)
+            if self._reactor.seconds() - self._began > LONG_LIFE:
+                self._pause = 0.0
+            pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            await deferLater(self._reactor, pause)
+            self._replaced()
+            process = self._fill()
+            process.serving.addErrback(_unneeded)
+
+    async def stop(self, seconds: float) -> None:
+        """Ask it to stop, and kill it if it has not within so many seconds."""
+        self._stopping = True
+        process = self._process
+        if process is None or not process.running:
+            if self._keeping is not None:
+                self._keeping.cancel()
+            return
+        gone: Deferred[None] = Deferred()
+        process.ended.addCallback(_tell_too, gone)
+        process.send(signal.SIGTERM)
+        timer = self._reactor.callLater(max(0.0, seconds - _KILL_BEFORE), process.send, signal.SIGKILL)
+        await gone
+        if timer.active():
+            timer.cancel()
+        else:
+            self._log.error("{worker} did not stop in time, and was killed", worker=self.name)
+
+
+class WorkerPool:
+    """Workers that are started and stopped together."""
+
+    def __init__(self, workers: Sequence[Worker], spare: Spare) -> None:
+        self.workers = workers
+        self._spare = spare
+
+    async def start(self) -> None:
+        """Start all of them; done when all serve. Raises StartupError with the reason of one that cannot."""
+        starting = [Deferred.fromCoroutine(worker.start()) for worker in self.workers]
+        try:
+            await gatherResults(starting, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+
+    async def stop(self, seconds: float) -> None:
+        """Stop all of them within so many seconds."""
+        self._spare.stop()
+        await gatherResults([Deferred.fromCoroutine(worker.stop(seconds)) for worker in self.workers])
+
+
+def _tell_too(how: str, gone: Deferred[None]) -> str:
+    gone.callback(None)
+    return how
+
+
+def _unneeded(failure: Failure) -> None:
+    """Its end is noticed otherwise."""
+    failure.trap(RuntimeError)

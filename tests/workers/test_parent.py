@@ -1,0 +1,118 @@
+"""A parent and its workers, all real, on a real database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import treq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from happy.base.errors import StartupError
+from happy.metrics import Metrics
+from happy.settings.config import load
+from happy.workers.parent import WorkersRunning
+from happy.workers.talk import Logged
+from tests.harness import scratch_database
+from tests.live.serving import free_port
+
+PATIENCE = 60.0
+
+
+@implementer(IAgentEndpointFactory)
+class OnSocket:
+    """Sends every request to one unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def endpointForURI(self, uri: Any) -> UNIXClientEndpoint:
+        return UNIXClientEndpoint(reactor, str(self._path))
+
+
+class WorkersTests(TestCase):
+    timeout = 120
+
+    def setUp(self) -> None:
+        database = scratch_database()
+        self.dsn = database.__enter__()
+        self.addCleanup(database.__exit__, None, None, None)
+        self.folder = Path(tempfile.mkdtemp(prefix="happy-workers-"))
+        self.port = free_port()
+        self.logged: list[Logged] = []
+
+    def make(self, **settings: str) -> WorkersRunning:
+        """A parent of two."""
+        given = {
+            "data-dir": [str(self.folder)],
+            "database-url": [self.dsn],
+            "database-pool": ["2"],
+            "listen": [f"tcp:{self.port}:interface=127.0.0.1", f"unix:{self.folder}/socket:mode=600"],
+            "master-secret": [secrets.token_hex(32)],
+            **{name: [text] for name, text in settings.items()},
+        }
+        return WorkersRunning(load(given, {}), reactor, Metrics(), 2, self.logged.append)
+
+    async def ask(self, times: int) -> list[int]:
+        """The answers to requests that are made at once, each on a connection of its own."""
+        agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        asked = [agent.request(b"GET", b"http://127.0.0.1:%d/health" % self.port) for _ in range(times)]
+        answers = await gatherResults(asked, consumeErrors=True)
+        await gatherResults([treq.content(answer) for answer in answers])
+        return [answer.code for answer in answers]
+
+    async def replaced(self, old: int | None, worker: Any) -> None:
+        """Wait until a worker is another process."""
+        while worker.pid in (old, None):
+            await deferLater(reactor, 0.01)
+
+    async def test_life(self) -> None:
+        """All serve on the same endpoints, who dies is replaced and nobody turned away; all end in order."""
+        parent = self.make()
+        await Deferred.fromCoroutine(parent.start()).addTimeout(PATIENCE, reactor)
+        first, second = parent.pool.workers
+        self.assertNotEqual(first.pid, second.pid)
+        self.assertEqual(await self.ask(32), [200] * 32)
+        by_socket = Agent.usingEndpointFactory(reactor, OnSocket(self.folder / "socket"))
+        self.assertEqual((await by_socket.request(b"GET", b"http://happy/health")).code, 200)
+
+        killed = first.pid
+        os.kill(killed, signal.SIGKILL)
+        self.assertEqual(await self.ask(32), [200] * 32)
+        await self.replaced(killed, first)
+
+        orphan = second.pid
+        second._process.transport.closeStdin()  # as the kernel does when the parent dies
+        await self.replaced(orphan, second)
+        self.assertEqual(await self.ask(8), [200] * 8)
+
+        await Deferred.fromCoroutine(parent.stop()).addTimeout(PATIENCE, reactor)
+        self.assertEqual((first.pid, second.pid), (None, None))
+        self.assertFalse((self.folder / "socket").exists())
+        texts = [one.text for one in self.logged]
+        self.assertEqual(texts.count("Stopping"), 3)
+
+    async def test_cannot_start(self) -> None:
+        """What keeps a worker from starting is the reason of the whole, in its own words."""
+        (self.folder / "run").touch()
+        error = await self.assertFailure(Deferred.fromCoroutine(self.make().start()), StartupError)
+        self.assertIn("cannot listen on", str(error))
+
+    async def test_taken_port(self) -> None:
+        """A port that another server has is not shared with it."""
+        other = reactor.listenTCP(self.port, Factory(), interface="127.0.0.1")
+        self.addCleanup(other.stopListening)
+        error = await self.assertFailure(Deferred.fromCoroutine(self.make().start()), StartupError)
+        self.assertIn(f"cannot listen on tcp:{self.port}", str(error))
