@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -170,7 +170,6 @@ STORIES: st.SearchStrategy[list[Any]] = st.lists(HAPPENINGS, min_size=1, max_siz
 )
 
 
-@settings(max_examples=200)
 @given(STORIES, st.sampled_from([None, None, 2000]))
 def test_same_as_twisted(steps: list[Any], room: int | None) -> None:
     """Answers, the state of the connection, what is counted and held are the same after each step."""
