@@ -33,6 +33,7 @@ from happy.logs.bounded import BoundedLog, stand_before
 from happy.metrics import Metrics
 from happy.service.composition import Running
 from happy.service.lifecycle import STOP_SECONDS
+from happy.service.signals import mind_signals
 from happy.settings.command_line import Options
 
 __all__ = ["HappyService", "Options", "makeService"]
@@ -47,7 +48,7 @@ def makeService(options: Options) -> Service:
     """The service that the command line asks for. Whatever is logged from now on is bounded."""
     from twisted.internet import reactor
 
-    bounded = BoundedLog(options.config.log_level)
+    bounded = BoundedLog(options.config.log_level, form=options.config.log_format)
     stand_before(bounded)
     # Kept by Twisted until the log begins, and then its first line.
     HappyService.log.info(
@@ -103,6 +104,7 @@ class HappyService(Service):
     def _start(self) -> None:
         _spare_the_collector()
         _stop_at_a_signal(self._reactor)
+        mind_signals(self._reactor, self._hung_up)
         self._mind_the_log()
         self._starting = Deferred.fromCoroutine(self._parts.start())
         self._starting.addErrback(self._failed)
@@ -115,6 +117,12 @@ class HappyService(Service):
         bounded.later = lambda seconds, call: reactor.callFromThread(reactor.callLater, seconds, call)
         bounded.discreet = True
         listen_beside()
+
+    def _hung_up(self) -> None:
+        """Somebody moved files, and wants new ones to be used."""
+        self._bounded.reopen()
+        self._parts.reopen()
+        self.log.info("Files are opened again, as SIGHUP asks for")
 
     def _failed(self, failure: Any) -> None:
         if failure.check(CancelledError) and not self.running:

@@ -22,7 +22,7 @@ ROOMS = {
     # Names and labels of what is counted.
     "metrics": {"prometheus_client"},
     # What may be written into the log, and how much of it.
-    "logs": {"base", "twisted", "zope"},
+    "logs": {"base", "msgspec", "twisted", "zope"},
     # One table of settings, their parsers and their sources.
     "settings": {"base", "logs", "twisted"},
     # All that comes from the master secret.
@@ -39,7 +39,18 @@ ROOMS = {
     "outbound": {"base", "metrics", "settings"}
     | {"PIL", "minio", "msgspec", "treq", "twisted", "urllib3", "zope"},
     # The framework of endpoints and events: declared, decoded, run, answered.
-    "api": {"base", "keys", "metrics", "settings", "socketio", "storage", "wire", "msgspec", "twisted"},
+    "api": {
+        "base",
+        "keys",
+        "logs",
+        "metrics",
+        "settings",
+        "socketio",
+        "storage",
+        "wire",
+        "msgspec",
+        "twisted",
+    },
     # Clients that stay connected, and what they are told.
     "realtime": {"api", "base", "metrics", "socketio", "storage", "wire"}
     | {"msgspec", "prometheus_client", "twisted"},
@@ -54,7 +65,7 @@ ROOMS = {
     # HTTP.
     "web": {"api", "base", "settings", "wire", "twisted", "zope"},
     # What it is to be a running process: the composition root, start and stop, listening, measuring.
-    "service": {"api", "base", "capabilities", "contract", "keys", "metrics", "outbound", "postgres"}
+    "service": {"api", "base", "capabilities", "contract", "keys", "logs", "metrics", "outbound", "postgres"}
     | {"backup", "realtime", "settings", "socketio", "storage", "web", "msgspec", "twisted"},
     # One server of several processes: the parent.
     "workers": {"base", "keys", "metrics", "postgres", "service", "settings", "msgspec", "twisted"},

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from twisted.internet import tcp, unix
 from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import FileLogObserver
 from twisted.web.http import HTTPChannel
 from txpostgres import txpostgres
 from txredisapi import RedisProtocol
@@ -28,6 +29,7 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
     "happy.base.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
     "happy.cluster.redis_protocols": (RedisProtocol, {"_build_command"}),
     "happy.metrics": (MetricWrapperBase, {"_samples"}),
+    "happy.logs.forms": (FileLogObserver, {"_outFile"}),
     "happy.service.eager": (
         tcp.Server,
         {"_isSendBufferFull", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected"},

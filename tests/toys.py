@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from happy.base.bounds import Budget
 from happy.capabilities.server import Server
+from happy.logs.events import Events
 from happy.metrics import Metrics
 from happy.settings.config import Config
 from happy.storage.linearizer import Linearizer
@@ -52,6 +53,9 @@ class ToyTokens:
             raise RuntimeError("no")
         return token.removeprefix("a.token.of-") if token.startswith("a.token.of-") else None
 
+    def why_refused(self, token: str) -> str:
+        return "not a token of ours"
+
 
 class ToyThreads:
     """Makes calls at once."""
@@ -72,6 +76,7 @@ def toy_server(config: Config | None = None, **changes: Any) -> Server:
         "now": clock.seconds,
         "memory": Budget(256 * 1024 * 1024),
         "metrics": Metrics(),
+        "events": Events(Clock()),
         "files": ToyThreads(),
         "pages": ToyThreads(),
         "database": ToyDatabase(),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from happy.base.threads import Threads
     from happy.keys.tokens import Tokens
     from happy.keys.vault import Vault
+    from happy.logs.events import Events
     from happy.metrics import Metrics
     from happy.settings.config import Config
     from happy.storage.database import Database
@@ -30,6 +31,7 @@ class Parts:
     memory: Budget
     """Bytes that clients make the server keep, by account or, before the login, by address."""
     metrics: Metrics
+    events: Events
     database: Database
     tokens: Tokens
     vault: Vault

@@ -93,7 +93,14 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unauthenticated(Exception):
-    """Nothing proves who sends a request; ``str()`` is one of :data:`UNAUTHENTICATED`."""
+    """Nothing proves who sends a request; ``str()`` is one of :data:`UNAUTHENTICATED`.
+
+    ``token`` is what was taken for a proof, and is none.
+    """
+
+    def __init__(self, why: str, token: str | None = None) -> None:
+        super().__init__(why)
+        self.token = token
 
 
 async def call_route(parts: Parts, route: Route, inputs: Inputs) -> Answer:
@@ -111,6 +118,12 @@ async def call_route(parts: Parts, route: Route, inputs: Inputs) -> Answer:
         account = None if caller is None else caller.account
         reply = await _run(parts, route, values, caller, read_only=route.method == "GET")
         return await pieces.answer(parts, account, reply)
+    except Unauthenticated as unproven:
+        if unproven.token is not None:
+            parts.events.login_refused(
+                parts.tokens.why_refused(unproven.token), inputs.facts(payload).address
+            )
+        return answers.unauthorized(str(unproven)).answer(route.strips)
     except Refusal as refusal:
         return pieces.answer_with(parts, account, refusal.status, refusal.body())
     except Exception as error:
@@ -222,13 +235,14 @@ def _bearer_account(parts: Parts, header: Callable[[str], str | None]) -> str:
     if not credentials.startswith(BEARER) or credentials == BEARER:
         raise Unauthenticated(NO_CREDENTIALS)
     try:
-        account = parts.tokens.verify(credentials[len(BEARER) :])
+        token = credentials[len(BEARER) :]
+        account = parts.tokens.verify(token)
     except Exception as error:
         # The contract answers it unlike a fault of the route.
         _report("Checking a token", error)
         raise Unauthenticated(UNCHECKED) from None
     if account is None:
-        raise Unauthenticated(WRONG_TOKEN)
+        raise Unauthenticated(WRONG_TOKEN, token)
     return account
 
 

@@ -156,6 +156,11 @@ class Holding:
         self._lost = False
         self.size = 0
 
+    @property
+    def owner(self) -> str:
+        """The name of who pays."""
+        return self._owner.name
+
     def take(self, amount: int) -> bool:
         """Take some more; False, and nothing taken, when there is none for this owner."""
         if self._lost:

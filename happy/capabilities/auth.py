@@ -18,6 +18,7 @@ from happy.storage.auth_requests import POLL_GRAIN, LinkKind, LinkRequest
 from happy.storage.transaction import Transaction
 
 _KEY_SIZE = 32
+_WHAT = {LinkKind.TERMINAL: "terminal", LinkKind.ACCOUNT: "device"}
 
 auth = Capability("auth")
 
@@ -98,11 +99,18 @@ class PairingStatus(Reply):
 async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -> LoggedIn:
     """Exchange a signature for a token; the first login makes the account."""
     _count_address(server, request)
-    key = _signer(body)
+    try:
+        key = _signer(body)
+    except InvalidSignature:
+        server.events.login_refused("wrong signature", request.address)
+        raise
     if not server.limits.logins.admit(key):
+        server.events.login_refused("too many logins", request.address)
         raise TooManyRequests
-    account = await server.database.transact(lambda tx: accounts.log_in(tx, key), owner=_peer(request))
-    return LoggedIn(token=server.tokens.issue(account))
+    login = await server.database.transact(lambda tx: accounts.log_in(tx, key), owner=_peer(request))
+    if login.made:
+        server.events.account_made(login.account)
+    return LoggedIn(token=server.tokens.issue(login.account))
 
 
 @auth.post("/v1/auth/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
@@ -133,9 +141,9 @@ async def terminal_status(server: Server, request: RequestFacts, query: StatusQu
 
 
 @auth.post("/v1/auth/response", refuses=(InvalidPublicKey, RequestNotFound))
-async def approve_terminal(tx: Transaction, caller: Caller, body: Approval) -> Success:
+async def approve_terminal(server: Server, tx: Transaction, caller: Caller, body: Approval) -> Success:
     """Let a terminal into the caller's account; the first approval wins."""
-    return await _approve(tx, LinkKind.TERMINAL, caller, body)
+    return await _approve(server, tx, LinkKind.TERMINAL, caller, body)
 
 
 @auth.post("/v1/auth/account/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
@@ -147,9 +155,9 @@ async def poll_device(server: Server, request: RequestFacts, body: DevicePoll) -
 
 
 @auth.post("/v1/auth/account/response", refuses=(InvalidPublicKey, RequestNotFound))
-async def approve_device(tx: Transaction, caller: Caller, body: Approval) -> Success:
+async def approve_device(server: Server, tx: Transaction, caller: Caller, body: Approval) -> Success:
     """Let a further device into the caller's account; the first approval wins."""
-    return await _approve(tx, LinkKind.ACCOUNT, caller, body)
+    return await _approve(server, tx, LinkKind.ACCOUNT, caller, body)
 
 
 def _count_address(server: Server, request: RequestFacts) -> None:
@@ -194,9 +202,12 @@ async def _poll(
     found = await server.database.read(lambda tx: auth_requests.find(tx, kind, key), owner=owner)
     if found is not None and (not found.waiting or _just_noted(server, found)):
         return found
-    return await server.database.transact(
+    polled = await server.database.transact(
         lambda tx: auth_requests.poll(tx, kind, key, supports_v2), owner=owner
     )
+    if found is None:
+        server.events.pairing_waits(_WHAT[kind])
+    return polled
 
 
 def _just_noted(server: Server, request: LinkRequest) -> bool:
@@ -214,8 +225,11 @@ def _progress(server: Server, request: LinkRequest, session: str | None = None) 
     return Authorized(token=server.tokens.issue(request.account, session), response=request.response)
 
 
-async def _approve(tx: Transaction, kind: LinkKind, caller: Caller, body: Approval) -> Success:
+async def _approve(
+    server: Server, tx: Transaction, kind: LinkKind, caller: Caller, body: Approval
+) -> Success:
     key = _device_key(body.public_key)
     if not await auth_requests.approve(tx, kind, key, body.response, caller.account):
         raise RequestNotFound
+    tx.after_commit(lambda: server.events.pairing_answered(caller.account, _WHAT[kind]))
     return Success()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ from happy.storage.transaction import Transaction
 
 _DEVICES = 1000
 """Devices of an account that are listed and notified: those registered last."""
+
+_ERROR_NAME = re.compile("[A-Z][A-Za-z]{2,40}|HTTP [0-9]{3}|Network error|Internal error")
 
 _log = Logger()
 
@@ -102,7 +105,14 @@ async def announce(server: Server, caller: Caller, session_id: str, body: Happen
     server.hub.signal(watchers_of_session(account, session_id), event)
     outcome = await _delivered(server, account, session_id, body)
     server.metrics.happy_push_total.labels(outcome=outcome.result).inc()
+    if outcome.result == "failed":
+        server.events.push_failed(account, _in_a_word(str(outcome.reason)))
     return outcome
+
+
+def _in_a_word(reason: str) -> str:
+    """A reason without what the service may quote: names of errors only."""
+    return reason if _ERROR_NAME.fullmatch(reason) else "the push service did not take it"
 
 
 async def _delivered(server: Server, account: str, session: str, happening: Happening) -> PushOutcome:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import floor, inf
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -31,6 +31,9 @@ _CACHED_TOKENS = 50_000  # some 20 MiB; every client that comes back presents it
 _USED_STATES = 65_536
 
 Text = Annotated[str, Meta(min_length=1)]
+
+Refused = Literal["not a token of ours", "token of another secret", "token is not in force"]
+"""Why a token is refused, for whoever runs the server."""
 
 
 def derive_secure_key(secret: str, label: str) -> bytes:
@@ -123,6 +126,20 @@ class _Verifier:
         in_force = found.nbf <= floor(now) + leeway and found.exp > floor(now)
         return found if in_force and found.iss == self._issuer else None
 
+    def why_refused(self, token: str) -> Refused:
+        """What is wrong with a token that is refused, as far as it can be told."""
+        signed, _, signature = token.rpartition(".")
+        try:
+            claims = msgspec.json.decode(decode_base64url(signed.partition(".")[2]), type=_Claims)
+            if claims.iss != self._issuer:
+                return "not a token of ours"
+            self._verify_key.verify(signed.encode(), decode_base64url(signature))
+        except BadSignatureError:
+            return "token of another secret"
+        except (ValueError, RecursionError):
+            return "not a token of ours"
+        return "token is not in force"
+
 
 class _Signer(_Verifier):
     """Signs, and checks, the tokens of one issuer with one key."""
@@ -202,6 +219,10 @@ class Tokens:
             if claims is not None:
                 return msgspec.structs.replace(claims, exp=min(claims.exp, floor(until)))
         return None
+
+    def why_refused(self, token: str) -> Refused:
+        """What is wrong with a bearer token that :meth:`verify` refuses."""
+        return self._bearer.why_refused(token) if _plausible(token) else "not a token of ours"
 
     def _remember(self, key: bytes, claims: _Claims) -> None:
         self._verified[key] = claims

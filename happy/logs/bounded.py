@@ -10,7 +10,8 @@ from typing import Any, Final
 from twisted.logger import ILogObserver, LogBeginner, LogEvent, LogLevel, globalLogBeginner
 from zope.interface import implementer
 
-from happy.logs.plain import Subject, is_idle, level_of, printable, subject_of, text_of
+from happy.logs.forms import give_form, reopen
+from happy.logs.plain import Subject, facts_of, is_idle, level_of, printable, subject_of, text_of
 from happy.logs.throttle import FULL, REPEATED, LeftOut, Throttle
 
 FOREIGN: Final = "foreign"
@@ -36,18 +37,32 @@ class BoundedLog:
     ``left_out`` is told of each message that is not written, and why: :data:`REPEATED`, :data:`FULL`,
     :data:`FOREIGN` or :data:`UNWRITTEN`. ``later`` is asked to call something after so many seconds, in
     whatever thread. Until it is ``discreet``, libraries' messages are written with their values: no client
-    has been heard yet.
+    has been heard yet. ``form`` is one of :data:`happy.logs.forms.FORMATS`.
     """
 
-    def __init__(self, level: str = "info", now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, level: str = "info", now: Callable[[], float] = time.monotonic, form: str = "text"
+    ) -> None:
         self.observers: list[ILogObserver] = []
         self.discreet = False
         self.left_out: Callable[[str], None] = lambda why: None
         self.later: Callable[[float, Callable[[], None]], None] = lambda seconds, call: None
         self._level = LogLevel.lookupByName(level)
+        self._form = form
         self._throttle = Throttle(now)
         self._awaited = False
         self._lock = RLock()
+
+    def write_to(self, observers: Iterable[ILogObserver]) -> None:
+        """Write to these as well, in the form that was asked for."""
+        for observer in observers:
+            give_form(observer, self._form)
+            self.observers.append(observer)
+
+    def reopen(self) -> None:
+        """Go on in files of the same names, if they are files: the former ones were moved away."""
+        with self._lock:
+            reopen(self.observers)
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, or count it."""
@@ -87,18 +102,18 @@ class BoundedLog:
         if not self._throttle.pays(subject, len(text.encode())):
             self.left_out(FULL)
             return
-        self._write(subject, event.get("log_time", time.time()), text)
+        self._write(subject, event.get("log_time", time.time()), text, facts_of(event))
 
     def _turn(self) -> None:
         for left_out in self._throttle.turn():
             subject, text = _summary(left_out)
             self._write(subject, time.time(), text)
 
-    def _write(self, subject: Subject, when: float, text: str) -> None:
+    def _write(self, subject: Subject, when: float, text: str, facts: LogEvent | None = None) -> None:
         for observer in self.observers:
             try:
                 # Each has one of its own, since some of them add to it.
-                observer(_composed(subject, when, text))
+                observer(_composed(subject, when, text) | (facts or {}))
             except Exception:
                 # Told by the next turn that can: to log it would come here again.
                 self.left_out(UNWRITTEN)
@@ -114,7 +129,7 @@ def stand_before(log: BoundedLog, beginner: LogBeginner = globalLogBeginner) -> 
     begin = beginner.beginLoggingTo
 
     def begin_bounded(observers: Iterable[ILogObserver], *arguments: Any, **options: Any) -> None:
-        log.observers += observers
+        log.write_to(observers)
         begin([log], *arguments, **options)
 
     def undo() -> None:

@@ -17,6 +17,9 @@ from happy.base.redaction import name_fault, trace_fault
 LONGEST: Final = 1000
 """Characters of a message."""
 
+FACTS: Final = ("event", "account", "what", "name", "reason", "count", "closed", "seconds", "cause", "place")
+"""Values of named events that stand beside the text where there is a place for them."""
+
 LONGEST_TRACE: Final = 4000
 """Characters of a traceback; of a longer one the end is kept, which says where it happened."""
 
@@ -83,6 +86,13 @@ def text_of(event: LogEvent, *, trusted: bool = False) -> str:
     header = message if message and "log_failure" in event else _NAMELESS
     traced = failure.getTraceback() if trusted else _traced(failure)
     return f"{printable(header[:LONGEST])}\n{printable(_shortened(traced))}"
+
+
+def facts_of(event: LogEvent) -> LogEvent:
+    """The values of an event that has a name, which are safe to be written beside its text."""
+    if "event" not in event or not _is_ours(event):
+        return {}
+    return {name: event[name] for name in FACTS if name in event}
 
 
 def _shortened(traced: str) -> str:

@@ -32,11 +32,12 @@ REPEATED: Final = "repeated"
 FULL: Final = "full"
 """Why a message is left out: the bytes of the window are spent."""
 
-Share = Literal["operator", "database", "clients", "failures", "development"]
+Share = Literal["operator", "database", "events", "clients", "failures", "development"]
 
 BYTES: Final[dict[Share, int]] = {
     "operator": 12 * 1024,
     "database": 6 * 1024,
+    "events": 16 * 1024,
     "clients": 12 * 1024,
     "failures": 20 * 1024,
     "development": 256 * 1024,
@@ -52,6 +53,7 @@ _OPERATORS: Final = (
     "happy.service.monitoring",
     "happy.postgres",
     "happy.service.composition",
+    "happy.service.readiness",
     "happy.storage.migrate",
     "happy.service.takeover",
     "happy.tap",
@@ -64,7 +66,12 @@ _OPERATORS: Final = (
 _OTHERS: Final[dict[str, Share]] = {
     "happy.postgres.logs.LogSink": "database",
     "happy.capabilities.debug_log": "development",
+    "happy.logs.events.Events": "events",
 }
+
+
+_BOUNDED_BY_BYTES: Final[frozenset[Share]] = frozenset({"development", "events"})
+"""Of what the same may be said often; events have a bound of their own before they come here."""
 
 
 def share_of(subject: Subject) -> Share:
@@ -126,7 +133,7 @@ class Throttle:
 
     def wants(self, subject: Subject) -> bool:
         """Whether a message may be written so soon after others of its subject; if not, count it."""
-        if share_of(subject) == "development":
+        if share_of(subject) in _BOUNDED_BY_BYTES:
             return True
         if subject.failed:
             wanted = self._known.get(subject, -QUIET) <= self._now() - QUIET

@@ -47,6 +47,7 @@ _MEMBERLESS: Final = msgspec.Raw(b"{}")
 
 _ABRUPT = frozenset({"transport error", "ping timeout"})
 _SHUTDOWN = "server shutting down"
+_MACHINE = "Machine"
 
 
 class HappyApplication:
@@ -87,8 +88,11 @@ class HappyApplication:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
         handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
-        account = self._parts.tokens.verify(handshake.check())
+        token = handshake.check()
+        account = self._parts.tokens.verify(token)
         if account is None:
+            reason = self._parts.tokens.why_refused(token)
+            self._parts.events.login_refused(reason, socket.holding.owner.removeprefix("address:"))
             raise ConnectRefused(WRONG_TOKEN)
         if self._hub.crowded(account) or not socket.pay_as(owner_of(account)):
             raise Undecided  # The account has too much, but perhaps less when the client tries again.
@@ -149,7 +153,11 @@ class HappyApplication:
             leaving = self._leaving.pop((client.account, client.subject), None)
             if leaving is not None:
                 leaving.cancel()
+            else:
+                self._parts.events.device_online(client.account, _MACHINE, client.subject)
             self._announce(client.account, client.subject, active=True)
+        elif client.scope is Scope.USER:
+            self._parts.events.device_online(client.account, _app(client))
 
     def event(
         self,
@@ -207,8 +215,12 @@ class HappyApplication:
             self._hub.recovery.leave(client, reason)
         self._calls.forget(client)
         self._count("disconnect", client)
-        if client.scope is Scope.MACHINE and reason != _SHUTDOWN:
+        if reason == _SHUTDOWN:
+            return
+        if client.scope is Scope.MACHINE:
             self._machine_left(client.account, client.subject, abruptly=reason in _ABRUPT)
+        elif client.scope is Scope.USER:
+            self._parts.events.device_offline(client.account, _app(client))
 
     def _machine_left(self, account: str, machine: str, *, abruptly: bool) -> None:
         if self._everywhere.machine_connected(account, machine) or (account, machine) in self._leaving:
@@ -226,6 +238,8 @@ class HappyApplication:
             self._announce(account, machine, active=False)
 
     def _announce(self, account: str, machine: str, *, active: bool) -> None:
+        if not active:
+            self._parts.events.device_offline(account, _MACHINE, machine)
         now = int(self._parts.now() * 1000)
         told = MachineActivity(id=machine, active=active, active_at=now)
         signal = partial(self._everywhere.signal, devices_of(account), told)
@@ -238,6 +252,11 @@ class HappyApplication:
         self._leaving.clear()
         if self._hub.recovery is not None:
             self._hub.recovery.stop()
+
+
+def _app(client: Client) -> str:
+    """What kind of client it says it is, in a word; its second label is one of a few."""
+    return f"Client {client.labels[1]}"
 
 
 def _members(auth: msgspec.Raw) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ heartbeats and queued messages are stored, and only then the database goes.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from happy.contract.documents import Documents
 from happy.keys.master_secret import settle
 from happy.keys.tokens import Keys, Tokens
 from happy.keys.vault import Vault
+from happy.logs.auth_log import open_auth_log
+from happy.logs.events import Events
 from happy.metrics import Metrics
 from happy.outbound.expo import Expo
 from happy.outbound.github import GitHub
@@ -39,7 +42,6 @@ from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
 from happy.realtime.committer import Committer
 from happy.realtime.hub import Hub
-from happy.realtime.parameters import endpoint_settings
 from happy.realtime.presence import Presence
 from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
@@ -49,6 +51,7 @@ from happy.service.control import ControlSocket
 from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
 from happy.service.eager import CountingServer, bound_accepting, eager_kind, make_eager
+from happy.service.greeting import addresses, greeting
 from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
@@ -59,6 +62,7 @@ from happy.service.own_sockets import OwnSocket
 from happy.service.place import AdoptingReactor
 from happy.service.readiness import Readiness
 from happy.service.snapshots import saving_first
+from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
 from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
@@ -81,7 +85,6 @@ if TYPE_CHECKING:
     from happy.base.clocks import Now
     from happy.service.place import WorkerPlace
     from happy.settings.config import Config
-    from happy.socketio.shared import EndpointSettings
 
 
 class Running:
@@ -109,6 +112,7 @@ class Running:
         self._lifecycle = Lifecycle(reactor, STOP_SECONDS if place is None else place.stop_seconds)
         self._metrics = Metrics() if metrics is None else metrics
         self._pace = Pace(reactor)
+        self._reopened: list[Callable[[], None]] = []
         self.server: Server
         self.readiness: Readiness
         self.status: Status
@@ -130,7 +134,19 @@ class Running:
         except BaseException:
             await self._lifecycle.stop()
             raise
-        self.log.info("Ready after {seconds:.2f} s", seconds=self._reactor.seconds() - began)
+        seconds = self._reactor.seconds() - began
+        text = "Ready after {seconds:.2f} s: {greeting}"
+        self.log.info(text, event="ready", seconds=seconds, greeting=await self._greeting())
+
+    async def _greeting(self) -> str:
+        listening = zip(self.server.config.listen, (port.getHost() for port in self.ports), strict=True)
+        where = addresses(self.server.config, listening)
+        return greeting(self.server.config, await self.status.report(), where, "open")
+
+    def reopen(self) -> None:
+        """Open files again that somebody may have put in the place of others."""
+        for reopen in self._reopened:
+            reopen()
 
     async def stop(self) -> None:
         """Stop everything that was started, in the reverse order; a start under way ends."""
@@ -143,6 +159,7 @@ class Running:
         if self._config.debug_log:
             self._write_debug_file()
         config = settle(self._config)
+        self._events = self._start_events()
         deriving = deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
         )
@@ -159,6 +176,17 @@ class Running:
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
         await self._serve(self.server, hub)
+
+    def _start_events(self) -> Events:
+        """What says what happens, here and, where that is asked for, in a file with addresses."""
+        refusals = None
+        if self._config.auth_log is not None:
+            refusals = open_auth_log(self._config.auth_log, self._now, self._reactor.seconds)
+            self._reopened.append(refusals.reopen)
+            self._lifecycle.started("the log of refusals", refusals.stop, 0.1)
+        events = Events(self._reactor, refusals)
+        self._lifecycle.started("telling of events", events.tell, 0.1)
+        return events
 
     def _recovery(self, config: Config) -> Recovery | None:
         """What clients come back to; they are sent less at once than a slow one is dropped for."""
@@ -230,6 +258,7 @@ class Running:
             ),
             memory=self._memory(config),
             metrics=metrics,
+            events=self._events,
             database=database,
             tokens=tokens,
             vault=vault,
@@ -270,8 +299,8 @@ class Running:
         realtime = HappyApplication(server, hub, server.calls, events, self._pace)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
-        settings = _endpoint_settings(config, self._metrics, server.memory, self._pace)
-        endpoint = SocketIOEndpoint(realtime, settings, self._reactor, _origin)
+        settings = socket_settings(server, self._pace)
+        endpoint = SocketIOEndpoint(realtime, settings, self._reactor, origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.stop, 1.0)
         room = most_clients(raise_limit())
@@ -366,24 +395,3 @@ class Running:
         self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
         self.log.info("Listening on {address}", address=description)
         return port
-
-
-def _origin(channel: Any) -> str:
-    """Who pays for a socket before its login."""
-    return str(channel.keep.owner)
-
-
-def _endpoint_settings(config: Config, metrics: Metrics, memory: Budget, pace: Pace) -> EndpointSettings:
-    return endpoint_settings(
-        ping_interval=config.ping_interval,
-        ping_timeout=config.ping_timeout,
-        upgrade_timeout=config.upgrade_timeout,
-        connect_timeout=config.connect_timeout,
-        max_payload=config.max_payload,
-        max_queued_bytes=config.max_queued,
-        memory=memory,
-        pace=pace,
-        dropped=lambda reason: metrics.happy_slow_readers_total.labels(reason).inc(),
-        failed=metrics.happy_client_faults_total.inc,
-        fast_frames=config.shortcuts,
-    )

@@ -40,8 +40,11 @@ class Housekeeping:
             job.stop()
 
     async def _purge_requests(self) -> None:
-        count = await self._server.database.transact(auth_requests.purge)
-        _log.debug("Cleaned up {count} pairing requests", count=count)
+        purged = await self._server.database.transact(auth_requests.purge)
+        _log.debug("Cleaned up {count} pairing requests", count=purged.all)
+        if purged.unanswered:
+            text = "{count:,} pairings expired, since nobody answered them"
+            _log.info(text, event="pairing-expired", count=purged.unanswered)
 
     async def _sweep_attachments(self) -> None:
         count = await self._server.objects.sweep(self._existing)

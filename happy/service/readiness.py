@@ -115,11 +115,13 @@ class Readiness:
         except Exception as error:
             if self._lost_at is None:
                 self._lost_at = self._clock.seconds()
-                self._log.error("The database is lost: {cause}", cause=await self._cause(error))
+                cause = await self._cause(error)
+                self._log.error("The database is lost: {cause}", event="database-lost", cause=cause)
             return
         if self._lost_at is not None:
             seconds, self._lost_at = self._clock.seconds() - self._lost_at, None
-            self._log.info("The database is back after {seconds:.0f} s", seconds=seconds)
+            text = "The database is back after {seconds:.0f} s"
+            self._log.info(text, event="database-back", seconds=seconds)
 
     async def _cause(self, error: Exception) -> str:
         """Why there is no answer, which a connection of one's own finds out."""
@@ -147,9 +149,10 @@ class Readiness:
         if refused_at is not None and self._clock.seconds() - refused_at < REFUSED_SECONDS:
             full.add("database")
         for place in sorted(full - self._full):
-            self._log.error("The disk of the {place} is full: {room}", place=place, room=self._room(place))
+            text = "The disk of the {place} is full: {room}"
+            self._log.error(text, event="disk-full", place=place, room=self._room(place))
         for place in sorted(self._full - full):
-            self._log.info("The disk of the {place} has room again", place=place)
+            self._log.info("The disk of the {place} has room again", event="disk-room", place=place)
         self._full = frozenset(full)
 
     async def _measured(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from happy.logs.bounded import LEVELS
+from happy.logs.forms import FORMATS
 from happy.settings import parsers
 from happy.settings.declaration import (
     BadSetting,
@@ -226,6 +227,15 @@ class Config:
         "clients", False, parsers.boolean, "DANGEROUSLY_LOG_TO_SERVER_FOR_AI_AUTO_DEBUGGING",
         "Write what development builds of the clients send as log lines into the log; may contain anything.",
         "true", flag=True,
+    )
+    log_format: str = setting(
+        "logs and metrics", "text", parsers.choice(*FORMATS), "HAPPY_LOG_FORMAT",
+        "Form of the log: text, or json with one object a line.", "json",
+    )
+    auth_log: Path | None = setting(
+        "logs and metrics", None, parsers.path, "HAPPY_AUTH_LOG",
+        "File for a line with the address of each refused login, for fail2ban; none by default.",
+        "/var/log/happy/auth.log",
     )
     log_level: str = setting(
         "logs and metrics", "info", parsers.choice(*LEVELS), "HAPPY_LOG_LEVEL",

@@ -22,6 +22,13 @@ class ProfileRow(NamedTuple):
     vendors: list[str]
 
 
+class Login(NamedTuple):
+    """The id of an account, and whether it was made just then."""
+
+    account: str
+    made: bool
+
+
 LOG_IN = """
 INSERT INTO "Account" ("id", "publicKey", "createdAt", "updatedAt")
 VALUES (%(id)s, %(key)s, %(now)s, %(now)s)
@@ -48,11 +55,12 @@ RETURNING "settingsVersion"
 """
 
 
-async def log_in(tx: Transaction, public_key: str) -> str:
-    """The id of the account with that key (upper-case hex), which is made if there is none."""
-    row = await tx.row(LOG_IN, {"id": cuid(tx.now), "key": public_key, "now": tx.now})
+async def log_in(tx: Transaction, public_key: str) -> Login:
+    """The account with that key (upper-case hex), which is made if there is none."""
+    id = cuid(tx.now)
+    row = await tx.row(LOG_IN, {"id": id, "key": public_key, "now": tx.now})
     assert row is not None
-    return str(row[0])
+    return Login(row[0], row[0] == id)
 
 
 async def profile(tx: Transaction, account: str) -> ProfileRow | None:

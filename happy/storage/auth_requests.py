@@ -77,11 +77,19 @@ WHERE "publicKey" = %(key)s AND {_WAITING} AND {_ALIVE}
 """
 
 PURGE_TERMINAL = f"""
-DELETE FROM "TerminalAuthRequest" WHERE "updatedAt" <= %(approved)s AND NOT ({_ALIVE})
+WITH gone AS (
+  DELETE FROM "TerminalAuthRequest" WHERE "updatedAt" <= %(approved)s AND NOT ({_ALIVE})
+  RETURNING {_WAITING} AS waiting
+)
+SELECT count(*), count(*) FILTER (WHERE waiting) FROM gone
 """
 
 PURGE_ACCOUNT = f"""
-DELETE FROM "AccountAuthRequest" WHERE "updatedAt" <= %(approved)s AND NOT ({_ALIVE})
+WITH gone AS (
+  DELETE FROM "AccountAuthRequest" WHERE "updatedAt" <= %(approved)s AND NOT ({_ALIVE})
+  RETURNING {_WAITING} AS waiting
+)
+SELECT count(*), count(*) FILTER (WHERE waiting) FROM gone
 """
 
 
@@ -149,10 +157,18 @@ async def approve(tx: Transaction, kind: LinkKind, public_key: str, response: st
     return await find(tx, kind, public_key) is not None
 
 
-async def purge(tx: Transaction) -> int:
-    """Delete the dead requests of every kind, however many; returns how many there were."""
+class Purged(NamedTuple):
+    """How many dead requests were deleted, and how many of these nobody had answered."""
+
+    all: int
+    unanswered: int
+
+
+async def purge(tx: Transaction) -> Purged:
+    """Delete the dead requests of every kind, however many."""
     await tx.take_time()
-    return sum([await tx.run(kind.value.purge, _bounds(tx)) for kind in LinkKind])
+    counts = [await tx.row(kind.value.purge, _bounds(tx)) or (0, 0) for kind in LinkKind]
+    return Purged(*map(sum, zip(*counts, strict=True)))
 
 
 def _bounds(tx: Transaction) -> dict[str, Millis]:

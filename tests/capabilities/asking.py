@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 
 from happy.api.answers import Answer, Pieces
 from happy.api.declare import RequestFacts
@@ -30,6 +31,7 @@ from happy.capabilities import CAPABILITIES
 from happy.capabilities.server import Server
 from happy.keys.tokens import Keys, Tokens
 from happy.keys.vault import Vault
+from happy.logs.events import Events
 from happy.metrics import Metrics
 from happy.outbound.folder import Folder
 from happy.settings.config import Config
@@ -95,6 +97,7 @@ class CapabilityCase(DatabaseCase):
             "limits": Limits.per_minute(time.monotonic, addresses=0, logins=0),
             "memory": Budget(2**30),
             "metrics": Metrics(),
+            "events": Events(Clock()),
             "database": self.database,
             "tokens": Tokens(KEYS, time.time),
             "vault": Vault(KEYS.vault_master),

@@ -246,7 +246,7 @@ class PairingTests(CapabilityCase):
         self.age(31, "AccountAuthRequest")
         self.key = encode_base64(os.urandom(32))
         await self.poll()
-        self.assertEqual(await self.database.transact(auth_requests.purge), 2)
+        self.assertEqual(await self.database.transact(auth_requests.purge), (2, 2))
         self.assertEqual((await self.status())["status"], "pending")
 
     async def test_a_vanished_account_cannot_approve(self) -> None:
