@@ -72,6 +72,9 @@ class Parts(Protocol):
     async def stop(self) -> None:
         """Stop everything; a start under way ends."""
 
+    def reopen(self) -> None:
+        """Open files again that somebody may have put in the place of others."""
+
 
 class HappyService(Service):
     """The whole server as one service."""

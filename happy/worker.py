@@ -67,6 +67,10 @@ class Announced:
         """Stop."""
         await self._running.stop()
 
+    def reopen(self) -> None:
+        """Open files again that somebody may have put in the place of others."""
+        self._running.reopen()
+
 
 @implementer(IReadDescriptor)
 class Lifeline:

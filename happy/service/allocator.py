@@ -56,7 +56,7 @@ class Memory:
             _mallopt(_MMAP_THRESHOLD, LARGE)
             _mallopt(_TRIM_THRESHOLD, SPARE)
         if _malloc_trim is not None and _STATUS.exists():
-            self._usual = _resident()
+            self._usual = resident()
             self._looking.start()
 
     def stop(self) -> None:
@@ -64,11 +64,11 @@ class Memory:
         self._looking.stop()
 
     async def _look(self) -> None:
-        if _malloc_trim is not None and _resident() > self._usual + MARGIN:
+        if _malloc_trim is not None and resident() > self._usual + MARGIN:
             self._run(_malloc_trim, 0)
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes of the process that are in memory."""
     return int(_STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -47,16 +46,18 @@ from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
 from happy.service import takeover
 from happy.service.allocator import Memory
+from happy.service.connections import kind_of_connections
 from happy.service.control import ControlSocket
 from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
-from happy.service.eager import CountingServer, bound_accepting, eager_kind, make_eager
+from happy.service.eager import bound_accepting, make_eager
 from happy.service.greeting import addresses, greeting
+from happy.service.history import History
 from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
-from happy.service.monitoring import Gauges, Monitoring, Stalls, free_bytes
+from happy.service.monitoring import Gauges, Monitoring, free_bytes
 from happy.service.object_store import object_store
 from happy.service.own_sockets import OwnSocket
 from happy.service.place import AdoptingReactor
@@ -64,7 +65,6 @@ from happy.service.readiness import Readiness
 from happy.service.snapshots import saving_first
 from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
-from happy.service.turns import Turns, poll_directly
 from happy.settings.declaration import BadSetting
 from happy.settings.endpoints import with_backlog
 from happy.socketio.endpoint import SocketIOEndpoint
@@ -236,9 +236,7 @@ class Running:
         self, config: Config, database: Database, hub: Hub, tokens: Tokens, vault: Vault
     ) -> Server:
         reactor, metrics = self._reactor, self._metrics
-        committer = Committer(reactor, database, hub, metrics)
-        committer.start()
-        self._lifecycle.started("the message queue", committer.stop, 1.5)
+        committer = self._start_committer(database, hub)
         presence = Presence(reactor, database, hub, metrics, self._now)
         presence.start()
         self._lifecycle.started("presence", presence.stop, 1.0)
@@ -273,6 +271,12 @@ class Running:
             github=GitHub.from_config(config, reactor, metrics),
             voice=VoiceProvider.from_config(config, reactor, metrics, self._now),
         )
+
+    def _start_committer(self, database: Database, hub: Hub) -> Committer:
+        committer = Committer(self._reactor, database, hub, self._metrics)
+        committer.start()
+        self._lifecycle.started("the message queue", committer.stop, 1.5)
+        return committer
 
     def _start_threads(self, name: str) -> Threads:
         """Threads for files; one that a file system keeps is left behind."""
@@ -317,7 +321,7 @@ class Running:
         await self._monitor(server)
         if self._place is not None:
             self._own_socket(self._place.requests, site, "requests of other workers")
-        kind = self._connections()
+        kind = kind_of_connections(self._config, self._metrics, self._reactor, self._lifecycle, self._pace)
         for description in config.listen:
             port = await self._listen(description, site)
             make_eager(port, kind)
@@ -346,29 +350,15 @@ class Running:
     def _control_folder(self) -> Path:
         return self._config.data_dir if self._place is None else self._place.folder
 
-    def _connections(self) -> type[tcp.Server]:
-        """What kind of connections ports of TCP make."""
-        stalls = Stalls(self._metrics, self._reactor)
-        self._lifecycle.started("watching the reactor", stalls.stop, 0.1)
-        turns = Turns(self._reactor)
-        kind: type[tcp.Server] = CountingServer
-        if self._config.shortcuts:
-            kind = eager_kind(turns)
-            undo = poll_directly(self._reactor, turns, kind, stalls.took, self._pace.begin)
-            self._pace.told = turns.ended_by_reactor
-            self._lifecycle.started("direct polling", undo, 0.1)
-        if not turns.ended_by_reactor:
-            stalls.start()
-        return kind
-
     async def _monitor(self, server: Server) -> None:
         gauges = Gauges(
             self._metrics, self._reactor, lambda: server.database.read(estimate_records), self._free_bytes
         )
         gauges.start()
         self._lifecycle.started("gauges", gauges.stop, 0.1)
+        history = History(self._metrics, self._reactor, self._now, self.status)
         monitoring = Monitoring(
-            server.config, self._metrics, self._reactor, self._now, self.readiness, self.status
+            server.config, self._metrics, self._reactor, self._now, self.readiness, self.status, history
         )
         if self._place is not None:
             self._own_socket(self._place.metrics, monitoring.site, "metrics")
@@ -377,6 +367,9 @@ class Running:
             await monitoring.start()
         except CannotListenError as error:
             raise StartupError(f"metrics-port: cannot listen: {error.socketError}") from None
+        if monitoring.port is not None:
+            history.start()
+            self._lifecycle.started("the last hour", history.stop, 0.1)
         self._lifecycle.started("metrics", monitoring.stop, 0.1)
 
     def _free_bytes(self) -> Deferred[int]:

@@ -1,8 +1,8 @@
 """The listener for Prometheus, and what is measured at intervals.
 
 ``GET /metrics`` and ``GET /health`` on a port of their own (http.md 11), with ``GET /live`` (the reactor
-turns) and ``GET /ready`` (503 with reasons when clients should not be sent here): not for clients, by default
-only reachable from this machine.
+turns), ``GET /ready`` (503 with reasons when clients should not be sent here) and, at ``/``, a page for
+people: not for clients, by default only reachable from this machine.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from happy.base.clocks import Now
     from happy.metrics import Metrics
+    from happy.service.history import History
     from happy.service.readiness import Readiness
     from happy.service.status import Status
     from happy.settings.config import Config
@@ -46,6 +47,19 @@ EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 SLICE: Final = 0.005
 """Seconds of a turn of the reactor in which metrics are written."""
 COUNT_INTERVAL = 60.0
+FOLDER = Path(__file__).parent / "page"
+PAGE = {
+    b"/": ("index.html", "text/html"),
+    b"/status.css": ("status.css", "text/css"),
+    b"/status.js": ("status.js", "text/javascript"),
+}
+"""Files of the page for people, each with its type."""
+
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
 COUNT_PATIENCE = 1.0
 """Seconds that Prometheus waits for numbers that have to be counted; what is known before has to do then."""
 LAG_INTERVAL = 0.25
@@ -61,9 +75,16 @@ class MonitoringResource(Resource):
     isLeaf = True
 
     def __init__(
-        self, metrics: Metrics, now: Now, clock: IReactorTime, readiness: Readiness, status: Status
+        self,
+        metrics: Metrics,
+        now: Now,
+        clock: IReactorTime,
+        readiness: Readiness,
+        status: Status,
+        history: History,
     ) -> None:
         super().__init__()
+        self._history = history
         self._metrics = metrics
         self._now = now
         self._clock = clock
@@ -83,6 +104,8 @@ class MonitoringResource(Resource):
                 return _later(request, self._ready(request))
             case b"GET" | b"HEAD", b"/status.json":
                 return _later(request, self._report(request))
+            case b"GET" | b"HEAD", path if path in PAGE:
+                return _page(request, *PAGE[path])
         request.setResponseCode(404)
         asked = f"{request.method.decode('latin-1')}:{request.uri.decode('latin-1')}"
         return _json(
@@ -113,7 +136,7 @@ class MonitoringResource(Resource):
         return _json(request, {"ready": not reasons, "reasons": reasons})
 
     async def _report(self, request: Request) -> bytes:
-        return _json(request, {"status": await self._status.report()})
+        return _json(request, {"status": await self._status.report(), "history": self._history.columns()})
 
     def _timestamp(self) -> str:
         return (
@@ -133,6 +156,16 @@ class MonitoringSite(Site):
 def _json(request: Request, body: Mapping[str, object]) -> bytes:
     request.setHeader(b"content-type", JSON)
     return msgspec.json.encode(body)
+
+
+def _page(request: Request, name: str, kind: str) -> bytes:
+    """A part of the page for people, which may load nothing but its other parts."""
+    request.setHeader(b"content-type", f"{kind}; charset=utf-8".encode())
+    request.setHeader(b"content-security-policy", POLICY)
+    request.setHeader(b"x-content-type-options", b"nosniff")
+    request.setHeader(b"referrer-policy", b"no-referrer")
+    request.setHeader(b"cache-control", b"no-cache")
+    return (FOLDER / name).read_bytes()
 
 
 def _later(request: Request, answering: Coroutine[Deferred[Any], Any, bytes]) -> int:
@@ -173,10 +206,11 @@ class Monitoring:
         now: Now,
         readiness: Readiness,
         status: Status,
+        history: History,
     ) -> None:
         self._config = config
         self._reactor = reactor
-        resource = MonitoringResource(metrics, now, reactor, readiness, status)
+        resource = MonitoringResource(metrics, now, reactor, readiness, status, history)
         self.site = MonitoringSite(resource, reactor=reactor)
         self.site.displayTracebacks = False
         self.port: IListeningPort | None = None

@@ -103,6 +103,11 @@ class Status:
             postgres=None if counted is None else counted.postgres,
         )
 
+    @property
+    def database_bytes(self) -> int | None:
+        """The size of the database when it was last counted."""
+        return None if self._figures.latest is None else self._figures.latest.database_bytes
+
     async def count(self, patience: float) -> None:
         """Let the metrics have numbers that are a few seconds old at most, if that does not take longer."""
         await self._figures.fresh(patience)

@@ -78,6 +78,11 @@ class WorkersRunning:
             self._starting.cancel()
         await self._lifecycle.stop()
 
+    def reopen(self) -> None:
+        """Let the workers open their files again."""
+        for worker in self.pool.workers:
+            worker.hang_up()
+
     async def _start(self) -> None:
         takeover.check(self._config)
         config = settle(self._config)

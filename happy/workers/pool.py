@@ -113,6 +113,11 @@ class Worker:
             process = self._fill()
             process.serving.addErrback(_unneeded)
 
+    def hang_up(self) -> None:
+        """Let it open its files again, if it is there."""
+        if self._process is not None and self._process.running:
+            self._process.send(signal.SIGHUP)
+
     async def stop(self, seconds: float) -> None:
         """Ask it to stop, and kill it if it has not within so many seconds."""
         self._stopping = True

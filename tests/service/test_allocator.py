@@ -14,22 +14,22 @@ from happy.service.allocator import MARGIN, SECONDS, Memory
 
 PROGRAM = """
 from twisted.internet.task import Clock
-from happy.service.allocator import SECONDS, Memory, _resident
+from happy.service.allocator import SECONDS, Memory, resident
 
 clock = Clock()
 memory = Memory(clock)
 memory.start()
-before = _resident()
+before = resident()
 large = bytes(20_000_000)
 del large
 blocks, small = [], []
 for size in [1_000_000] * 50 + [20_000] * 2500:
     blocks.append(b"x" * size)
     small.append(b"y" * 5000)
-peak = _resident()
+peak = resident()
 del blocks
 clock.advance(SECONDS)
-print((peak - before) >> 20, (_resident() - before) >> 20)
+print((peak - before) >> 20, (resident() - before) >> 20)
 """
 
 
@@ -44,18 +44,18 @@ def test_given_back() -> None:
 
 def test_only_when_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The heap is left alone as long as the process is not much larger than it was."""
-    asked, resident = [], [1000]
+    asked, size = [], [1000]
     monkeypatch.setattr(allocator, "_mallopt", None)
     monkeypatch.setattr(allocator, "_malloc_trim", asked.append)
-    monkeypatch.setattr(allocator, "_resident", lambda: resident[0])
+    monkeypatch.setattr(allocator, "resident", lambda: size[0])
     monkeypatch.setattr(allocator, "_STATUS", Path(__file__))
     clock = Clock()
     memory = Memory(clock)
     memory.start()
-    resident[0] += MARGIN
+    size[0] += MARGIN
     clock.advance(SECONDS)
     assert asked == []
-    resident[0] += 1
+    size[0] += 1
     clock.advance(SECONDS)
     assert asked == [0]
     memory.stop()

@@ -24,6 +24,7 @@ REPORT = StatusReport(
     last_backup_at=None,
     nodes=[],
     postgres="18.1",
+    listening=[],
 )
 
 

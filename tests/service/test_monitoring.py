@@ -41,6 +41,9 @@ class Judged:
     async def count(self, patience: float) -> None:
         self.counted += 1
 
+    def columns(self) -> dict[str, list[int]]:
+        return {"at": [1]}
+
     async def report(self) -> dict[str, int]:
         return {"accounts": 3}
 
@@ -74,7 +77,7 @@ class ResourceTests(SynchronousTestCase):
 
     def ask(self, method: str, path: str, metrics: Metrics | None = None) -> tuple[int, str | None, str]:
         given = metrics or Metrics()
-        resource = MonitoringResource(given, lambda: NOW, Clock(), self.judged, self.judged)
+        resource = MonitoringResource(given, lambda: NOW, Clock(), self.judged, self.judged, self.judged)
         client = StubTreq(resource)
         response = self.successResultOf(client.request(method, f"http://127.0.0.1:9090{path}"))
         kind = response.headers.getRawHeaders("content-type", [None])[0]
@@ -91,7 +94,9 @@ class ResourceTests(SynchronousTestCase):
     def test_metrics_in_turns(self) -> None:
         """What takes long is written a piece in each turn of the reactor."""
         metrics, clock = Metrics(), Hasty()
-        client = StubTreq(MonitoringResource(metrics, lambda: NOW, clock, self.judged, self.judged))
+        client = StubTreq(
+            MonitoringResource(metrics, lambda: NOW, clock, self.judged, self.judged, self.judged)
+        )
         asked = client.request("GET", "http://127.0.0.1:9090/metrics")
         clock.advance(0)
         client.flush()
@@ -119,7 +124,17 @@ class ResourceTests(SynchronousTestCase):
 
     def test_status(self) -> None:
         """/status.json has what the status page shows."""
-        self.assertEqual(json.loads(self.ask("GET", "/status.json")[2]), {"status": {"accounts": 3}})
+        self.assertEqual(
+            json.loads(self.ask("GET", "/status.json")[2]),
+            {"status": {"accounts": 3}, "history": {"at": [1]}},
+        )
+
+    def test_page(self) -> None:
+        """The page for people is there with its parts, and may load nothing else."""
+        for path, kind in (("/", "html"), ("/status.css", "css"), ("/status.js", "javascript")):
+            status, found, body = self.ask("GET", path)
+            self.assertEqual((status, found), (200, f"text/{kind}; charset=utf-8"))
+            self.assertNotIn("//", body.replace("http://www.w3.org/2000/svg", "").replace("// ", ""))
 
     def test_counted_before(self) -> None:
         """Before metrics are shown, what is counted for them is counted."""
@@ -135,7 +150,7 @@ class ResourceTests(SynchronousTestCase):
 
     def test_anything_else(self) -> None:
         """Other paths and methods are not found, and told which they were."""
-        for method, path in (("GET", "/"), ("POST", "/metrics"), ("GET", "/metrics/"), ("GET", "/x?a=%22")):
+        for method, path in (("GET", "/x"), ("POST", "/metrics"), ("GET", "/metrics/"), ("GET", "/x?a=%22")):
             status, kind, body = self.ask(method, path)
             self.assertEqual((status, kind), (404, "application/json; charset=utf-8"))
             message = f"Route {method}:{path} not found"
@@ -156,7 +171,7 @@ class ListenerTests(TestCase):
     def monitoring(self, **settings: Any) -> Monitoring:
         judged: Any = Judged()
         config = Config(**{"metrics_port": 0, **settings})
-        return Monitoring(config, Metrics(), reactor, time.time, judged, judged)
+        return Monitoring(config, Metrics(), reactor, time.time, judged, judged, judged)
 
     async def test_serves_and_stops(self) -> None:
         """Once started it answers on its port; once stopped it does not listen."""
@@ -311,5 +326,5 @@ class ConstructionTests(SynchronousTestCase):
         """A listener that was only constructed has no port and no timer."""
         memory = MemoryReactorClock()
         judged: Any = Judged()
-        Monitoring(Config(), Metrics(), memory, time.time, judged, judged)
+        Monitoring(Config(), Metrics(), memory, time.time, judged, judged, judged)
         self.assertEqual((memory.tcpServers, memory.getDelayedCalls()), ([], []))
