@@ -81,16 +81,17 @@ class Pending(Protocol):
 class _Waiting:
     """A call that waits for somebody to offer its method."""
 
-    __slots__ = ("_clock", "_key", "_timeout", "_waiting", "turn")
+    __slots__ = ("_deadline", "_expiry", "_key", "_waiting", "turn")
 
     def __init__(
-        self, key: tuple[str, str], waiting: dict[tuple[str, str], dict[_Waiting, None]], clock: IReactorTime
+        self, key: tuple[str, str], waiting: dict[tuple[str, str], dict[_Waiting, None]], expiry: Expiry
     ) -> None:
         self.turn: Outcome[None] = Outcome()
         self._key = key
         self._waiting = waiting
         waiting.setdefault(key, {})[self] = None
-        self._timeout = clock.callLater(GRACE_SECONDS, self.go_on)
+        self._expiry = expiry
+        self._deadline = expiry.add(self.go_on)
 
     def go_on(self) -> None:
         """Somebody offers it, or nobody did for too long."""
@@ -110,8 +111,7 @@ class _Waiting:
         del waiters[self]
         if not waiters:
             del self._waiting[self._key]
-        if self._timeout.active():
-            self._timeout.cancel()
+        self._expiry.drop(self._deadline)
         return True
 
 
@@ -168,11 +168,13 @@ class Calls:
         self._waiting: dict[tuple[str, str], dict[_Waiting, None]] = {}
         self._withdrawing: dict[tuple[Client, str], IDelayedCall] = {}
         self._answers = Expiry(clock, ANSWER_SECONDS)
+        self._graces = Expiry(clock, GRACE_SECONDS)
         self._measures: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def stop(self) -> None:
         """Let go of the clock; calls that are still in flight then have no limit of time."""
         self._answers.stop()
+        self._graces.stop()
 
     def register(self, client: Client, method: str) -> bool:
         """Make the client the newest target of the method; False when it has too many already.
@@ -303,7 +305,7 @@ class Calls:
 
     async def _registration(self, calls: set[Pending], key: tuple[str, str]) -> _Method | None:
         """The method as soon as somebody offers it; None when nobody does within the grace window."""
-        waiting = _Waiting(key, self._waiting, self._clock)
+        waiting = _Waiting(key, self._waiting, self._graces)
         calls.add(waiting)
         try:
             await waiting.turn

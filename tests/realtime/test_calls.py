@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.bounds import Budget
+from happy.base.expiry import AT_ONCE
 from happy.metrics import Metrics
 from happy.realtime import calls as module
 from happy.realtime.calls import Calls, RpcFailed
@@ -96,6 +97,14 @@ class CallsTests(SynchronousTestCase):
         self.assertNoResult(running)
         self.clock.advance(0.01)
         self.assertEqual(self.error(running), "RPC method not available")
+
+    def test_many_wait_on_one_timer(self) -> None:
+        """Calls that wait have a timer for all of them, so that not all can be due in the same turn."""
+        running = [self.call() for _ in range(2 * AT_ONCE)]
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(module.GRACE_SECONDS)
+        for one in running:
+            self.assertEqual(self.error(one), "RPC method not available")
 
     def test_registration_wakes_callers(self) -> None:
         """Every caller that waits is forwarded once the target has been told that it is registered."""
