@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any, Protocol
 
 from happy.bench.accounts import Account, Accounts, Scope
@@ -19,7 +20,9 @@ from happy.bench.streams import Sources, Target
 class Bench:
     """A worker's tools: connections, accounts, and where to write down what happened."""
 
-    def __init__(self, loop: Loop, target: Target, job: Job, say: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, loop: Loop, targets: Sequence[Target], job: Job, say: Callable[[dict[str, Any]], None]
+    ) -> None:
         self.loop = loop
         self.job = job
         self.load: Load = job.load
@@ -27,10 +30,12 @@ class Bench:
         self.verdict = Verdict()
         self.figures: dict[str, float] = {}
         # Workers take different addresses, so that a server's limits per address hold back none of them.
-        self.sources = Sources(target, job.addresses, first=job.index)
-        self.target = target
+        self.sources = Sources(targets[0], job.addresses, first=job.index)
+        self.target = targets[job.index % len(targets)]
+        self._targets = targets
+        self._next = cycle(targets)
         self._say = say
-        self.http = Http(loop, target, self.sources)
+        self.http = Http(loop, self.target, self.sources)
         self.accounts = Accounts(self.http, job.run)
 
     def link(
@@ -39,10 +44,18 @@ class Bench:
         scope: Scope,
         heard: Callable[[bytes], None],
         lost: Callable[[str], None] | None = None,
+        apart: Link | None = None,
     ) -> Link:
-        """Begin to connect a socket. One that is lost counts as an error, unless ``lost`` looks after it."""
+        """Begin to connect a socket. One that is lost counts as an error, unless ``lost`` looks after it.
+
+        Of several servers each is taken in turn, or another one than that of ``apart``.
+        """
+        target = next(self._next) if apart is None else self._another(apart.target)
         login = account.login(scope)
-        return Link(self.loop, self.target, self.sources, login, heard, lost or self._lost)
+        return Link(self.loop, target, self.sources, login, heard, lost or self._lost)
+
+    def _another(self, target: Target) -> Target:
+        return self._targets[(self._targets.index(target) + 1) % len(self._targets)]
 
     def _lost(self, reason: str) -> None:
         self.recorder.error(f"socket lost: {reason}")

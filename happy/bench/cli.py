@@ -18,7 +18,7 @@ from happy.bench.fleet import WorkerFailed
 from happy.bench.load import Load
 from happy.bench.observe import Observer
 from happy.bench.plan import PLANS, Plan
-from happy.bench.streams import Target, Unreachable, find
+from happy.bench.streams import Target, Unreachable, find_all
 from happy.bench.summary import summarise
 
 _HELP = """\
@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     lines = [f"  {name:<10}{plan.help}" for name, plan in PLANS.items()]
     parser.epilog = _HELP.format(scenarios="\n".join(lines))
-    parser.add_argument("url", help="the server, as http://127.0.0.1:3005")
+    parser.add_argument(
+        "url", help="the server, as http://127.0.0.1:3005, or all nodes of one, separated by commas"
+    )
     parser.add_argument("scenario", choices=list(PLANS), metavar="scenario", help="one of those below")
     _add_load(parser.add_argument_group("load (0 or nothing: the scenario's own choice)"))
     _add_running(parser.add_argument_group("running"))
@@ -139,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace, show: Show) -> dict[str, Any]:
     plan = PLANS[options.scenario]
-    target = find(options.url)
+    targets = find_all(options.url)
     load = _load(options, plan)
     room = _descriptors()
     sockets = plan.sockets(load)
@@ -148,8 +150,8 @@ def _report(options: argparse.Namespace, show: Show) -> dict[str, Any]:
         raise Unreachable(f"{workers} workers cannot hold {sockets:,} sockets; allow more with ulimit -n")
     addresses = options.addresses or plan.addresses(load)
     warmup = plan.warmup(load.seconds) if options.warmup is None else min(options.warmup, load.seconds / 2)
-    port = target.port if _is_here(target) and options.pid is None else None
-    observer = Observer(port=port, pid=options.pid, metrics=options.metrics)
+    here = [target.port for target in targets if _is_here(target)]
+    observer = Observer(ports=here if options.pid is None else (), pid=options.pid, metrics=options.metrics)
     run = perform(options.url, load, workers, addresses, warmup, observer, show)
     return summarise(run, options.url, [shlex.join(["happyctl", *sys.argv[1:]])])
 

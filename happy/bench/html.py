@@ -104,7 +104,7 @@ def _plots(report: dict[str, Any]) -> Iterator[str]:
                 for one in report["use_series"]
                 if f"{who}_{what}" in one
             ]
-            for who in ("server", "postgres")
+            for who in ("server", "postgres", "redis")
         }
         if any(lines.values()):
             yield f"<h2>{'CPU' if what == 'cores' else 'Memory'}</h2>{plot(lines, unit)}"

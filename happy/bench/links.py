@@ -52,6 +52,11 @@ class Link(Stream):
         self._take = self._handshake
         super().__init__(loop, target, sources)
 
+    @property
+    def target(self) -> Target:
+        """The server that it is connected to."""
+        return self._target
+
     # Sending
 
     def send_text(self, payload: bytes) -> None:

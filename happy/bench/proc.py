@@ -9,16 +9,20 @@ from pathlib import Path
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENING = "0A"
+_REDIS = {"redis-server", "valkey-server"}
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def listener(port: int) -> int | None:
     """The process that listens on a TCP port; None if it cannot be seen."""
+    return next(iter(listeners(port)), None)
+
+
+def listeners(port: int) -> list[int]:
+    """All processes that listen on a TCP port, or keep it open for others, as far as they can be seen."""
     inodes = {inode for table in ("tcp", "tcp6") for inode in _listening(table, port)}
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    if not wanted:
-        return None
-    return next((pid for pid in sorted(_pids()) if _has_descriptor(pid, wanted)), None)
+    return [pid for pid in sorted(_pids()) if wanted and _has_descriptor(pid, wanted)]
 
 
 def _listening(table: str, port: int) -> Iterator[str]:
@@ -137,6 +141,11 @@ def postmaster(server: int) -> int | None:
     if own:
         return own[0]
     return found[0] if len(found) == 1 else None
+
+
+def redis() -> list[int]:
+    """The Redis or Valkey servers of this machine."""
+    return [pid for pid in _pids() if name(pid) in _REDIS]
 
 
 def _ancestors(pid: int, parent_of: dict[int, int]) -> Iterator[int]:

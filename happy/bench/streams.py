@@ -45,6 +45,11 @@ class Target:
         return self.address.startswith("127.")
 
 
+def find_all(urls: str) -> list[Target]:
+    """The servers that URLs name, which commas separate. Raises Unreachable."""
+    return [find(url) for url in urls.split(",")]
+
+
 def find(url: str) -> Target:
     """The server that a URL names. Raises Unreachable."""
     parts = urlsplit(url if "//" in url else f"http://{url}")

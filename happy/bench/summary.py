@@ -117,7 +117,7 @@ def _use(run: Run, measured: Period, seconds: float) -> dict[str, Any]:
     share = (run.elapsed - run.warmup) / max(last.time - first.time, 1e-9)
     count = measured.amounts.get(MEASURES.get(run.load.scenario, ""), 0)
     use = {"tool": {"cpu_seconds": round(run.tool_cpu, 2), "cores": round(run.tool_cpu / run.elapsed, 3)}}
-    for name in ("server", "postgres"):
+    for name in ("server", "postgres", "redis"):
         one = _use_of(name, first, last, share, count, seconds)
         if one is not None:
             one["memory_mib_most"] = _most(run.samples, f"{name}_memory")
@@ -162,7 +162,7 @@ def _use_series(samples: list[Sample]) -> list[dict[str, float]]:
         if seconds < _SHORTEST:
             continue
         point = {"second": round(after.time - samples[0].time, 2)}
-        for name in ("server", "postgres"):
+        for name in ("server", "postgres", "redis"):
             start, end = getattr(before, f"{name}_cpu"), getattr(after, f"{name}_cpu")
             memory = getattr(after, f"{name}_memory")
             if start is not None and end is not None and memory is not None:

@@ -19,7 +19,7 @@ from happy.bench.links import Refused
 from happy.bench.load import Job
 from happy.bench.loop import Loop, Promise, now
 from happy.bench.scenarios import SCENARIOS
-from happy.bench.streams import Unreachable, find
+from happy.bench.streams import Unreachable, find_all
 
 _PLAIN = (Unusable, Unreachable)
 _OF_THE_SERVER = (Refused, Disconnected, Malformed, TimeoutError)
@@ -125,7 +125,7 @@ def main() -> None:
     orders = Orders(0)
     loop.watch(0, orders)
     try:
-        bench = Bench(loop, find(job.url), job, say)
+        bench = Bench(loop, find_all(job.url), job, say)
         loop.run(Worker(loop, orders, bench).work())
     except _PLAIN as error:
         _fail(str(error))

@@ -61,7 +61,7 @@ def serve(port: int) -> tuple[subprocess.Popen[str], int]:
 def test_restarted_server() -> None:
     """A server that comes back as another process is found again; CPU adds up, even while there is none."""
     process, port = serve(0)
-    observer = Observer(port=port)
+    observer = Observer(ports=[port])
     used = [observer.sample().server_cpu]
     for _ in range(2):
         process.communicate()
@@ -80,3 +80,16 @@ def test_metrics_page() -> None:
     assert metric(page, "process_cpu_seconds_total") == 2.5
     assert metric(page, "rss") == 7e6
     assert metric(page, "process") is None
+
+
+def test_several_servers() -> None:
+    """What several servers use is added up, that of one that is gone too."""
+    processes, ports = zip(*(serve(0) for _ in range(2)), strict=True)
+    observer = Observer(ports=ports)
+    both = observer.sample().server_cpu
+    assert both is not None
+    alone = [Observer(ports=[port]).sample().server_cpu for port in ports]
+    assert 0 < max(one or 0 for one in alone) < both
+    processes[0].communicate()
+    assert (observer.sample().server_cpu or 0) >= both
+    processes[1].communicate()

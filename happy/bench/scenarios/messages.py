@@ -74,10 +74,12 @@ class Sender:
     async def prepare(self) -> None:
         """Make the session and connect to it."""
         self.session = await self._bench.accounts.session(self._account, f"messages {self._number}")
-        await self._link().joined
+        self._in = self._link()
+        await self._in.joined
 
-    def _link(self) -> Link:
-        return self._bench.link(self._account, Scope.session(self.session), self._heard)
+    def _link(self, apart: Link | None = None) -> Link:
+        scope = Scope.session(self.session)
+        return self._bench.link(self._account, scope, self._heard, apart=apart)
 
     def _heard(self, packet: bytes) -> None:
         update = read_update(packet)
@@ -121,7 +123,7 @@ class SocketSender(Sender):
     async def prepare(self) -> None:
         """Connect twice: the sending socket does not hear its own messages."""
         await super().prepare()
-        self._out = self._link()
+        self._out = self._link(apart=self._in)
         await self._out.joined
         id_ = msgspec.json.encode(self.session)
         before = b'42["message",{"sid":%s,"localId":"%s' % (id_, self._prefix.encode())

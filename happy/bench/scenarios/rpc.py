@@ -18,12 +18,12 @@ class Target:
         self.account = account
         self.method = f"{self._machine}:bench"
         self._bench = bench
-        self._link = bench.link(account, Scope.machine(self._machine), self._heard)
-        self._answering = Answering(self._link, bench.text(bench.load.size))
+        self.link = bench.link(account, Scope.machine(self._machine), self._heard)
+        self._answering = Answering(self.link, bench.text(bench.load.size))
 
     async def prepare(self) -> None:
         """Register the method. Raises Unusable."""
-        await self._link.joined
+        await self.link.joined
         self._answering.register(self.method)
         if not await self._bench.until(lambda: self._answering.registered):
             raise Unusable("the server does not register methods")
@@ -37,7 +37,7 @@ class Caller:
 
     def __init__(self, bench: Bench, target: Target) -> None:
         self._bench = bench
-        self._link = bench.link(target.account, Scope.app(), self._heard)
+        self._link = bench.link(target.account, Scope.app(), self._heard, apart=target.link)
         self._calling = Calling(bench, self._link, target.method)
         self._end = 0.0
 
