@@ -11,6 +11,7 @@ import click
 import happy
 from happy.operator.backup import backup, restore
 from happy.operator.bench import bench
+from happy.operator.cleanup import cleanup
 from happy.operator.config import config
 from happy.operator.doctor import doctor
 from happy.operator.drain import drain
@@ -31,6 +32,7 @@ COMMANDS: list[click.Command] = [
     restore,
     migrate,
     secret,
+    cleanup,
     bench,
 ]
 """What happyctl can do, in the order of its help."""

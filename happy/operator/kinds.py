@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 31_536_000_000}
 
 
 class Duration(click.ParamType[int]):
@@ -19,12 +19,12 @@ class Duration(click.ParamType[int]):
         """Read it; what is no duration is wrong usage."""
         if isinstance(value, int):
             return value
-        found = re.fullmatch(r"\s*([0-9]{1,6})\s*([smhdw])\s*", str(value))
+        found = re.fullmatch(r"\s*([0-9]{1,6})\s*([smhdwy])\s*", str(value))
         if found is not None:
             return int(found[1]) * _UNITS[found[2]]
         if str(value).strip() == "0":
             return 0
-        return self.fail(f"{value!r} must be a time such as 30s, 15m, 12h, 30d or 4w", param, ctx)
+        return self.fail(f"{value!r} must be a time such as 30s, 15m, 12h, 30d, 4w or 1y", param, ctx)
 
 
 DURATION = Duration()

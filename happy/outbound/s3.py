@@ -170,6 +170,14 @@ def put(config: Config, path: str, content: IO[bytes], length: int) -> None:
         client.put_object(config.s3_bucket or "", path, cast(BinaryIO, content), length, content_type=kind)
 
 
+def remove(config: Config, prefix: str) -> None:
+    """Delete everything below a prefix."""
+    names = [DeleteObject(path) for path in sizes(config, prefix)]
+    with _usable(config) as client:
+        for failed in client.remove_objects(config.s3_bucket or "", names):
+            raise StartupError(f"the S3 bucket cannot be used: {failed.code}")
+
+
 @contextmanager
 def _usable(config: Config) -> Iterator[Minio]:
     try:

@@ -168,6 +168,18 @@ class Config:
         "limits", 0, parsers.integer(0, 2**53), "HAPPY_ATTACHMENT_QUOTA",
         "Bytes of attachments a session may hold; 0: any.", "1000000000",
     )
+    keep_sessions: int = setting(
+        "limits", 0, parsers.integer(0, 36_500), "HAPPY_KEEP_SESSIONS",
+        "Days without activity after which happyctl cleanup removes a session; 0: never.", "180",
+    )
+    keep_usage: int = setting(
+        "limits", 0, parsers.integer(0, 36_500), "HAPPY_KEEP_USAGE",
+        "Days after which happyctl cleanup removes usage reports; 0: never.", "400",
+    )
+    keep_feed: int = setting(
+        "limits", 0, parsers.integer(0, 36_500), "HAPPY_KEEP_FEED",
+        "Days after which happyctl cleanup removes feed items; 0: never.", "400",
+    )
     github_client_id: str | None = setting(
         "integrations", None, parsers.text, "GITHUB_CLIENT_ID",
         "Client id of a GitHub OAuth app.", "Iv1.0123456789abcdef",
