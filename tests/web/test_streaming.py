@@ -106,6 +106,7 @@ class StreamCase(SynchronousTestCase):
         data = b""
         while part := connection.wire.take():
             data += part
+            self.served.clock.advance(0)
         return data
 
 
