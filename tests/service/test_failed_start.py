@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy import tap
 from happy.logs.bounded import BoundedLog
-from happy.settings.config import Config
+from happy.metrics import Metrics
 
 
 class FailedStartTests(SynchronousTestCase):
@@ -25,7 +25,8 @@ class FailedStartTests(SynchronousTestCase):
         self.patch(tap, "_end_in_time", lambda: None)
         reactor: Any = MemoryReactorClock()
         reactor.stop = lambda: stops.append("stop")
-        service = tap.HappyService(Config(), reactor, BoundedLog("info"))
+        parts: Any = None  # nothing was started
+        service = tap.HappyService(parts, reactor, BoundedLog("info"), Metrics(), tell=lambda reason: None)
         service.running = not stopping
         service._failed(Failure(CancelledError()))
         return statuses, stops
