@@ -52,7 +52,7 @@ ROOMS = {
         "twisted",
     },
     # Clients that stay connected, and what they are told.
-    "realtime": {"api", "base", "metrics", "socketio", "storage", "wire"}
+    "realtime": {"api", "base", "keys", "metrics", "socketio", "storage", "wire"}
     | {"msgspec", "prometheus_client", "twisted"},
     # Several nodes that are one service.
     "cluster": {"base", "realtime", "storage"}

@@ -11,6 +11,8 @@ from twisted.internet.task import Clock
 
 from happy.base.bounds import Budget
 from happy.capabilities.server import Server
+from happy.keys.access import Access
+from happy.keys.tokens import Bearer
 from happy.logs.events import Events
 from happy.metrics import Metrics
 from happy.settings.config import Config
@@ -46,6 +48,11 @@ class ToyTokens:
 
     def __init__(self) -> None:
         self.checked = 0
+        self.access = Access()
+
+    def identify(self, token: str) -> Bearer | None:
+        account = self.verify(token)
+        return None if account is None else Bearer(sub=account, iss="handy")
 
     def verify(self, token: str) -> str | None:
         self.checked += 1

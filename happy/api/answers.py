@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct, field
 
 from happy.api.structs import Blob, PlainText, Redirect, Reply, encode
+from happy.base.errors import AccountDisabled
 
 JSON: Final = "application/json; charset=utf-8"
 TEXT: Final = "text/plain; charset=utf-8"
@@ -122,6 +123,11 @@ def overloaded() -> Fault:
 def unauthorized(error: str) -> Fault:
     """A request without proof of who sends it (AU)."""
     return Fault(401, {"error": error})
+
+
+def disabled() -> Fault:
+    """A request with the token of an account that the operator keeps out."""
+    return Fault(AccountDisabled.status, dict(AccountDisabled().body()))
 
 
 def not_found(target: str, method: str) -> Fault:

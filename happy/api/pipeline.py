@@ -214,10 +214,15 @@ def authenticate(
     query: bytes,
     header: Callable[[str], str | None],
 ) -> Caller | None:
-    """Who sends a request; None if that does not matter. Raises :class:`Unauthenticated`."""
+    """Who sends a request; None if that does not matter.
+
+    Raises :class:`Unauthenticated`, and AccountDisabled.
+    """
     if route.public:
         return None
     account = _proven_account(parts, route, variables, query)
+    if account is not None:
+        parts.tokens.access.check(account)
     return Caller(_bearer_account(parts, header) if account is None else account)
 
 
@@ -237,6 +242,8 @@ def _bearer_account(parts: Parts, header: Callable[[str], str | None]) -> str:
     try:
         token = credentials[len(BEARER) :]
         account = parts.tokens.verify(token)
+    except Refusal:
+        raise
     except Exception as error:
         # The contract answers it unlike a fault of the route.
         _report("Checking a token", error)

@@ -25,6 +25,13 @@ class Refusal(Exception):
         return {"error": self.error}
 
 
+class AccountDisabled(Refusal):
+    """The operator keeps the account out."""
+
+    status = 403
+    error = "Account is disabled"
+
+
 class AccountVanished(Exception):
     """A valid token names an account that has no row any more (http.md 3.5); answered as a failure."""
 

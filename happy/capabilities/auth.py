@@ -9,11 +9,11 @@ from msgspec import field
 from happy.api.declare import Caller, Capability, RequestFacts
 from happy.api.structs import Base64, Body, Query, Reply
 from happy.base.codecs import decode_base64, encode_hex
-from happy.base.errors import Refusal
+from happy.base.errors import AccountDisabled, Refusal
 from happy.capabilities._replies import Success
 from happy.capabilities.server import Server
 from happy.keys.tokens import verify_signature
-from happy.storage import accounts, auth_requests
+from happy.storage import access, accounts, auth_requests
 from happy.storage.auth_requests import POLL_GRAIN, LinkKind, LinkRequest
 from happy.storage.transaction import Transaction
 
@@ -95,7 +95,7 @@ class PairingStatus(Reply):
     supports_v2: bool = False
 
 
-@auth.post("/v1/auth", public=True, refuses=(InvalidSignature, TooManyRequests))
+@auth.post("/v1/auth", public=True, refuses=(InvalidSignature, AccountDisabled, TooManyRequests))
 async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -> LoggedIn:
     """Exchange a signature for a token; the first login makes the account."""
     _count_address(server, request)
@@ -113,7 +113,7 @@ async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -
     return LoggedIn(token=server.tokens.issue(login.account))
 
 
-@auth.post("/v1/auth/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
+@auth.post("/v1/auth/request", public=True, refuses=(InvalidPublicKey, AccountDisabled, TooManyRequests))
 async def poll_terminal(server: Server, request: RequestFacts, body: TerminalPoll) -> Requested | Authorized:
     """What a terminal repeats until it is approved; the first call makes the request."""
     _count_address(server, request)
@@ -146,7 +146,9 @@ async def approve_terminal(server: Server, tx: Transaction, caller: Caller, body
     return await _approve(server, tx, LinkKind.TERMINAL, caller, body)
 
 
-@auth.post("/v1/auth/account/request", public=True, refuses=(InvalidPublicKey, TooManyRequests))
+@auth.post(
+    "/v1/auth/account/request", public=True, refuses=(InvalidPublicKey, AccountDisabled, TooManyRequests)
+)
 async def poll_device(server: Server, request: RequestFacts, body: DevicePoll) -> Requested | Authorized:
     """What a further device repeats until it is approved; the first call makes the request."""
     _count_address(server, request)
@@ -232,4 +234,6 @@ async def _approve(
     if not await auth_requests.approve(tx, kind, key, body.response, caller.account):
         raise RequestNotFound
     tx.after_commit(lambda: server.events.pairing_answered(caller.account, _WHAT[kind]))
+    if kind is LinkKind.TERMINAL:
+        await access.paired(tx, key, caller.account)
     return Success()

@@ -27,6 +27,7 @@ FAULTS = {
     "Malformed": "The body is not JSON.",
     "BadPath": "The path is wrongly percent-encoded.",
     "Unauthorized": "Nothing proves who asks.",
+    "Disabled": "The operator keeps the account out.",
     "NotFound": "A path variable is too long.",
     "TooLarge": "The body is larger than the endpoint takes.",
     "Unsupported": "The body is of a media type that is not understood.",
@@ -148,6 +149,7 @@ def _faults(route: Route, shapes: Shapes) -> Iterator[tuple[str, int, Schema]]:
     possible = {
         "Invalid": _is_checked(route) and answers.invalid(""),
         "Unauthorized": not route.public and answers.unauthorized(""),
+        "Disabled": not route.public and answers.disabled(),
         "NotFound": bool(route.variables) and answers.not_found("", route.method),
         "Malformed": route.method != "GET" and answers.malformed(""),
         "TooLarge": route.method != "GET" and answers.too_large(),

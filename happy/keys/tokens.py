@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import floor, inf
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -20,6 +20,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from happy.base.codecs import decode_base64url, encode_base64url
+from happy.keys.access import Access
 
 _BEARER_ISSUER = "handy"
 _STATE_ISSUER = "github-happy"
@@ -97,6 +98,25 @@ class _Claims(Struct, frozen=True, kw_only=True):
     exp: float = inf
 
 
+class Bearer(_Claims, frozen=True, kw_only=True):
+    """What a bearer token says: the account is ``sub``, the pairing request that it answers is ``session``.
+
+    Whatever else stands there as the session is none of ours.
+    """
+
+    session: Any = None
+
+    @property
+    def issued_at(self) -> float:
+        """When it was issued (epoch s), as far as it says so."""
+        return -inf if self.iat is UNSET else self.iat
+
+    @property
+    def pairing(self) -> str | None:
+        """The pairing that it belongs to, of those that can be told apart."""
+        return self.session if isinstance(self.session, str) else None
+
+
 class _StateClaims(_Claims, frozen=True, kw_only=True):
     exp: float
     jti: Text
@@ -149,13 +169,20 @@ class _Signer(_Verifier):
         super().__init__(self._signing_key.verify_key, issuer)
 
     def sign(
-        self, account: str, now: float, *, session: str | None = None, lifetime: int | None = None
+        self,
+        account: str,
+        now: float,
+        *,
+        session: str | None = None,
+        lifetime: int | None = None,
+        issued_at: int | None = None,
     ) -> str:
         """A new token for ``account``, with the members in the order of the contract."""
         claims: dict[str, str | int] = {"sub": account}
         if session is not None:
             claims["session"] = session
-        claims["iat"] = claims["nbf"] = floor(now)
+        claims["iat"] = floor(now) if issued_at is None else issued_at
+        claims["nbf"] = floor(now)
         if lifetime is not None:
             claims["exp"] = floor(now + lifetime)
         claims["iss"] = self._issuer
@@ -168,32 +195,56 @@ class Tokens:
     """Issues and verifies the server's tokens.
 
     ``now`` tells the time in epoch seconds. ``former`` keys verify what was issued before the master secret
-    was changed. What is remembered (verified bearer tokens, used state tokens) is bounded and belongs to this
-    process; tokens themselves are never kept, only digests.
+    was changed, ``access`` says who is kept out. What is remembered (verified bearer tokens, used state
+    tokens) is bounded and belongs to this process; tokens themselves are never kept, only digests.
     """
 
-    def __init__(self, keys: Keys, now: Callable[[], float], former: Sequence[FormerKey] = ()) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        now: Callable[[], float],
+        former: Sequence[FormerKey] = (),
+        access: Access | None = None,
+    ) -> None:
+        self.access = Access() if access is None else access
         self._bearer = _Signer(keys.bearer_seed, _BEARER_ISSUER)
         self._state = _Signer(keys.state_seed, _STATE_ISSUER)
         self._former = [(_Verifier(VerifyKey(key.public_key), _BEARER_ISSUER), key.until) for key in former]
         self._now = now
-        self._verified: OrderedDict[bytes, _Claims] = OrderedDict()
+        self._verified: OrderedDict[bytes, Bearer] = OrderedDict()
         self._used_states: OrderedDict[str, None] = OrderedDict()
 
     def issue(self, account: str, session: str | None = None) -> str:
         """A new bearer token; ``session`` names the pairing request that it answers.
 
-        It is known from now on, so that it is in force although the clock may be put back.
+        It is known from now on, so that it is in force although the clock may be put back. Raises
+        AccountDisabled.
         """
-        token = self._bearer.sign(account, self._now(), session=session)
-        self._remember(_digest(token), _Claims(sub=account, iss=_BEARER_ISSUER))
+        self.access.check(account)
+        issued_at = self.access.earliest(account, floor(self._now()))
+        token = self._bearer.sign(account, self._now(), session=session, issued_at=issued_at)
+        claims = Bearer(sub=account, iss=_BEARER_ISSUER, iat=issued_at, session=session)
+        self._remember(_digest(token), claims)
         return token
 
     def verify(self, token: str) -> str | None:
         """The account that a bearer token was issued to, or None for anything that is no valid token.
 
-        A time before "not before" is forgiven for up to 60 seconds (clock skew between nodes).
+        A time before "not before" is forgiven for up to 60 seconds (clock skew between nodes). Raises
+        AccountDisabled.
         """
+        claims = self.identify(token)
+        return None if claims is None else claims.sub
+
+    def identify(self, token: str) -> Bearer | None:
+        """As :meth:`verify`, with all that the token says."""
+        claims = self._known(token)
+        if claims is None or not self.access.admits(claims.sub, claims.issued_at, claims.pairing):
+            return None
+        return claims
+
+    def _known(self, token: str) -> Bearer | None:
+        """What a token says that is in force; whether it was revoked is another question."""
         if not _plausible(token):
             return None
         key = _digest(token)
@@ -206,16 +257,16 @@ class Tokens:
             return None
         else:
             self._verified.move_to_end(key)
-        return claims.sub
+        return claims
 
-    def _claims(self, token: str) -> _Claims | None:
+    def _claims(self, token: str) -> Bearer | None:
         """What a token says that this secret signed, or one whose time is not over."""
         now = self._now()
-        claims = self._bearer.verify(token, _Claims, now, _NOT_BEFORE_LEEWAY)
+        claims = self._bearer.verify(token, Bearer, now, _NOT_BEFORE_LEEWAY)
         if claims is not None:
             return claims
         for verifier, until in self._former:
-            claims = verifier.verify(token, _Claims, now, _NOT_BEFORE_LEEWAY) if now < until else None
+            claims = verifier.verify(token, Bearer, now, _NOT_BEFORE_LEEWAY) if now < until else None
             if claims is not None:
                 return msgspec.structs.replace(claims, exp=min(claims.exp, floor(until)))
         return None
@@ -224,7 +275,7 @@ class Tokens:
         """What is wrong with a bearer token that :meth:`verify` refuses."""
         return self._bearer.why_refused(token) if _plausible(token) else "not a token of ours"
 
-    def _remember(self, key: bytes, claims: _Claims) -> None:
+    def _remember(self, key: bytes, claims: Bearer) -> None:
         self._verified[key] = claims
         if len(self._verified) > _CACHED_TOKENS:
             self._verified.popitem(last=False)

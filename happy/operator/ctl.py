@@ -9,15 +9,16 @@ from collections.abc import Sequence
 import click
 
 import happy
+from happy.operator.accounts import accounts
 from happy.operator.backup import backup, restore
 from happy.operator.bench import bench
 from happy.operator.cleanup import cleanup
 from happy.operator.config import config
+from happy.operator.devices import devices, revoke
 from happy.operator.doctor import doctor
 from happy.operator.drain import drain
 from happy.operator.frame import where
 from happy.operator.migrate import migrate
-from happy.operator.moving import accounts
 from happy.operator.secret import secret
 from happy.operator.status import status
 from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
@@ -27,6 +28,8 @@ COMMANDS: list[click.Command] = [
     doctor,
     config,
     accounts,
+    devices,
+    revoke,
     drain,
     backup,
     restore,

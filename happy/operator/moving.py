@@ -21,6 +21,7 @@ from happy.keys.tokens import Keys
 from happy.keys.vault import Unsealable, Vault, github_path, vendor_path
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool
+from happy.operator.naming import account_named
 from happy.operator.progress import Steps
 from happy.operator.text import number, size
 from happy.operator.trouble import CommandFailed
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from happy.settings.config import Config
     from happy.storage.blocking import BlockingDatabase
     from happy.storage.transaction import Transaction
-
-FIND = """
-SELECT "id" FROM "Account" WHERE starts_with("id", %(start)s) ORDER BY "id" LIMIT 2
-"""
 
 _WORKSHOP = ".happy-moving-"
 _CHUNK = 1024 * 1024
@@ -54,7 +51,7 @@ def export(deployment: Deployment, account: str, file: Path) -> Shown:
     """
     try:
         with Steps() as steps, deployment.database() as database, workshop(file.parent, _WORKSHOP) as place:
-            found = _find(database, account)
+            found = account_named(database, account)
             draft = place / "account.tar"
             with os.fdopen(new_file(draft), "r+b") as opened:
                 manifest = _write(deployment.config, database, found, opened, steps)
@@ -66,21 +63,6 @@ def export(deployment: Deployment, account: str, file: Path) -> Shown:
     except OSError as error:
         raise CommandFailed(f"nothing was written: {error.filename or file}: {error.strerror}") from None
     return Shown(_document(manifest, written), [f"{file}: {size(written)}", _described(manifest)])
-
-
-def _find(database: BlockingDatabase, start: str) -> str:
-    """The whole id of an account. Raises CommandFailed."""
-
-    async def work(tx: Transaction) -> list[str]:
-        return [row[0] for row in await tx.rows(FIND, {"start": start})]
-
-    found = database.transact(work)
-    if start in found:
-        return start
-    if len(found) != 1 or not start:
-        many = "more than one account's id begins" if found else "no account's id begins"
-        raise CommandFailed(f"{many} with {start}")
-    return found[0]
 
 
 def _write(
@@ -302,6 +284,3 @@ def _described(manifest: Manifest) -> str:
         f"{number(tables['SessionMessage'])}, machines: {number(tables['Machine'])}, "
         f"files: {number(len(manifest.files))}"
     )
-
-
-accounts = click.Group("accounts", [export, import_account], help="The accounts of a server.")

@@ -16,7 +16,9 @@ from happy.api.declare import Caller, Event
 from happy.api.pipeline import NO_ANSWER, call_event
 from happy.api.structs import MalformedJson, parse_json
 from happy.base.coroutines import drive
+from happy.base.errors import AccountDisabled
 from happy.base.pace import Pace
+from happy.keys.access import SeenPairing
 from happy.realtime.handshake import WRONG_TOKEN, AuthObject
 from happy.realtime.hub import Client, Hub, Scope, owner_of
 from happy.realtime.parameters import CLIENT_HEADER
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from happy.api.parts import Parts
+    from happy.keys.tokens import Bearer
     from happy.realtime.broadcaster import Broadcaster
     from happy.realtime.calls import Calls
     from happy.realtime.recovery import Recovery
@@ -88,12 +91,8 @@ class HappyApplication:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
         handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
-        token = handshake.check()
-        account = self._parts.tokens.verify(token)
-        if account is None:
-            reason = self._parts.tokens.why_refused(token)
-            self._parts.events.login_refused(reason, socket.holding.owner.removeprefix("address:"))
-            raise ConnectRefused(WRONG_TOKEN)
+        bearer = self._identify(handshake.check(), socket)
+        account = bearer.sub
         if self._hub.crowded(account) or not socket.pay_as(owner_of(account)):
             raise Undecided  # The account has too much, but perhaps less when the client tries again.
         client = Client(
@@ -104,12 +103,34 @@ class HappyApplication:
             declared=handshake.declared,
             viewing=handshake.viewing,
             labels=self._parts.metrics.client_labels(handshake.client),
+            pairing=bearer.pairing,
         )
+        self._note_pairing(bearer, client)
         recovery = self._hub.recovery
         if recovery is not None:
             client = self._recover(recovery, client, members)
             socket.pid = client.pid
         socket.program = client
+
+    def _identify(self, token: str, socket: Socket) -> Bearer:
+        """What a token says. Raises ConnectRefused."""
+        try:
+            bearer = self._parts.tokens.identify(token)
+        except AccountDisabled as refusal:
+            raise ConnectRefused(refusal.error) from None
+        if bearer is None:
+            reason = self._parts.tokens.why_refused(token)
+            self._parts.events.login_refused(reason, socket.holding.owner.removeprefix("address:"))
+            raise ConnectRefused(WRONG_TOKEN)
+        return bearer
+
+    def _note_pairing(self, bearer: Bearer, client: Client) -> None:
+        if bearer.pairing is not None:
+            now = self._parts.now()
+            issued_at = bearer.issued_at if 0 <= bearer.issued_at <= now else now
+            machine = client.subject if client.scope is Scope.MACHINE else None
+            seen = SeenPairing(bearer.sub, issued_at, now, machine)
+            self._parts.tokens.access.note(bearer.pairing, seen)
 
     def _recover(self, recovery: Recovery, client: Client, members: Mapping[str, Any]) -> Client:
         """The client that this one turns out to be, on this one's socket (realtime.md A.14).

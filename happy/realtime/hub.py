@@ -56,8 +56,9 @@ class Client:
     ``declared`` tells a client that named its scope from one that merely defaulted to user-scoped.
     ``labels`` are its bounded metric labels. ``methods`` are those that it offers, ``calls`` its own that
     wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is where what is
-    kept for it counts. ``pid`` is its private id, and ``since`` the position of the account's log at which it
-    joined (:mod:`happy.realtime.recovery`).
+    kept for it counts. ``pairing`` is the one that its token belongs to, if it says so. ``pid`` is its
+    private id, and ``since`` the position of the account's log at which it joined
+    (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Client:
         "holding",
         "labels",
         "methods",
+        "pairing",
         "pid",
         "scope",
         "since",
@@ -89,8 +91,10 @@ class Client:
         declared: bool = True,
         viewing: bool | None = None,
         labels: tuple[str, str] = ("unknown", "unknown"),
+        pairing: str | None = None,
     ) -> None:
         self.socket = socket
+        self.pairing = pairing
         self.holding = socket.holding
         self.account = account
         self.scope = scope
@@ -246,6 +250,11 @@ class Hub:
         if gauge is None:
             gauge = self._gauges[labels] = self._connections.labels(*labels)
         return gauge
+
+    def of_account(self, account: str) -> list[Client]:
+        """All connected clients of an account."""
+        known = self._accounts.get(account)
+        return [] if known is None else known.everybody()
 
     def clients(self, audience: Audience) -> Iterator[Client]:
         """The connected clients of an audience, each once."""

@@ -45,6 +45,7 @@ from happy.realtime.presence import Presence
 from happy.realtime.recovery import Recovery
 from happy.realtime.replay import ACCOUNT_BYTES
 from happy.service import takeover
+from happy.service.access import AccessRounds
 from happy.service.allocator import Memory
 from happy.service.connections import kind_of_connections
 from happy.service.control import ControlSocket
@@ -167,7 +168,11 @@ class Running:
         hub = Hub(self._metrics, self._recovery(config), self._pace)
         database = await self._start_database(config, dsn, hub)
         keys = await deriving
-        tokens = Tokens(keys, self._now, await recognise(database, keys, config.accept_new_secret))
+        former = await recognise(database, keys, config.accept_new_secret)
+        tokens = Tokens(keys, self._now, former)
+        self._access = AccessRounds(database, tokens.access, hub, self._reactor)
+        await self._access.start()
+        self._lifecycle.started("access", self._access.stop, 0.2)
         self.server = await self._build(config, database, hub, tokens, Vault(keys.vault_master))
         memory = Memory(self._reactor, self._reactor.callInThread)
         memory.start()
@@ -328,11 +333,8 @@ class Running:
             bound_accepting(port, self._reactor.seconds)
         self.readiness.start()
         self._lifecycle.started("readiness", self.readiness.stop, 0.1)
-        control = ControlSocket(
-            self._control_folder(),
-            instructions(Controlled(self.status, self.readiness, endpoint)),
-            self._reactor,
-        )
+        controlled = Controlled(self.status, self.readiness, endpoint, self._access)
+        control = ControlSocket(self._control_folder(), instructions(controlled), self._reactor)
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from happy.service.control import Impracticable, Instruction
 
 if TYPE_CHECKING:
+    from happy.service.access import AccessRounds
     from happy.service.readiness import Readiness
     from happy.service.status import Status, StatusReport
     from happy.socketio.endpoint import SocketIOEndpoint
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 class Controlled:
     """The parts of a server that instructions are about."""
 
-    def __init__(self, status: Status, readiness: Readiness, endpoint: SocketIOEndpoint) -> None:
+    def __init__(
+        self, status: Status, readiness: Readiness, endpoint: SocketIOEndpoint, access: AccessRounds
+    ) -> None:
+        self.access = access
         self.status = status
         self.readiness = readiness
         self.endpoint = endpoint
@@ -43,10 +47,20 @@ async def left(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
     return {"left": parts.endpoint.count}
 
 
+async def look(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
+    """See at once what the operator has said of accounts; how many sockets were closed.
+
+    Which pairings were seen is stored before, for whoever wants to know.
+    """
+    await parts.access.note()
+    return {"closed": await parts.access.refresh()}
+
+
 INSTRUCTIONS = {
     ("GET", "/status"): status,
     ("GET", "/drain"): left,
     ("POST", "/drain"): drain,
+    ("POST", "/access"): look,
 }
 """By method and path what is done."""
 

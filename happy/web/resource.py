@@ -25,7 +25,7 @@ from happy.api.pipeline import (
 )
 from happy.api.structs import encode
 from happy.base.coroutines import drive
-from happy.base.errors import Overloaded
+from happy.base.errors import Overloaded, Refusal
 from happy.base.redaction import describe_fault
 from happy.web.addressing import Origins, base_url
 from happy.web.asked import Parsed
@@ -135,6 +135,8 @@ class Router(Resource):
             token = (request.header("authorization") or "").removeprefix(BEARER)
             refused = answers.unauthorized(str(fault)) if _TOKEN.fullmatch(token) else answers.too_large()
             return refused.answer(target.strips)
+        except Refusal as refusal:
+            return answers.json_answer(refusal.status, refusal.body())
         return answers.too_large().answer(target.strips) if caller is None else caller
 
     def render(self, request: Request) -> int:

@@ -130,7 +130,7 @@ class MovingTests(LiveCase):
 
     async def test_wrong_words(self) -> None:
         """Ids of nobody or of several, files that exist or are something else: one line, and nothing done."""
-        for start, why in (("zzz", "no account"), ("c", "more than one")):
+        for start, why in (("zzz", "no account"), ("c", "too short")):
             status, _, err = await said("accounts", "export", start, self.file, *self.there)
             self.assertEqual((status, why in err, self.file.exists()), (1, True, False))
         self.file.write_bytes(b"mine")

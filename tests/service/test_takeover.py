@@ -24,7 +24,9 @@ def original() -> Iterator[str]:
 
 def schema(dsn: str) -> list[str]:
     """Everything that the database's schema consists of, each with the statements that make it."""
-    dump = pg_dump(dsn, "--schema-only", "--no-owner").partition("-- PostgreSQL database dump complete")[0]
+    dump = pg_dump(dsn, "--schema-only", "--no-owner").partition(
+        "\n--\n-- PostgreSQL database dump complete"
+    )[0]
     things = re.sub(r"^SET default_.*\n\n?", "", dump, flags=re.MULTILINE).split("\n--\n-- Name: ")
     return [thing.strip() for thing in things[1:]]
 

@@ -1,0 +1,156 @@
+"""``happyctl accounts``: what there is of whom, and whom the server lets in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from happy.operator import files
+from happy.operator.deployment import Deployment
+from happy.operator.files import Held
+from happy.operator.frame import Family, Shown, Tool, agreed, destroys
+from happy.operator.moving import export, import_account
+from happy.operator.naming import account_named
+from happy.operator.removing import remove
+from happy.operator.text import age, facts, number, size, table
+from happy.storage import access
+from happy.storage.blocking import BlockingDatabase
+from happy.storage.holders import Holder, holders, owners
+
+_COLUMNS = ("id", "created", "seen", ">devices", ">sessions", ">messages", ">bytes", "")
+
+
+@click.group("accounts", cls=Family, default="list")
+def accounts() -> None:
+    """Show who has an account, and keep somebody out.
+
+    An id may be shortened to its beginning.
+    """
+
+
+@accounts.command("list", cls=Tool, examples=["accounts", "accounts list --json"])
+@click.pass_obj
+def list_accounts(deployment: Deployment) -> Shown:
+    """List all accounts, the oldest first."""
+    with deployment.database() as database:
+        found = _accounts(deployment, database)
+    rows = [_row(one) for one in found]
+    return Shown(found, [table(_COLUMNS, rows), f"{number(len(found))} accounts"])
+
+
+@accounts.command("show", cls=Tool, examples=["accounts show cmf3"])
+@click.argument("account", metavar="ID")
+@click.pass_obj
+def show_account(deployment: Deployment, account: str) -> Shown:
+    """Show one account."""
+    with deployment.database() as database:
+        id = account_named(database, account)
+        (found,) = (one for one in _accounts(deployment, database) if one["id"] == id)
+    labels = ("id", "created", "seen", "devices", "sessions", "messages", "bytes", "state")
+    return Shown(found, [facts(zip(labels, _row(found, whole=True), strict=True))])
+
+
+@accounts.command("disable", cls=Tool, examples=["accounts disable cmf3"])
+@click.argument("account", metavar="ID")
+@click.pass_obj
+def disable(deployment: Deployment, account: str) -> Shown:
+    """Refuse an account's tokens and logins, and close its sockets."""
+    with deployment.database() as database:
+        id = account_named(database, account)
+        database.transact(lambda tx: access.disable(tx, id))
+    closed = deployment.look_at_access()
+    return Shown({"id": id, "disabled": True, "closed": closed}, [f"{id} is disabled.", closing(closed)])
+
+
+@accounts.command("enable", cls=Tool, examples=["accounts enable cmf3"])
+@click.argument("account", metavar="ID")
+@click.pass_obj
+def enable(deployment: Deployment, account: str) -> Shown:
+    """Let a disabled account in again; its tokens work as before."""
+    with deployment.database() as database:
+        id = account_named(database, account)
+        database.transact(lambda tx: access.enable(tx, id))
+    deployment.look_at_access()
+    return Shown({"id": id, "disabled": False}, [f"{id} is let in again."])
+
+
+@accounts.command(
+    "delete", cls=Tool, examples=["accounts delete cmf3 --dry-run", "accounts delete cmf3 --yes"]
+)
+@destroys
+@click.argument("account", metavar="ID")
+@click.pass_obj
+def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Shown:
+    """Delete an account with everything that it has, files too.
+
+    Its tokens are refused from then on. Its keys may make a new account, if registration lets them.
+    """
+    with deployment.database() as database:
+        id = account_named(database, account)
+        (found,) = (one for one in _accounts(deployment, database) if one["id"] == id)
+        what = f"{id} goes with {found['sessions']} sessions, {found['messages']} messages, its files"
+        if not agreed(what, yes=yes, dry_run=dry_run):
+            return Shown({"id": id, "wouldDelete": found}, [f"{what}. Nothing was done."])
+        database.transact(lambda tx: access.revoke(tx, id))
+        deployment.look_at_access()
+        gone = remove(deployment.config, database, id)
+    text = [
+        f"{id} is gone: {number(gone.sessions)} sessions, {number(gone.messages)} messages, "
+        f"{number(gone.files)} files of {size(gone.bytes)}."
+    ]
+    if files.root(deployment.config) is None:
+        text.append("Attachments in the bucket go with the server's next sweep, within an hour.")
+    return Shown({"id": id, "deleted": gone._asdict()}, text)
+
+
+accounts.add_command(export)
+accounts.add_command(import_account)
+
+
+def closing(closed: int | None) -> str:
+    """What is said of sockets that had to be closed."""
+    if closed is None:
+        return "No server runs here; others close their sockets within a second."
+    return f"{number(closed)} sockets were closed; other nodes close theirs within a second."
+
+
+def _accounts(deployment: Deployment, database: BlockingDatabase) -> list[dict[str, Any]]:
+    """What there is of whom, files included."""
+    stored = _files_by_account(deployment, database)
+    return [_document(one, stored.get(one.id, Held())) for one in database.transact(holders)]
+
+
+def _files_by_account(deployment: Deployment, database: BlockingDatabase) -> dict[str, Held]:
+    sessions = files.by_session(deployment.config)
+    owned = database.transact(lambda tx: owners(tx, list(sessions)))
+    found: dict[str, Held] = {}
+    for session, account in owned.items():
+        found[account] = found.get(account, Held()) + sessions[session]
+    return found
+
+
+def _document(one: Holder, stored: Held) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "createdAt": one.created_at,
+        "seenAt": one.seen_at,
+        "devices": one.devices,
+        "sessions": one.sessions,
+        "messages": int(one.messages),
+        "bytes": one.bytes + stored.bytes,
+        "disabled": one.disabled,
+    }
+
+
+def _row(one: dict[str, Any], *, whole: bool = False) -> tuple[str, ...]:
+    return (
+        one["id"],
+        age(one["createdAt"]),
+        age(one["seenAt"]),
+        number(one["devices"]),
+        number(one["sessions"]),
+        number(one["messages"]),
+        size(one["bytes"]),
+        "disabled" if one["disabled"] else "let in" if whole else "",
+    )

@@ -1,0 +1,107 @@
+"""What the operator says of accounts takes effect: within a second, whoever wrote it into the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
+
+from happy.base.rounds import Rounds
+from happy.keys.access import KeptOut
+from happy.storage import access as stored
+from happy.storage.access import Sighting
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from happy.keys.access import Access
+    from happy.realtime.hub import Client, Hub
+    from happy.storage.database import Database, Transaction
+
+SECONDS: Final = 1.0
+"""Between two looks. A look is one row by its key; to be told by the database instead would need a session of
+its own, which a pooler does not give, and looks besides for the time in which it was lost."""
+
+_NOTING: Final = 30
+"""Looks after which is stored which pairings were seen."""
+
+_log = Logger()
+
+
+class AccessRounds:
+    """Keeps what is in memory as the database has it, and closes the sockets of those who are kept out."""
+
+    def __init__(self, database: Database, access: Access, hub: Hub, clock: IReactorTime) -> None:
+        self._database = database
+        self._access = access
+        self._hub = hub
+        self._version: int | None = None
+        self._turn = 0
+        self._one_at_a_time = DeferredLock()
+        self._rounds = Rounds(
+            "looking what the operator says",
+            self._look,
+            clock,
+            seconds=SECONDS,
+            patience=10.0,
+        )
+
+    async def start(self) -> None:
+        """Know it, from now on. Raises what reading the database does."""
+        await self.refresh()
+        self._rounds.start()
+
+    async def stop(self) -> None:
+        """Look no more, and store which pairings were seen."""
+        self._rounds.stop()
+        await self.note()
+
+    async def refresh(self) -> int:
+        """Know it now; how many sockets were closed."""
+        async with self._one_at_a_time:
+            version = await self._database.read(stored.version)
+            if version == self._version:
+                return 0
+            refused = await self._database.read(_refused)
+            former, self._access.refused, self._version = self._access.refused, refused, version
+            leaving = list(self._kept_out(former, refused))
+            for client in leaving:
+                client.socket.close()
+            return len(leaving)
+
+    def _kept_out(self, former: KeptOut, refused: KeptOut) -> Iterator[Client]:
+        """The connected clients that may stay no longer."""
+        accounts = set(refused.disabled - former.disabled)
+        accounts |= {one for one, at in refused.revoked.items() if at > former.revoked.get(one, at - 1)}
+        for account in accounts:
+            yield from self._hub.of_account(account)
+        new = {id: account for id, account in refused.pairings.items() if id not in former.pairings}
+        for account in set(new.values()) - accounts:
+            yield from (client for client in self._hub.of_account(account) if client.pairing in new)
+
+    async def _look(self) -> None:
+        await self.refresh()
+        self._turn += 1
+        if self._turn % _NOTING == 0:
+            await self.note()
+
+    async def note(self) -> None:
+        """Store which pairings were seen lately."""
+        seen = self._access.take_seen()
+        if seen:
+            sightings = [
+                Sighting(id, one.account, int(one.issued_at * 1000), int(one.seen_at * 1000), one.machine)
+                for id, one in seen.items()
+            ]
+            await self._database.transact(lambda tx: stored.note_seen(tx, sightings))
+
+
+async def _refused(tx: Transaction) -> KeptOut:
+    said = await stored.said(tx)
+    return KeptOut(
+        disabled=frozenset(one.account for one in said if one.disabled_at is not None),
+        revoked={one.account: one.revoked_at // 1000 for one in said if one.revoked_at is not None},
+        pairings=await stored.revoked_pairings(tx),
+    )
