@@ -90,7 +90,7 @@ class Rows(NamedTuple):
     """Of an account: how many rows, and their bytes."""
 
     account: str
-    count: int
+    rows: int
     bytes: int
 
 
