@@ -11,10 +11,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -60,14 +58,13 @@ from happy.service.instructions import Controlled, instructions
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
 from happy.service.monitoring import Gauges, Monitoring, free_bytes
 from happy.service.object_store import object_store
-from happy.service.own_sockets import OwnSocket
-from happy.service.place import AdoptingReactor
+from happy.service.passing import Passing
+from happy.service.ports import Ports
 from happy.service.readiness import Readiness
 from happy.service.snapshots import saving_first
 from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
 from happy.settings.declaration import BadSetting
-from happy.settings.endpoints import with_backlog
 from happy.socketio.endpoint import SocketIOEndpoint
 from happy.storage import backups
 from happy.storage.alone import Alone
@@ -80,8 +77,6 @@ from happy.web.site import HappySite
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from twisted.internet.protocol import Factory
 
     from happy.base.clocks import Now
     from happy.service.place import WorkerPlace
@@ -117,7 +112,8 @@ class Running:
         self.server: Server
         self.readiness: Readiness
         self.status: Status
-        self.ports: list[IListeningPort] = []
+        self._ports = Ports(reactor, self._lifecycle, place)
+        self.ports = self._ports.listening
         self._starting: Deferred[None] | None = None
 
     async def start(self) -> None:
@@ -308,7 +304,11 @@ class Running:
         realtime = HappyApplication(server, hub, server.calls, events, self._pace)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
-        settings = socket_settings(server, self._pace)
+        of_worker: dict[str, Any] = {}
+        if self._place is not None:
+            of_worker["sid_prefix"] = self._place.sid_prefix
+            of_worker["elsewhere"] = Passing(self._reactor, self._place)
+        settings = socket_settings(server, self._pace, **of_worker)
         endpoint = SocketIOEndpoint(realtime, settings, self._reactor, origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.stop, 1.0)
@@ -325,10 +325,10 @@ class Running:
         self.status = Status(server, self.readiness, last_backup=lambda: server.database.read(backups.last))
         await self._monitor(server)
         if self._place is not None:
-            self._own_socket(self._place.requests, site, "requests of other workers")
+            self._ports.own(self._place.requests, site, "requests of other workers")
         kind = kind_of_connections(self._config, self._metrics, self._reactor, self._lifecycle, self._pace)
         for description in config.listen:
-            port = await self._listen(description, site)
+            port = await self._ports.listen(description, site)
             make_eager(port, kind)
             bound_accepting(port, self._reactor.seconds)
         self.readiness.start()
@@ -337,17 +337,6 @@ class Running:
         control = ControlSocket(self._control_folder(), instructions(controlled), self._reactor)
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)
-
-    def _listener(self, description: str) -> Any:
-        """What listens on an endpoint: the reactor, or what has the parent's sockets."""
-        if self._place is None:
-            return self._reactor
-        return AdoptingReactor(self._reactor, self._place.descriptors[description])
-
-    def _own_socket(self, path: Path, factory: Factory[Any], what: str) -> None:
-        own = OwnSocket(path, factory, self._reactor)
-        own.start()
-        self._lifecycle.started(f"listening for {what}", own.stop, 0.1)
 
     def _control_folder(self) -> Path:
         return self._config.data_dir if self._place is None else self._place.folder
@@ -363,7 +352,7 @@ class Running:
             server.config, self._metrics, self._reactor, self._now, self.readiness, self.status, history
         )
         if self._place is not None:
-            self._own_socket(self._place.metrics, monitoring.site, "metrics")
+            self._ports.own(self._place.metrics, monitoring.site, "metrics")
             return
         try:
             await monitoring.start()
@@ -377,16 +366,3 @@ class Running:
     def _free_bytes(self) -> Deferred[int]:
         pool = self._reactor.getThreadPool()
         return deferToThreadPool(self._reactor, pool, free_bytes, self._config.data_dir)
-
-    async def _listen(self, description: str, site: HappySite) -> IListeningPort:
-        try:
-            listening = serverFromString(self._listener(description), with_backlog(description)).listen(site)
-            port: IListeningPort = await listening
-        except CannotListenError as error:
-            raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
-        except OSError as error:  # what Twisted meets beside a UNIX socket
-            raise StartupError(f"cannot listen on {description}: {error.strerror}") from None
-        self.ports.append(port)
-        self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
-        self.log.info("Listening on {address}", address=description)
-        return port

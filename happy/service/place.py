@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twisted.internet import tcp, unix
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -26,20 +27,35 @@ class WorkerPlace:
     parent made, by the endpoint they are for.
     """
 
+    REQUESTS: ClassVar = "requests.sock"
+    METRICS: ClassVar = "metrics.sock"
+
     number: int
     folder: Path
     descriptors: Mapping[str, int] = field(default_factory=dict)
+    node: str = ""
+    """What the ids of sessions begin with, before the worker's name."""
     stop_seconds: float = WORKER_STOP_SECONDS
+
+    @property
+    def sid_prefix(self) -> str:
+        """What the ids of its sessions begin with."""
+        return f"{self.node}{self.name}."
+
+    def another(self, sid: str) -> str | None:
+        """The name of another worker, if a session of that id is its."""
+        found = re.match(r"(w[1-9]\d{0,3})\.", sid.removeprefix(self.node))
+        return None if found is None or found[1] == self.name else found[1]
 
     @property
     def requests(self) -> Path:
         """Where it takes requests that reached other workers."""
-        return self.folder / "requests.sock"
+        return self.folder / self.REQUESTS
 
     @property
     def metrics(self) -> Path:
         """Where it tells its metrics."""
-        return self.folder / "metrics.sock"
+        return self.folder / self.METRICS
 
     @property
     def name(self) -> str:

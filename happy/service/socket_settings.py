@@ -17,7 +17,7 @@ def origin(channel: Any) -> str:
     return str(channel.keep.owner)
 
 
-def socket_settings(server: Server, pace: Pace) -> EndpointSettings:
+def socket_settings(server: Server, pace: Pace, **others: Any) -> EndpointSettings:
     """The endpoint's settings, as the configuration has them."""
     config, metrics = server.config, server.metrics
 
@@ -37,4 +37,5 @@ def socket_settings(server: Server, pace: Pace) -> EndpointSettings:
         dropped=dropped,
         failed=metrics.happy_client_faults_total.inc,
         fast_frames=config.shortcuts,
+        **others,
     )

@@ -215,7 +215,9 @@ class EngineEndpoint:
         try:
             sid = self._session_of(request, query, upgrading=False)
         except Refused as refusal:
-            polling.refuse(request, refusal.problem)
+            astray = refusal.problem is EngineProblem.UNKNOWN_SID
+            if not (astray and self.settings.elsewhere(request, query["sid"])):
+                polling.refuse(request, refusal.problem)
             return
         if sid is None:
             connection = self._open(request.channel, _headers_of(request), query)
@@ -280,7 +282,7 @@ class EngineEndpoint:
         """A new session; None if there is no place for one more."""
         if not self.admitting:
             return None
-        sid, owner = new_id(), self._origin(channel)
+        sid, owner = self.settings.sid_prefix + new_id(), self._origin(channel)
         connection = EngineConnection(sid, self.settings, self._clock, self._shared, owner, self._forget)
         address = peer_host(channel) if self.settings.keep_address else ""
         handshake = self._handshake(header, query, address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,6 +33,12 @@ class EndpointSettings(EngineSettings):
 
     path: str = "/socket.io/"
     """Prefix of the request targets served, with its slash; the path without it is served too."""
+
+    sid_prefix: str = ""
+    """What the ids of sessions begin with, so that proxies can tell whose they are."""
+
+    elsewhere: Callable[[Any, str], bool] = lambda request, sid: False
+    """Asked about a request of polling whose session is not here, and its id: whether it answers."""
 
     connect_timeout: float = 20.0
     """How long a connection may stay without joining a namespace."""

@@ -17,6 +17,7 @@ from happy.service.descriptors import raise_limit
 from happy.service.lifecycle import Lifecycle
 from happy.service.place import WorkerPlace
 from happy.settings.declaration import BadSetting
+from happy.workers.monitoring import WorkersMonitoring
 from happy.workers.pool import Spare, Worker, WorkerPool
 from happy.workers.process import INHERITED, Spawning
 from happy.workers.reserving import Reserved
@@ -137,6 +138,10 @@ class WorkersRunning:
         self.pool = WorkerPool(workers, spare)
         self._lifecycle.started("workers", self._stop_workers, 5.8)
         await self.pool.start()
+        names = [worker.name for worker in workers]
+        monitoring = WorkersMonitoring(config, self._reactor, self._metrics, folder, names)
+        await monitoring.start()
+        self._lifecycle.started("metrics", monitoring.stop, 0.1)
 
     async def _stop_workers(self) -> None:
         await self.pool.stop(self._lifecycle.left * 5.8 / 9.0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
@@ -50,7 +52,7 @@ class WorkersTests(TestCase):
         self.dsn = database.__enter__()
         self.addCleanup(database.__exit__, None, None, None)
         self.folder = Path(tempfile.mkdtemp(prefix="happy-workers-"))
-        self.port = free_port()
+        self.port, self.metrics = free_port(), free_port()
         self.logged: list[Logged] = []
 
     def make(self, **settings: str) -> WorkersRunning:
@@ -59,6 +61,7 @@ class WorkersTests(TestCase):
             "data-dir": [str(self.folder)],
             "database-url": [self.dsn],
             "database-pool": ["2"],
+            "metrics-port": [str(self.metrics)],
             "listen": [f"tcp:{self.port}:interface=127.0.0.1", f"unix:{self.folder}/socket:mode=600"],
             "master-secret": [secrets.token_hex(32)],
             **{name: [text] for name, text in settings.items()},
@@ -72,6 +75,36 @@ class WorkersTests(TestCase):
         answers = await gatherResults(asked, consumeErrors=True)
         await gatherResults([treq.content(answer) for answer in answers])
         return [answer.code for answer in answers]
+
+    async def monitor(self) -> None:
+        """The metrics of all are on one page, and readiness is any worker's."""
+        url = f"http://127.0.0.1:{self.metrics}"
+        page = await treq.text_content(await treq.get(f"{url}/metrics", persistent=False))
+        expected = (
+            'happy_sockets{worker="w1",',
+            'happy_sockets{worker="w2",',
+            'process_cpu_seconds_total{worker="parent",',
+        )
+        self.assertEqual([one for one in expected if one not in page], [])
+        ready = await treq.get(f"{url}/ready", persistent=False)
+        self.assertEqual((ready.code, (await treq.json_content(ready))["ready"]), (200, True))
+
+    async def poll(self, times: int) -> None:
+        """Open sessions of polling and use each, on a connection for each request: any worker gets it."""
+        agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        url = f"http://127.0.0.1:{self.port}/v1/updates/?EIO=4&transport=polling"
+        workers = set()
+        for _ in range(times):
+            opened = await treq.text_content(await agent.request(b"GET", url.encode()))
+            sid = json.loads(opened[1:])["sid"]
+            workers.add(sid.partition(".")[0])
+            session = f"{url}&sid={sid}".encode()
+            body = FileBodyProducer(BytesIO(b"40{}"))
+            posted = await agent.request(b"POST", session, None, body)
+            self.assertEqual((posted.code, await treq.content(posted)), (200, b"ok"))
+            polled = await agent.request(b"GET", session)
+            self.assertEqual((polled.code, (await treq.content(polled))[:2]), (200, b"44"))
+        self.assertEqual(workers, {"w1", "w2"})
 
     async def replaced(self, old: int | None, worker: Any) -> None:
         """Wait until a worker is another process."""
@@ -87,6 +120,9 @@ class WorkersTests(TestCase):
         self.assertEqual(await self.ask(32), [200] * 32)
         by_socket = Agent.usingEndpointFactory(reactor, OnSocket(self.folder / "socket"))
         self.assertEqual((await by_socket.request(b"GET", b"http://happy/health")).code, 200)
+
+        await self.poll(16)
+        await self.monitor()
 
         killed = first.pid
         os.kill(killed, signal.SIGKILL)
