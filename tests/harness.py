@@ -202,6 +202,9 @@ class RecordingPublisher:
     def after(self, account: str, act: Callable[..., object], *arguments: object) -> None:
         act(*arguments)
 
+    def current(self, account: str) -> None:
+        """Nobody else commits anything."""
+
     def seqs(self, account: str) -> list[int]:
         """The numbers of an account's updates, in the order they were published."""
         return [update.seq for update in self.updates if update.audience.account == account]

@@ -42,6 +42,10 @@ class OwnedCache(Generic[K, V]):
         """Everything, the oldest first."""
         return ((key, value) for key, (_, value) in self._values.items())
 
+    def of(self, owner: str) -> Iterator[tuple[K, V]]:
+        """Everything of an owner, the oldest first."""
+        return ((key, self._values[key][1]) for key in self._of.get(owner, ()))
+
     def put(self, owner: str, key: K, value: V) -> None:
         """Remember a value as the owner's newest, in the place of one with that key."""
         self.pop(key)

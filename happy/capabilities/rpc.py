@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from happy.api.declare import Capability
 from happy.api.structs import Body, NonEmpty, stands_for
 from happy.capabilities.server import Server
-from happy.realtime.calls import RpcFailed, RpcRequest
+from happy.realtime.pending import RpcFailed, RpcRequest
 from happy.socketio.socket import Socket
 
 rpc = Capability("rpc")

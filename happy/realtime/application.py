@@ -5,11 +5,12 @@ Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from happy.api.declare import Caller, Event
@@ -53,6 +54,20 @@ _SHUTDOWN = "server shutting down"
 _MACHINE = "Machine"
 
 
+class Others(Protocol):
+    """The other nodes, where there are some."""
+
+    @property
+    def everywhere(self) -> Broadcaster:
+        """All clients of the service."""
+
+    def host(self, account: str) -> Deferred[None] | None:
+        """Fires when the account's updates are heard here; None if they are.
+
+        Fails with TimeoutError if that takes too long.
+        """
+
+
 class HappyApplication:
     """The program behind the realtime endpoint."""
 
@@ -66,16 +81,13 @@ class HappyApplication:
         calls: Calls,
         events: Sequence[Event],
         pace: Pace | None = None,
-        *,
-        everywhere: Broadcaster | None = None,
+        others: Others | None = None,
     ) -> None:
-        """``pace`` is how long the reactor stays with machines that come and go together.
-
-        ``everywhere`` are all clients of the service, if there are more than those of the hub.
-        """
+        """``pace`` is how long the reactor stays with machines that come and go together."""
         self._parts = parts
         self._hub = hub
-        self._everywhere = hub if everywhere is None else everywhere
+        self._everywhere = hub if others is None else others.everywhere
+        self._host = None if others is None else others.host
         self._calls = calls
         self._pace = pace or Pace(parts.clock)
         self._events = {event.name: event for event in events}
@@ -87,7 +99,7 @@ class HappyApplication:
             "machine-alive": metrics.machine_alive_events_total,
         }
 
-    def connect(self, socket: Socket, auth: msgspec.Raw | None) -> None:
+    def connect(self, socket: Socket, auth: msgspec.Raw | None) -> Awaitable[None] | None:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
         handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
@@ -106,7 +118,25 @@ class HappyApplication:
             pairing=bearer.pairing,
         )
         self._note_pairing(bearer, client)
-        recovery = self._hub.recovery
+        hosting = None if self._host is None else self._host(account)
+        if hosting is not None:
+            return self._admit_later(hosting, client, members)
+        self._admit(client, members)
+        return None
+
+    async def _admit_later(self, hosting: Deferred[None], client: Client, members: Mapping[str, Any]) -> None:
+        """Admit the first client of an account when nothing will be missed any more."""
+        try:
+            await hosting
+        except TimeoutError:
+            raise Undecided from None
+        if not client.socket.connected or self._hub.crowded(client.account):
+            raise Undecided
+        self._admit(client, members)
+
+    def _admit(self, client: Client, members: Mapping[str, Any]) -> None:
+        """Let a client in, in the turn in which it joins the hub."""
+        socket, recovery = client.socket, self._hub.recovery
         if recovery is not None:
             client = self._recover(recovery, client, members)
             socket.pid = client.pid

@@ -27,6 +27,12 @@ class Broadcaster(Protocol):
     def told(self, account: str) -> Deferred[None] | None:
         """Fires when the clients connected here have been told of every update before; None if they have."""
 
+    def current(self, account: str) -> Deferred[None] | None:
+        """Fires when the clients connected here have been told of whatever is committed now, by whomever.
+
+        None if they have been told of everything that this node has not told them yet itself.
+        """
+
     def look(self, client: Client, viewing: bool) -> None:
         """A client connected here came to the foreground, or went from it (realtime.md B.10)."""
 

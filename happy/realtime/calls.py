@@ -8,23 +8,37 @@ never reported as a success.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
-from msgspec import UNSET, Raw, Struct, UnsetType
-from twisted.python.failure import Failure
+from msgspec import Raw, UnsetType
 
-from happy.base.coroutines import Outcome
 from happy.base.expiry import Expiry
 from happy.base.pace import Pace
 from happy.realtime.hub import Client, owner_of
+from happy.realtime.pending import (
+    CALLER_GONE,
+    NOT_AVAILABLE,
+    SELF_CALL,
+    TOO_MANY,
+    Elsewhere,
+    Forwarded,
+    RemoteCall,
+    RemoteOffer,
+    RpcFailed,
+    RpcRequest,
+    Undelivered,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from happy.base.bounds import Holding
+    from happy.base.coroutines import Outcome
     from happy.metrics import Metrics
+    from happy.realtime.pending import Pending
     from happy.socketio.socket import Answered
 
 ANSWER_SECONDS = 30.0
@@ -37,123 +51,15 @@ MAX_CALLS_IN_FLIGHT = 1_000
 METHOD_BYTES = 512
 """What a registration costs beside its name."""
 
-NOT_AVAILABLE = "RPC method not available"
-SELF_CALL = "Cannot call RPC on the same socket"
-TARGET_GONE = "RPC target disconnected"
-TIMED_OUT = "operation has timed out"
-CALLER_GONE = "RPC caller disconnected"
-TOO_MANY = "Too many calls in flight"
-
-
-class RpcFailed(Exception):
-    """The call got no answer. ``error`` is the text for the caller, ``result`` the metric's label."""
-
-    def __init__(self, error: str, result: str) -> None:
-        super().__init__(error)
-        self.error = error
-        self.result = result
-
-
-class RpcRequest(Struct, frozen=True):
-    """What the target hears; ``params`` pass through untouched and may be absent."""
-
-    method: str
-    params: Raw | UnsetType = UNSET
-
 
 class _Method:
-    """One method of an account: who offers it, the newest last, and its metric label."""
+    """One method of an account: who offers it, the newest last, with ranks; and its metric label."""
 
     __slots__ = ("label", "targets")
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.targets: dict[Client, None] = {}
-
-
-class Pending(Protocol):
-    """A call that is not answered yet."""
-
-    def abandon(self) -> None:
-        """Nobody waits for the answer any more."""
-
-
-class _Waiting:
-    """A call that waits for somebody to offer its method."""
-
-    __slots__ = ("_deadline", "_expiry", "_key", "_waiting", "turn")
-
-    def __init__(
-        self, key: tuple[str, str], waiting: dict[tuple[str, str], dict[_Waiting, None]], expiry: Expiry
-    ) -> None:
-        self.turn: Outcome[None] = Outcome()
-        self._key = key
-        self._waiting = waiting
-        waiting.setdefault(key, {})[self] = None
-        self._expiry = expiry
-        self._deadline = expiry.add(self.go_on)
-
-    def go_on(self) -> None:
-        """Somebody offers it, or nobody did for too long."""
-        if self._leave():
-            self.turn.settle(None)
-
-    def abandon(self) -> None:
-        """See :class:`Pending`."""
-        if self._leave():
-            self.turn.settle(Failure(RpcFailed(CALLER_GONE, "caller_disconnected")))
-
-    def _leave(self) -> bool:
-        """Whether it waited until now."""
-        waiters = self._waiting.get(self._key, {})
-        if self not in waiters:
-            return False
-        del waiters[self]
-        if not waiters:
-            del self._waiting[self._key]
-        self._expiry.drop(self._deadline)
-        return True
-
-
-class _Forwarded:
-    """A call that its target has heard of. Called with the target's answer, or None when that is gone."""
-
-    __slots__ = ("_deadline", "_expiry", "_target", "answer", "id", "method")
-
-    id: int
-
-    def __init__(self, target: Client, method: str, expiry: Expiry) -> None:
-        self.answer: Outcome[Sequence[Raw]] = Outcome()
-        self.method = method
-        self._target = target
-        self._expiry = expiry
-        self._deadline = expiry.add(self._expired)
-
-    def __call__(self, arguments: Sequence[Raw] | None) -> None:
-        self._expiry.drop(self._deadline)
-        if arguments is None:
-            self._fail(TARGET_GONE, "target_disconnected")
-        elif not self.answer.called:
-            self.answer.settle(arguments)
-
-    def give_up(self) -> None:
-        """Treat the target as gone, unless it has answered."""
-        self._target.socket.forget_call(self.id)
-        self(None)
-
-    def abandon(self) -> None:
-        """See :class:`Pending`."""
-        self._target.socket.forget_call(self.id)
-        self._expiry.drop(self._deadline)
-        self._fail(CALLER_GONE, "caller_disconnected")
-
-    def _expired(self) -> None:
-        self._target.socket.forget_call(self.id)
-        self._fail(TIMED_OUT, "timeout")
-
-    def _fail(self, error: str, result: str) -> None:
-        if not self.answer.called:
-            self.answer.settle(Failure(RpcFailed(error, result)))
+        self.targets: dict[Client, int] = {}
 
 
 class Calls:
@@ -164,8 +70,11 @@ class Calls:
         self._clock = clock
         self._pace = pace or Pace(clock)
         self._metrics = metrics
+        self.elsewhere: Elsewhere | None = None
+        """Where there are other nodes."""
+        self._rank = 0
         self._methods: dict[tuple[str, str], _Method] = {}
-        self._waiting: dict[tuple[str, str], dict[_Waiting, None]] = {}
+        self._waiting: dict[tuple[str, str], dict[Waiting, None]] = {}
         self._withdrawing: dict[tuple[Client, str], IDelayedCall] = {}
         self._answers = Expiry(clock, ANSWER_SECONDS)
         self._graces = Expiry(clock, GRACE_SECONDS)
@@ -196,16 +105,35 @@ class Calls:
         known = self._methods.get(key)
         if known is None:
             known = self._methods[key] = _Method(self._metrics.rpc_method(method))
-        known.targets[client] = None
+        self._rank += 1
+        known.targets[client] = self._rank
+        if self.elsewhere is not None:
+            self.elsewhere.changed(*key, self._rank)
         if key in self._waiting:
             self._clock.callLater(0, self._wake, key)
         return True
 
+    def hear(self, account: str, methods: Mapping[str, int]) -> None:
+        """Methods are offered at another node, with these ranks."""
+        self._rank = max(self._rank, *methods.values(), 0)
+        for method in methods if self._waiting else ():
+            if (account, method) in self._waiting:
+                self._clock.callLater(0, self._wake, (account, method))
+
+    def offered(self, clients: Iterable[Client]) -> dict[str, int]:
+        """The methods that clients of an account offer, with the ranks of the newest offers."""
+        found: dict[str, int] = {}
+        for client in clients:
+            for method in client.methods or ():
+                rank = self._methods[client.account, method].targets[client]
+                found[method] = max(rank, found.get(method, 0))
+        return found
+
     def _wake(self, key: tuple[str, str]) -> None:
         """Let callers go on, as long as there is somebody to call."""
 
-        def go_on(waiting: _Waiting) -> None:
-            if key in self._methods:
+        def go_on(waiting: Waiting) -> None:
+            if key in self._methods or self._offer(key) is not None:
                 waiting.go_on()
 
         self._pace.each(owner_of(key[0]), list(self._waiting.get(key, ())), go_on)
@@ -225,7 +153,7 @@ class Calls:
         """The method has not come back: its calls fail."""
         del self._withdrawing[client, method]
         calls = [call for call in client.socket.awaiting() if _is_call(call, method)]
-        self._pace.each(owner_of(client.account), calls, _Forwarded.give_up)
+        self._pace.each(owner_of(client.account), calls, Forwarded.give_up)
 
     def move(self, client: Client, holding: Holding) -> bool:
         """Let what a client offers count elsewhere; False if there is no room: then it is offered no more."""
@@ -259,6 +187,8 @@ class Calls:
         del known.targets[client]
         if not known.targets:
             del self._methods[key]
+        if self.elsewhere is not None:
+            self.elsewhere.changed(*key, max(known.targets.values(), default=None))
 
     async def call(self, caller: Client, method: str, params: Raw | UnsetType) -> Sequence[Raw]:
         """Forward a call and wait for its answer: the arguments of the target's acknowledgement.
@@ -276,6 +206,8 @@ class Calls:
         result = "success"
         call = None
         try:
+            if self.elsewhere is not None:
+                return await self._call_anywhere(caller, calls, RpcRequest(method, params))
             if known is None:
                 known = await self._registration(calls, key)
             if caller.calls is not calls:  # It left, and this is the first that is heard of it.
@@ -303,9 +235,43 @@ class Calls:
         measures[0].inc()
         measures[1].observe(seconds)
 
+    async def _call_anywhere(self, caller: Client, calls: set[Pending], request: RpcRequest) -> Sequence[Raw]:
+        """Call the newest target of all nodes. What reached nobody is called again; see :meth:`call`."""
+        key, tried = (caller.account, request.method), set[RemoteOffer]()
+        until = self._clock.seconds() + GRACE_SECONDS
+        while True:
+            known, offer = self._methods.get(key), self._offer(key, tried)
+            if known is None and offer is None and self._clock.seconds() < until:
+                known = await self._registration(calls, key)
+                offer = self._offer(key, tried)
+            if caller.calls is not calls:
+                raise RpcFailed(CALLER_GONE, "caller_disconnected")
+            here = _newest(known, caller)
+            call: Forwarded | RemoteCall
+            if self.elsewhere is not None and offer is not None and offer.rank > here[0]:
+                call = self.elsewhere.call(offer, caller.account, request)
+                tried.add(offer)
+            else:
+                call = self._forward(_target(known, caller), request)
+            calls.add(call)
+            try:
+                return await call.answer
+            except Undelivered:
+                continue
+            finally:
+                calls.discard(call)
+
+    def _offer(self, key: tuple[str, str], tried: Container[RemoteOffer] = ()) -> RemoteOffer | None:
+        return None if self.elsewhere is None else self.elsewhere.newest(*key, tried)
+
+    def serve(self, account: str, request: RpcRequest) -> Outcome[Sequence[Raw]] | None:
+        """Call the newest target here for another node; None if there is none."""
+        target = _newest(self._methods.get((account, request.method)), None)[1]
+        return None if target is None else self._forward(target, request).answer
+
     async def _registration(self, calls: set[Pending], key: tuple[str, str]) -> _Method | None:
-        """The method as soon as somebody offers it; None when nobody does within the grace window."""
-        waiting = _Waiting(key, self._waiting, self._graces)
+        """The method as soon as somebody offers it; None when nobody here does within the grace window."""
+        waiting = Waiting(key, self._waiting, self._graces)
         calls.add(waiting)
         try:
             await waiting.turn
@@ -316,8 +282,8 @@ class Calls:
         self._metrics.rpc_lookup_retries.labels(label).observe(1)
         return known
 
-    def _forward(self, target: Client, request: RpcRequest) -> _Forwarded:
-        call = _Forwarded(target, request.method, self._answers)
+    def _forward(self, target: Client, request: RpcRequest) -> Forwarded:
+        call = Forwarded(target, request.method, self._answers)
         call.id = target.socket.call("rpc-request", request, answered=call)
         return call
 
@@ -331,15 +297,24 @@ def _cost(method: str) -> int:
     return len(method) + METHOD_BYTES
 
 
-def _is_call(answered: Answered, method: str) -> TypeGuard[_Forwarded]:
-    return isinstance(answered, _Forwarded) and answered.method == method
+def _is_call(answered: Answered, method: str) -> TypeGuard[Forwarded]:
+    return isinstance(answered, Forwarded) and answered.method == method
+
+
+def _newest(method: _Method | None, caller: Client | None) -> tuple[int, Client | None]:
+    """The newest registration of another client that is there, with its rank."""
+    if method is not None:
+        for client in reversed(method.targets):
+            if client is not caller and client.socket.connected:
+                return method.targets[client], client
+    return 0, None
 
 
 def _target(method: _Method | None, caller: Client) -> Client:
-    """The newest registration of another client that is there. Raises CallFailed."""
+    """Whom to call. Raises RpcFailed."""
     if method is None or not method.targets:
         raise RpcFailed(NOT_AVAILABLE, "not_available")
-    for client in reversed(method.targets):
-        if client is not caller and client.socket.connected:
-            return client
-    raise RpcFailed(SELF_CALL, "self_call")
+    target = _newest(method, caller)[1]
+    if target is None:
+        raise RpcFailed(SELF_CALL, "self_call")
+    return target

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
@@ -143,8 +144,9 @@ class Committer:
         """
         for commit in self._commits:
             if commit.holds(account, session):
-                return within(SETTLE_SECONDS, commit.delivered(account), self._clock).addErrback(_unsettled)
-        return succeed(None)
+                settled = within(SETTLE_SECONDS, commit.delivered(account), self._clock)
+                return settled.addCallbacks(lambda _: self._hub.current(account), _unsettled)
+        return self._hub.current(account) or succeed(None)
 
     def _count_refusal(self, why: str) -> None:
         self._metrics.happy_commit_turned_away_total.labels(why).inc()
@@ -242,11 +244,19 @@ class Committer:
                     # A fault of ours must not leave a sender without an answer, nor stop the others.
                     self.log.failure("Delivering a message failed")
             for append, stored in batch.answers(rows):
-                after(append.account, append.succeed, stored)
+                found = stored is not None and not all(message.new for message in stored)
+                current = self._hub.current(append.account) if found else None
+                if current is None:
+                    after(append.account, append.succeed, stored)
+                else:
+                    current.addCallback(partial(self._succeed, append, stored))
         for append, error in commit.refused:
             after(append.account, append.fail, error)
         for account in commit.accounts:
             after(account, self._delivered, commit, account)
+
+    def _succeed(self, append: Append, stored: Stored, _: None) -> None:
+        self._hub.after(append.account, append.succeed, stored)
 
     def _delivered(self, commit: Commit, account: str) -> None:
         """Everything of an account is delivered and answered."""

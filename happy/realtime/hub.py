@@ -20,6 +20,7 @@ from happy.realtime.updates import (
     EphemeralBody,
     Scope,
     Update,
+    devices_of,
     encode_ephemeral,
     encode_update,
     state_of,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from happy.base.pace import Pace
     from happy.metrics import Metrics
-    from happy.realtime.calls import Pending
+    from happy.realtime.pending import Pending
     from happy.realtime.recovery import Recovery
     from happy.socketio.socket import EncodedPacket
 
@@ -234,15 +235,14 @@ class Hub:
         if self.observer is not None:
             self.observer.left(client)
 
+    def current(self, account: str) -> None:
+        """Nobody else commits anything (see :class:`happy.realtime.broadcaster.Broadcaster`)."""
+
     def look(self, client: Client, viewing: bool) -> None:
         """A client came to the foreground, or went from it (realtime.md B.10)."""
         client.viewing = viewing
         if self.observer is not None:
             self.observer.looked(client)
-
-    def connected(self, account: str) -> bool:
-        """Whether any client of the account is connected."""
-        return account in self._accounts
 
     def _gauge(self, client: Client) -> Gauge:
         labels = (client.scope.value, *client.labels)
@@ -265,6 +265,27 @@ class Hub:
         """Whether some machine-scoped connection of the machine is open."""
         room = self._accounts.get(account)
         return room is not None and machine in room.machines
+
+    def machines(self, account: str) -> list[str]:
+        """The machines of the account that have an open connection."""
+        room = self._accounts.get(account)
+        return [] if room is None else list(room.machines)
+
+    def has_users(self, account: str) -> bool:
+        """Whether user-scoped clients of the account are connected, or may come back."""
+        room = self._accounts.get(account)
+        return bool(room is not None and room.users) or self._awaited(devices_of(account))
+
+    def everybody(self, account: str) -> list[Client]:
+        """The connected clients of an account."""
+        room = self._accounts.get(account)
+        return [] if room is None else room.everybody()
+
+    def needed(self, account: str) -> bool:
+        """Whether any client of the account is connected, or may come back."""
+        return account in self._accounts or (
+            self.recovery is not None and self.recovery.replay.awaits_any(account)
+        )
 
     def viewing(self, account: str) -> bool:
         """Whether a declared user-scoped client of the account is in the foreground (realtime.md B.10)."""
@@ -301,8 +322,7 @@ class Hub:
     def _cut(self, account: str) -> Work | None:
         if self.recovery is not None:
             self.recovery.replay.break_off(account)
-        known = self._accounts.get(account)
-        sockets = [client.socket for client in known.everybody()] if known is not None else []
+        sockets = [client.socket for client in self.everybody(account)]
         return _closing(sockets) if sockets else None
 
     def _in_line(self, account: str, start: Callable[..., Work | None], *arguments: Any) -> None:

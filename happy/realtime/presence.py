@@ -21,6 +21,8 @@ from happy.realtime.updates import Activity, EphemeralBody, MachineActivity, dev
 from happy.storage import presence as storage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
 
     from happy.base.clocks import Now
@@ -39,12 +41,19 @@ MAX_STOPPED = 100_000
 MAX_ACCOUNT_STOPPED = 10_000
 
 
+def _to_nobody(account: str, session: str, seconds: float) -> None:
+    """There are no other nodes."""
+
+
 class Presence:
     """Heartbeats, their storage, and the announcements that follow from them.
 
     ``now`` tells the time that heartbeats are compared with and rows are judged by; what is cached or stopped
     is so for a time on ``clock``.
     """
+
+    tell_stop: Callable[[str, str, float], None] = staticmethod(_to_nobody)
+    """Tells other nodes what they are to hear by :meth:`hear_stop`."""
 
     def __init__(
         self,
@@ -164,8 +173,8 @@ class Presence:
         waited for, so that it cannot revive the session afterwards. Raises DatabaseDown when that takes too
         long.
         """
-        self._stopped.put(account, (account, session), self._clock.seconds() + STOP_SECONDS)
-        self._sessions.forget(session)
+        self.hear_stop(account, session, STOP_SECONDS)
+        self.tell_stop(account, session, STOP_SECONDS)
         for over in self._sessions.writes_of(session):
             try:
                 await within(ANSWER_SECONDS, over, self._clock)
@@ -174,7 +183,21 @@ class Presence:
 
     def resume_session(self, account: str, session: str) -> None:
         """Lift the stop window: the session was opened again."""
-        self._stopped.pop((account, session))
+        if self._stopped.pop((account, session)) is not None:
+            self.tell_stop(account, session, 0)
+
+    def hear_stop(self, account: str, session: str, seconds: float) -> None:
+        """Ignore the session's heartbeats for so long; not any more, for 0."""
+        if seconds <= 0:
+            self._stopped.pop((account, session))
+            return
+        self._stopped.put(account, (account, session), self._clock.seconds() + min(seconds, STOP_SECONDS))
+        self._sessions.forget(session)
+
+    def stopped(self, account: str) -> dict[str, float]:
+        """The sessions of an account whose heartbeats are ignored, and for how many seconds."""
+        now = self._clock.seconds()
+        return {session: until - now for (_, session), until in self._stopped.of(account) if until > now}
 
     def _is_stopped(self, account: str, session: str) -> bool:
         until = self._stopped.get((account, session))

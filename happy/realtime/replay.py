@@ -143,6 +143,11 @@ class Replay:
         rooms = ((Scope.USER, ""), (Scope.SESSION, audience.session), (Scope.MACHINE, audience.machine))
         return any(room in log.awaiting for room in rooms)
 
+    def awaits_any(self, account: str) -> bool:
+        """Whether anybody of the account is gone and may come back."""
+        log = self._logs.get(account)
+        return log is not None and bool(log.awaiting)
+
     def expect(self, account: str, scope: Scope, subject: str) -> bool:
         """Keep events for somebody who is gone, until :meth:`give_up`; False if there is no log."""
         log = self._logs.get(account)

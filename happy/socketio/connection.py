@@ -57,6 +57,7 @@ class SocketConnection:
         "_over",
         "_refusals",
         "_sockets",
+        "_undecided",
         "_unfinished",
         "send",
     )
@@ -79,6 +80,7 @@ class SocketConnection:
         self._clock = clock
         self._namespaces = Namespaces(application.namespaces)
         self._sockets: dict[str, Socket] = {}
+        self._undecided: list[Socket] | None = None
         self._over = False
         self._half = self._refusals = 0
         self._unfinished: IDelayedCall | None = None
@@ -163,6 +165,9 @@ class SocketConnection:
         if self._half:
             self._namespaces.forget()
             self._count_half()
+        undecided, self._undecided = self._undecided or (), None
+        for socket in undecided:
+            socket.connected = False
         sockets, self._sockets = self._sockets, {}
         for socket in sockets.values():
             self._end_socket(socket, reason)
@@ -188,6 +193,7 @@ class SocketConnection:
         if deciding is None:
             self._admit(None, socket)
         else:
+            self._undecided = [*(self._undecided or ()), socket]
             decided = Deferred.fromCoroutine(_wait_for(deciding))
             decided.addCallbacks(self._admit, self._fail, callbackArgs=(socket,), errbackArgs=(socket,))
 

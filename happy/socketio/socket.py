@@ -129,9 +129,9 @@ class Socket:
     on its new socket, what was asked on the old one (realtime.md D-18). ``next_call`` is the next number,
     None before the first.
 
-    While it decides about a connect, without waiting, an application that offers connection state recovery
-    (realtime.md A.14) sets ``pid``, and where it continues a former socket also ``id``, and ``missed``: what
-    the client is to hear before it is admitted.
+    While it decides about a connect, without waiting any more, an application that offers connection state
+    recovery (realtime.md A.14) sets ``pid``, and where it continues a former socket also ``id``, and
+    ``missed``: what the client is to hear before it is admitted.
     """
 
     __slots__ = (
@@ -270,7 +270,8 @@ class Application(Protocol):
     def connect(self, socket: Socket, auth: Raw | None) -> Awaitable[None] | None:
         """Decide whether the client may join; ``auth`` is the JSON object it presented, None if absent.
 
-        May answer at once or be a coroutine function. Nothing can be sent on the socket yet.
+        May answer at once or be a coroutine function. Nothing can be sent on the socket yet. When it is not
+        ``connected`` any more it was lost while this decided, and nothing more will be heard of it.
 
         :raises ConnectRefused: no; see there.
         :raises Undecided: not now; see there.

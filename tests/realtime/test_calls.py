@@ -15,8 +15,9 @@ from happy.base.bounds import Budget
 from happy.base.expiry import AT_ONCE
 from happy.metrics import Metrics
 from happy.realtime import calls as module
-from happy.realtime.calls import Calls, RpcFailed
+from happy.realtime.calls import Calls
 from happy.realtime.hub import Client
+from happy.realtime.pending import RpcFailed
 from tests.realtime.clients import connect, events
 
 

@@ -13,8 +13,9 @@ from happy.base.bounds import Budget
 from happy.base.pace import TURN_SECONDS
 from happy.realtime import hub, recovery
 from happy.realtime.application import HANDLER_BYTES
-from happy.realtime.calls import METHOD_BYTES, TARGET_GONE
+from happy.realtime.calls import METHOD_BYTES
 from happy.realtime.handshake import LONGEST, LONGEST_TOKEN
+from happy.realtime.pending import TARGET_GONE
 from happy.socketio.connection import ATTACHMENT_SECONDS, MAX_REFUSALS
 from happy.socketio.endpoint import EngineEndpoint
 from happy.socketio.shared import EndpointSettings
