@@ -136,9 +136,13 @@ class Feed:
             self._cut(latest)  # It was committed, and is in no row.
         return self.next <= latest or self._dropped
 
+    def behind(self, seq: int) -> bool:
+        """Whether clients have not been told yet of everything up to a number."""
+        return self.next is not None and self.next <= seq
+
     def passed(self, seq: int) -> Deferred[None] | None:
         """Fires when clients have been told of everything up to a number; None if they were."""
-        if self.next is None or self.next > seq:
+        if not self.behind(seq):
             return None
         passed: Deferred[None] = Deferred()
         self._watchers.append((seq, passed))

@@ -58,6 +58,10 @@ DELETE FROM "happy_updates" WHERE ctid = ANY (ARRAY(
 ))
 """
 
+STARTED = """
+SELECT pg_postmaster_start_time()::text
+"""
+
 FILL_ROWS: Final = 500
 FILL_BYTES: Final = 256 * 1024
 """What is read of one account at a time, besides a row that is larger."""
@@ -143,6 +147,12 @@ async def moved(tx: Transaction, nexts: Sequence[tuple[str, int]]) -> list[str]:
 async def numbers(tx: Transaction, accounts: Sequence[str]) -> dict[str, int]:
     """The latest number of each account that exists."""
     return dict(await tx.rows(NUMBERS, (list(accounts),)))
+
+
+async def server(tx: Transaction) -> str:
+    """Another text after PostgreSQL was restarted, or another server has taken over."""
+    row = await tx.row(STARTED)
+    return "" if row is None else str(row[0])
 
 
 async def trim(tx: Transaction) -> int:

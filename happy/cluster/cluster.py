@@ -1,0 +1,260 @@
+"""One node among several that are one service.
+
+PostgreSQL has the truth, and the bus is only fast: whatever it loses is read from the log. There is one way
+back from everything that may have been missed (a lost bus, a dead node, a process that stood still): the
+numbers of all hosted accounts are compared with the database's, and what is missing is read. While there is
+no bus that is done every second.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from happy.base.redaction import describe_fault
+from happy.base.trouble import Trouble
+from happy.cluster import wire
+from happy.cluster.bus import NODES, node_channel
+from happy.cluster.everywhere import Everywhere
+from happy.cluster.hosting import Hosted, Hosting
+from happy.cluster.nodes import BEAT_SECONDS, Nodes
+from happy.cluster.outlet import Outlet
+from happy.cluster.reading import Reading
+from happy.cluster.remote_calls import RemoteCalls
+from happy.cluster.rosters import Rosters, Stops
+from happy.storage import log
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+    from happy.base.clocks import Now
+    from happy.cluster.bus import Bus
+    from happy.realtime.calls import Calls
+    from happy.realtime.hub import Hub
+    from happy.storage.database import Database
+
+LOOK_SECONDS: Final = 1.0
+"""How often the database is looked at while the bus cannot tell."""
+
+TRIM_SECONDS: Final = 10.0
+"""How often old rows of the log are removed, and it is looked whether the database is the same."""
+
+
+class Cluster:
+    """This node: what it hosts, and how it hears of the others.
+
+    ``everywhere`` is what tells clients (:class:`happy.realtime.broadcaster.Broadcaster`).
+    """
+
+    _log = Logger()
+
+    def __init__(self, bus: Bus, hub: Hub, clock: Any, *, name: str, now: Now) -> None:
+        """``name`` is what logs call this node."""
+        self.node = secrets.token_hex(5)
+        self._bus = bus
+        self._hub = hub
+        self._clock = clock
+        self._name = name
+        self._outlet = Outlet(bus, self.node, clock)
+        self._draining = self._started = False
+        self._looked = self._trimmed = 0.0
+        self._server = ""
+        self._tending = Trouble(self._log, "removing old rows of the log", clock)
+        self._beating: IDelayedCall | None = None
+        self._reading: Reading
+        self.nodes = Nodes(self.node, self, clock.seconds)
+        self.everywhere = Everywhere(hub, self._outlet, clock)
+        self.rosters = Rosters(hub, self._outlet, clock, now)
+        self.hosting = Hosting(
+            bus,
+            self.everywhere,
+            clock,
+            number=lambda account: self._reading.number(account),
+            joined=self._hosts,
+            left=self.rosters.leave,
+            needed=self.rosters.needed,
+        )
+        self.everywhere.hosting = self.rosters.hosting = self.hosting
+        self.calls = RemoteCalls(self.node, bus, clock, self.hosting, self.rosters)
+        hub.observer = self.rosters
+
+    async def start(self, database: Database, calls: Calls, stops: Stops) -> None:
+        """Join the others. Raises StartupError when the bus will never be there."""
+        self._database = database
+        self._reading = self.everywhere.reading = Reading(database, self._clock, self.hosting.feeds)
+        self.rosters.calls, self.rosters.stops = calls, stops
+        self.calls.attach(calls)
+        self._started = True
+        self._bus.subscribe([NODES, node_channel(self.node)])
+        await self._bus.start(self)
+        self._beat()
+
+    def drain(self) -> None:
+        """Say that this node is about to leave."""
+        self._draining = True
+        self._say_beat()
+
+    async def stop(self) -> None:
+        """Leave: whatever was committed is told, and nobody waits for this node."""
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
+        self._hub.observer = None
+        if not self._started:
+            return
+        self._started = False
+        await self._outlet.leave()
+        self._reading.stop()
+        self.calls.stop()
+        self.rosters.stop()
+        self.hosting.stop()
+        await self._bus.stop()
+
+    def host(self, account: str) -> Deferred[None] | None:
+        """See :meth:`happy.cluster.hosting.Hosting.host`."""
+        return self.hosting.host(account)
+
+    def catch_up(self) -> None:
+        """Something may have been missed."""
+        self._looked = self._clock.seconds()
+        self._reading.catch_up()
+
+    def _hosts(self, hosted: Hosted) -> None:
+        self.rosters.ask(hosted)
+
+    # -- beats -----------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        self._beating = self._clock.callLater(BEAT_SECONDS, self._beat)
+        self._say_beat()
+        self.nodes.tick()
+        now = self._clock.seconds()
+        foreign = any(known.said.version != wire.VERSION for known in self.nodes.known.values())
+        if (foreign or not self._bus.up) and now - self._looked >= LOOK_SECONDS:
+            self.catch_up()
+        if now - self._trimmed >= TRIM_SECONDS:
+            self._trimmed = now
+            Deferred.fromCoroutine(self._tend_log())
+
+    def _say_beat(self) -> None:
+        self._outlet.to_all(wire.Beat(self.node, self._name, wire.VERSION, self._draining))
+
+    async def _tend_log(self) -> None:
+        """Remove old rows, and see whether the database may have gone back, as after a failover."""
+        try:
+            former, self._server = self._server, await self._database.read(log.server)
+            if former not in ("", self._server):
+                self._break_off()
+                self.catch_up()
+            while await self._database.transact(log.trim) == log.TRIM_ROWS:
+                pass
+        except Exception as error:
+            self._tending.again(describe_fault(error))
+        else:
+            self._tending.over()
+
+    # -- the bus ---------------------------------------------------------------------------------
+
+    def confirmed(self, channel: str) -> None:
+        """See :class:`happy.cluster.bus.BusOwner`."""
+        kind, _, account = channel.partition(":")
+        if kind == "a":
+            self.hosting.confirmed(account)
+
+    def back(self) -> None:
+        """See :class:`happy.cluster.bus.BusOwner`."""
+        self.nodes.back()
+        self._break_off()
+        self._outlet.back()
+        self.catch_up()
+        for hosted in self.hosting:
+            if hosted.waiting is None:
+                self.rosters.ask(hosted)
+
+    def lost(self) -> None:
+        """See :class:`happy.cluster.bus.BusOwner`."""
+        self._log.warn("the bus is away: other nodes are heard of a second late")
+        self.nodes.gone()
+        self.rosters.set_aside()
+        self.calls.lost()
+        self._break_off()
+        self.hosting.lost()
+        self.catch_up()
+
+    def _break_off(self) -> None:
+        """Signals were lost that are in no log: nobody who is gone can be said to have missed nothing."""
+        if self._hub.recovery is not None:
+            self._hub.recovery.replay.break_off()
+
+    def heard(self, channel: str, payload: bytes) -> None:
+        """See :class:`happy.cluster.bus.BusOwner`."""
+        said = wire.decode(payload)
+        if said is None:
+            return
+        if isinstance(said, wire.Beat):
+            self.nodes.heard(said)
+        elif said.node != self.node:
+            if said.node not in self.nodes.known:
+                self.nodes.heard(wire.Beat(said.node, "", wire.VERSION))
+            _HEARERS[type(said)](self, said)
+
+    def _hear_look(self, said: wire.Look) -> None:
+        self.catch_up()
+
+    def _hear_bye(self, said: wire.Bye) -> None:
+        self.nodes.left(said.node)
+
+    def _hear_resync(self, said: wire.Resync) -> None:
+        self.rosters.tell_everything(said.node)
+
+    # -- other nodes -----------------------------------------------------------------------------
+
+    def suspect(self, node: str) -> None:
+        """See :class:`happy.cluster.nodes.NodesOwner`."""
+
+        def counted(listening: int | None) -> None:
+            if listening == 0:
+                self.nodes.lost(node)
+
+        self._bus.subscribers(node_channel(node)).addCallbacks(counted, lambda lost: None)
+
+    def appeared(self, node: str, *, again: bool) -> None:
+        """See :class:`happy.cluster.nodes.NodesOwner`."""
+        self._log.info("node {name} is there", name=self.nodes.known[node].said.name)
+        if again:
+            self._outlet.to(node, wire.Resync(self.node))
+
+    def died(self, node: str, *, silent: bool) -> None:
+        """See :class:`happy.cluster.nodes.NodesOwner`."""
+        self._log.info("node {node} is {what}", node=node, what="dead" if silent else "gone")
+        self.calls.died(node)
+        self.rosters.drop(node)
+        if silent:
+            self._break_off()
+            self.catch_up()
+
+    def deaf(self) -> None:
+        """See :class:`happy.cluster.nodes.NodesOwner`."""
+        self._log.warn("the bus is heard no longer: connecting anew")
+        self._break_off()
+        self._bus.cut()
+        self.catch_up()
+
+
+_HEARERS: Final[dict[type[Any], Any]] = {
+    wire.Bye: Cluster._hear_bye,
+    wire.Look: Cluster._hear_look,
+    wire.NodeUpdate: lambda cluster, said: cluster.everywhere.hear_update(said),
+    wire.Wake: lambda cluster, said: cluster.everywhere.hear_wake(said),
+    wire.NodeSignal: lambda cluster, said: cluster.everywhere.hear_signal(said),
+    wire.NodeState: lambda cluster, said: cluster.rosters.hear(said),
+    wire.NodeChange: lambda cluster, said: cluster.rosters.hear(said),
+    wire.Stop: lambda cluster, said: cluster.rosters.hear_stop(said),
+    wire.Gone: lambda cluster, said: cluster.rosters.hear_gone(said),
+    wire.Resync: Cluster._hear_resync,
+    wire.NodeCall: lambda cluster, said: cluster.calls.serve(said),
+    wire.NodeAnswer: lambda cluster, said: cluster.calls.hear(said),
+}

@@ -1,0 +1,187 @@
+"""Telling clients wherever they are: here at once, and at other nodes over the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred, TimeoutError
+
+from happy.base.waiting import within
+from happy.cluster import wire
+from happy.cluster.feed import Feed, Told
+from happy.realtime.updates import Audience, encode_ephemeral, encode_update, state_of
+from happy.storage.log import Note
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from happy.cluster.hosting import Hosted, Hosting
+    from happy.cluster.outlet import Outlet
+    from happy.cluster.reading import Reading
+    from happy.realtime.hub import Hub
+    from happy.realtime.updates import EphemeralBody, Update
+
+ORDER_SECONDS: Final = 1.0
+"""How long an answer waits for updates of other nodes that come before it."""
+
+ACQUAINTED_SECONDS: Final = 1.0
+"""How long the others may take to say what they have of an account; until then they may have anything."""
+
+
+class Everywhere:
+    """All clients of the service (:class:`happy.realtime.broadcaster.Broadcaster`)."""
+
+    hosting: Hosting
+    reading: Reading
+
+    def __init__(self, hub: Hub, outlet: Outlet, clock: IReactorTime) -> None:
+        self._hub = hub
+        self._outlet = outlet
+        self._clock = clock
+        self._own: dict[str, int] = {}
+        self.look = hub.look
+
+    # -- what this node does ---------------------------------------------------------------------
+
+    def note(self, update: Any) -> Note:
+        """A row of the log for a publication, with the text that is sent (:mod:`happy.storage.log`)."""
+        audience = update.audience
+        text = encode_update(update).decode()
+        return Note(audience.account, update.seq, audience.session, audience.machine, _skipped(update), text)
+
+    def deliver(self, update: Update) -> None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        noted: str | None = getattr(update, "text", None)
+        payload = encode_update(update) if noted is None else noted.encode()
+        told = Told(update.seq, update.audience, payload, _skipped(update))
+        account = update.audience.account
+        hosted = self.hosting.get(account)
+        if hosted is not None:
+            hosted.feed.offer(told, local=True)
+            if hosted.feed.behind(told.seq):
+                self._own[account] = told.seq
+        self._outlet.update(told)
+
+    def signal(self, audience: Audience, body: EphemeralBody) -> None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`.
+
+        Most heartbeats leave no node: nobody looks at the account elsewhere.
+        """
+        self._hub.signal(audience, body)
+        account = audience.account
+        hosted = self.hosting.get(account)
+        if hosted is not None and self._acquainted(hosted):
+            everybody = audience.session is not None or audience.machine is not None
+            if not (hosted.roster.peers if everybody else hosted.roster.users):
+                return
+        said = wire.NodeSignal(
+            self._outlet.node,
+            account,
+            audience.session,
+            audience.machine,
+            state_of(body),
+            encode_ephemeral(body),
+        )
+        self._outlet.about(account, said)
+
+    def _acquainted(self, hosted: Hosted) -> bool:
+        """Whether all others that host an account will have said what they have of it."""
+        return hosted.asked is not None and self._clock.seconds() - hosted.asked >= ACQUAINTED_SECONDS
+
+    def after(self, account: str, act: Callable[..., object], *arguments: object) -> None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        passed = self._passed(account)
+        if passed is None:
+            self._hub.after(account, act, *arguments)
+        else:
+            passed.addCallback(lambda _: self._hub.after(account, act, *arguments))
+
+    def told(self, account: str) -> Deferred[None] | None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        passed = self._passed(account)
+        if passed is None:
+            return self._hub.told(account)
+        return passed.addCallback(lambda _: self._hub.told(account))
+
+    def current(self, account: str) -> Deferred[None] | None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        hosted = self.hosting.get(account)
+        if hosted is None or hosted.waiting is not None:
+            return None
+        reaching = Deferred.fromCoroutine(self._reach(hosted.feed))
+        return within(ORDER_SECONDS, reaching, self._clock).addErrback(_too_late)
+
+    async def _reach(self, feed: Feed) -> None:
+        """Wait until a feed has passed what is committed now."""
+        number = await self.reading.number(feed.account)
+        feed.exists(number)
+        if (passed := feed.passed(number)) is not None:
+            await passed
+
+    def viewing(self, account: str) -> bool:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        hosted = self.hosting.get(account)
+        return self._hub.viewing(account) or (hosted is not None and hosted.roster.viewing)
+
+    def machine_connected(self, account: str, machine: str) -> bool:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        hosted = self.hosting.get(account)
+        return self._hub.machine_connected(account, machine) or (
+            hosted is not None and hosted.roster.has_machine(machine)
+        )
+
+    def _passed(self, account: str) -> Deferred[None] | None:
+        """Fires when this node's latest commit was told here, or nobody should wait for that any more."""
+        if account not in self._own:
+            return None
+        hosted = self.hosting.get(account)
+        passed = None if hosted is None else hosted.feed.passed(self._own[account])
+        if passed is None:
+            del self._own[account]
+            return None
+        return within(ORDER_SECONDS, passed, self._clock).addErrback(_too_late)
+
+    # -- what feeds want ------------------------------------------------------------------------
+
+    def tell(self, told: Told) -> None:
+        """See :class:`happy.cluster.feed.FeedOwner`."""
+        assert told.payload is not None
+        self._hub.deliver_text(told.audience, told.payload, told.skip)
+
+    def ask(self, feed: Feed) -> None:
+        """See :class:`happy.cluster.feed.FeedOwner`."""
+        self.reading.ask(feed)
+
+    def cut(self, account: str) -> None:
+        """See :class:`happy.cluster.feed.FeedOwner`."""
+        self._hub.cut(account)
+
+    # -- what other nodes say -------------------------------------------------------------------
+
+    def hear_update(self, said: wire.NodeUpdate) -> None:
+        """Another node committed something."""
+        hosted = self.hosting.get(said.account)
+        if hosted is not None:
+            audience = Audience(said.account, said.session, said.machine)
+            hosted.feed.offer(Told(said.seq, audience, said.payload, said.skip))
+
+    def hear_wake(self, said: wire.Wake) -> None:
+        """Another node committed something large."""
+        hosted = self.hosting.get(said.account)
+        if hosted is not None:
+            hosted.feed.exists(said.seq)
+
+    def hear_signal(self, said: wire.NodeSignal) -> None:
+        """Another node passes a signal on."""
+        self._hub.signal_text(Audience(said.account, said.session, said.machine), said.payload, said.state)
+
+
+def _skipped(update: Any) -> str | None:
+    skipped: str | None = getattr(update.skip, "id", None)
+    return skipped
+
+
+def _too_late(failure: Failure) -> None:
+    failure.trap(TimeoutError)

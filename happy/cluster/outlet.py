@@ -1,0 +1,99 @@
+"""What this node says to the others."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import TimeoutError
+from twisted.logger import Logger
+
+from happy.base.redaction import describe_fault
+from happy.base.waiting import within
+from happy.cluster import wire
+from happy.cluster.bus import NODES, BusLost, account_channel, node_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from happy.cluster.bus import Bus
+    from happy.cluster.feed import Told
+
+GOODBYE_SECONDS: Final = 0.5
+
+
+class Outlet:
+    """A node's voice. ``node`` is its id.
+
+    Nobody waits for what is said. When an update may not have been heard, the others are told to look for it
+    as soon as there is a way to tell them.
+    """
+
+    _log = Logger()
+
+    def __init__(self, bus: Bus, node: str, clock: IReactorTime) -> None:
+        self._bus = bus
+        self._clock = clock
+        self.node = node
+        self._unheard = False
+
+    def update(self, told: Told) -> None:
+        """Tell an update to the nodes that host its account."""
+        audience, payload = told.audience, told.payload or b""
+        said: wire.NodeWord
+        if len(payload) <= self._bus.largest:
+            said = wire.NodeUpdate(
+                self.node,
+                audience.account,
+                told.seq,
+                audience.session,
+                audience.machine,
+                told.skip,
+                payload,
+            )
+        else:
+            said = wire.Wake(self.node, audience.account, told.seq)
+        self._say(account_channel(audience.account), said, self._not_heard)
+
+    def about(self, account: str, said: wire.NodeWord) -> None:
+        """Say something to the nodes that host an account."""
+        self._say(account_channel(account), said, self._lost)
+
+    def to(self, node: str, said: wire.NodeWord) -> None:
+        """Say something to one node."""
+        self._say(node_channel(node), said, self._lost)
+
+    def to_all(self, said: wire.NodeWord) -> None:
+        """Say something to every node, whatever it speaks."""
+        self._say(NODES, said, self._lost)
+
+    async def leave(self) -> None:
+        """Say goodbye, and wait a moment until it is out, and everything before it."""
+        if self._bus.up:
+            said = self._bus.publish(NODES, wire.encode(wire.Bye(self.node)))
+            with suppress(TimeoutError, BusLost):
+                await within(GOODBYE_SECONDS, said, self._clock)
+
+    def back(self) -> None:
+        """There is a way again."""
+        if self._unheard:
+            self._unheard = False
+            self._say(NODES, wire.Look(self.node), self._not_heard)
+
+    def _say(self, channel: str, said: wire.NodeWord, failed: Callable[[Failure | None], None]) -> None:
+        if self._bus.up:
+            self._bus.publish(channel, wire.encode(said)).addErrback(failed)
+        else:
+            failed(None)
+
+    def _not_heard(self, failure: Failure | None) -> None:
+        self._unheard = True
+        self._lost(failure)
+
+    def _lost(self, failure: Failure | None) -> None:
+        error = None if failure is None else failure.value
+        if error is not None and not isinstance(error, BusLost):
+            self._log.error("Telling other nodes failed: {fault}", fault=describe_fault(error))

@@ -1,0 +1,185 @@
+"""What nodes read of the database about accounts, however many at a time: numbers, and what was missed.
+
+Questions that come while one is asked are gathered into the next. A database that does not answer is asked
+again: nothing was lost thereby, it is heard later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from happy.base.redaction import describe_fault
+from happy.base.trouble import Trouble
+from happy.base.waiting import within
+from happy.cluster.feed import Feed, Told
+from happy.realtime.updates import (
+    Audience,
+    Encrypted,
+    Message,
+    NewMessage,
+    Update,
+    encode_update,
+    watchers_of_session,
+)
+from happy.storage import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from happy.storage.database import Database
+    from happy.storage.transaction import Transaction
+
+T = TypeVar("T")
+
+PAUSE_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 10.0
+"""How long an answer may take, and how soon it is asked for again without one."""
+
+FILLED_AT_ONCE: Final = 16
+"""Accounts whose missing updates are read together; each may be some hundred KiB."""
+
+NUMBERS_AT_ONCE: Final = 1_000
+"""Accounts whose numbers are read, or compared, together."""
+
+
+class Reading:
+    """What is asked of the database, one question of a kind at a time."""
+
+    def __init__(self, database: Database, clock: IReactorTime, feeds: Callable[[], Iterable[Feed]]) -> None:
+        """``feeds`` are those that are compared with the database by :meth:`catch_up`."""
+        self._database = database
+        self._clock = clock
+        self._feeds = feeds
+        self._gaps: dict[Feed, None] = {}
+        self._joining: dict[str, list[Deferred[int]]] = {}
+        self._filling = self._counting = self._comparing = self._again = False
+        self._stopped = False
+        self._trouble = Trouble(Logger(), "reading what other nodes wrote", clock)
+
+    def stop(self) -> None:
+        """Ask for nothing more."""
+        self._stopped = True
+
+    # -- numbers ---------------------------------------------------------------------------------
+
+    def number(self, account: str) -> Deferred[int]:
+        """The account's latest number, read after this call; fires when the database answers."""
+        answer: Deferred[int] = Deferred()
+        self._joining.setdefault(account, []).append(answer)
+        if not self._counting:
+            self._counting = True
+            self._clock.callLater(0, self._start, self._count)
+        return answer
+
+    async def _count(self) -> None:
+        while self._joining and not self._stopped:
+            asked = dict(list(self._joining.items())[:NUMBERS_AT_ONCE])
+            for account in asked:
+                del self._joining[account]
+            found = await self._patiently(partial(log.numbers, accounts=list(asked)))
+            for account, answers in asked.items():
+                for answer in answers:
+                    if not answer.called and found is not None:
+                        answer.callback(found.get(account, 0))
+        self._counting = False
+
+    # -- what is missing -------------------------------------------------------------------------
+
+    def ask(self, feed: Feed) -> None:
+        """Read what a feed has missed."""
+        self._gaps[feed] = None
+        if not self._filling:
+            self._filling = True
+            self._clock.callLater(0, self._start, self._fill)
+
+    def forget(self, feed: Feed) -> None:
+        """A feed has ended."""
+        self._gaps.pop(feed, None)
+
+    async def _fill(self) -> None:
+        while self._gaps and not self._stopped:
+            feeds = list(self._gaps)[:FILLED_AT_ONCE]
+            for feed in feeds:
+                del self._gaps[feed]
+            nexts = {feed.account: (feed, feed.next) for feed in feeds if feed.next is not None}
+            asked = [(account, since) for account, (_, since) in nexts.items()]
+            gaps = await self._patiently(partial(log.fill, nexts=asked))
+            for account, gap in (gaps or {}).items():
+                feed, since = nexts[account]
+                found = (_told(account, row) for row in gap.rows)
+                if not feed.ended and feed.filled(since, found, gap.covered, gap.top):
+                    self._gaps[feed] = None
+        self._filling = False
+
+    def catch_up(self) -> None:
+        """Compare the numbers of all feeds with the database's, and read what is missing."""
+        self._again = True
+        if not self._comparing:
+            self._comparing = True
+            self._clock.callLater(0, self._start, self._compare)
+
+    async def _compare(self) -> None:
+        while self._again and not self._stopped:
+            self._again = False
+            feeds = [feed for feed in self._feeds() if feed.next is not None]
+            for start in range(0, len(feeds), NUMBERS_AT_ONCE):
+                part = {feed.account: feed for feed in feeds[start : start + NUMBERS_AT_ONCE]}
+                nexts = [(account, feed.next) for account, feed in part.items() if feed.next is not None]
+                moved = await self._patiently(partial(log.moved, nexts=nexts)) if nexts else ()
+                for account in moved or ():
+                    if not part[account].ended:
+                        self.ask(part[account])
+        self._comparing = False
+
+    # -- the database ----------------------------------------------------------------------------
+
+    def _start(self, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+        Deferred.fromCoroutine(work())
+
+    async def _patiently(self, work: Callable[[Transaction], Awaitable[T]]) -> T | None:
+        """What the database answers, however often it has to be asked; None once this is stopped."""
+        while not self._stopped:
+            try:
+                answer = await within(
+                    PATIENCE_SECONDS, Deferred.fromCoroutine(self._database.read(work)), self._clock
+                )
+            except Exception as error:
+                self._trouble.again(describe_fault(error))
+                await deferLater(self._clock, PAUSE_SECONDS)
+            else:
+                self._trouble.over()
+                return answer
+        return None
+
+
+def _told(account: str, row: log.Noted) -> Told:
+    """A row of the log as it was told, or would have been."""
+    audience = Audience(account, row.session, row.machine)
+    if row.text is not None:
+        return Told(row.seq, audience, row.text.encode(), row.skip)
+    if row.message is None or row.session is None:
+        return Told(row.seq, audience, None)
+    message = row.message
+    body = Message(
+        id=message.id,
+        seq=message.seq,
+        content=Encrypted(c=message.content),
+        local_id=message.local_id,
+        created_at=message.created_at,
+        updated_at=message.updated_at,
+    )
+    update = Update(
+        audience=watchers_of_session(account, row.session),
+        seq=row.seq,
+        body=NewMessage(sid=row.session, message=body),
+        created_at=message.created_at,
+    )
+    return Told(row.seq, audience, encode_update(update), row.skip)

@@ -1,0 +1,163 @@
+"""What nodes tell each other: MessagePack of these structs, by position, told apart by their tags.
+
+What changes in them, or in what they mean, changes :data:`VERSION`: a bus keeps nodes of different versions
+apart, except for what is said to all of them (:data:`happy.cluster.bus.NODES`), which only grows at its end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+VERSION: Final = 1
+
+
+class NodeWord(Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Something that ``node`` says."""
+
+    node: str
+
+
+class Beat(NodeWord, frozen=True, array_like=True, gc=False, tag="b"):
+    """I live, and speak this version; ``draining`` tells that I am about to leave."""
+
+    name: str
+    version: int
+    draining: bool = False
+
+
+class Bye(NodeWord, frozen=True, array_like=True, gc=False, tag="bye"):
+    """I am gone, and whatever I committed was told."""
+
+
+class Look(NodeWord, frozen=True, array_like=True, gc=False, tag="l"):
+    """Something that I committed may not have been heard: compare numbers."""
+
+
+class NodeUpdate(NodeWord, frozen=True, array_like=True, gc=False, tag="u"):
+    """An account's number and what it tells: JSON, as it is sent. ``skip`` is the id of a socket."""
+
+    account: str
+    seq: int
+    session: str | None
+    machine: str | None
+    skip: str | None
+    payload: bytes
+
+
+class Wake(NodeWord, frozen=True, array_like=True, gc=False, tag="w"):
+    """An account's number was taken; what it tells is to be read from the log."""
+
+    account: str
+    seq: int
+
+
+class NodeSignal(NodeWord, frozen=True, array_like=True, gc=False, tag="s"):
+    """A passing signal: JSON, as it is sent. ``state`` is what it tells the latest of."""
+
+    account: str
+    session: str | None
+    machine: str | None
+    state: tuple[str, str] | None
+    payload: bytes
+
+
+class NodeState(NodeWord, frozen=True, array_like=True, gc=False, tag="st"):
+    """Everything that the node has of an account. ``ask`` wants the others' as well.
+
+    ``users`` tells that user-scoped clients are connected or expected, ``viewing`` that one is looked at.
+    ``methods`` have their ranks, ``stopped`` sessions the seconds for which their heartbeats are ignored.
+    """
+
+    account: str
+    ask: bool
+    users: bool
+    viewing: bool
+    machines: list[str]
+    methods: dict[str, int]
+    stopped: dict[str, float]
+
+
+class NodeChange(NodeWord, frozen=True, array_like=True, gc=False, tag="ch"):
+    """What has changed of a node's :class:`NodeState`: machines that came and went, methods likewise."""
+
+    account: str
+    users: bool
+    viewing: bool
+    came: list[str]
+    went: list[str]
+    offered: dict[str, int]
+    withdrawn: list[str]
+
+
+class Stop(NodeWord, frozen=True, array_like=True, gc=False, tag="x"):
+    """A session's heartbeats are to be ignored for so many seconds, or not any more."""
+
+    account: str
+    session: str
+    seconds: float
+
+
+class Gone(NodeWord, frozen=True, array_like=True, gc=False, tag="g"):
+    """The node hosts the account no longer."""
+
+    account: str
+
+
+class Resync(NodeWord, frozen=True, array_like=True, gc=False, tag="rs"):
+    """I took you for dead: tell me everything again."""
+
+
+class NodeCall(NodeWord, frozen=True, array_like=True, gc=False, tag="c"):
+    """A call of a method that the receiver offers; ``params`` are JSON, if any."""
+
+    number: int
+    account: str
+    method: str
+    params: bytes | None
+
+
+class NodeAnswer(NodeWord, frozen=True, array_like=True, gc=False, tag="a"):
+    """What became of a call: the answer's arguments, JSON each; None if there is none.
+
+    ``delivered`` tells that the target has heard of it, and perhaps acted.
+    """
+
+    number: int
+    arguments: list[bytes] | None
+    delivered: bool = True
+
+
+AnyWord = (
+    Beat
+    | Bye
+    | Look
+    | NodeUpdate
+    | Wake
+    | NodeSignal
+    | NodeState
+    | NodeChange
+    | Stop
+    | Gone
+    | Resync
+    | NodeCall
+    | NodeAnswer
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyWord)
+
+
+def encode(said: NodeWord) -> bytes:
+    """The payload for a bus."""
+    return _encoder.encode(said)
+
+
+def decode(payload: bytes) -> AnyWord | None:
+    """What was said; None for what is no message of ours."""
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return None

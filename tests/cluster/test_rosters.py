@@ -1,0 +1,175 @@
+"""What is known of clients at other nodes, and what is told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from happy.realtime.hub import Client, Scope
+from happy.realtime.updates import (
+    Activity,
+    MachineActivity,
+    SessionEvent,
+    devices_of,
+    watchers_of_session,
+)
+from tests.cluster.several import SeveralCase, signals
+
+
+class TestRosters(SeveralCase):
+    """An account with an app at the first node; whoever is elsewhere comes in the tests."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.app = await self.nodes[0].client(self.account)
+
+    async def machine(self, at: int) -> Client:
+        return await self.nodes[at].client(self.account, Scope.MACHINE, "m")
+
+    def beat(self, at: int, session: str = "s") -> None:
+        body = Activity(id=session, active=True, active_at=1, thinking=False)
+        self.nodes[at].everywhere.signal(devices_of(self.account), body)
+
+    async def test_signals_go_where_apps_are(self) -> None:
+        """And nowhere else: most heartbeats leave no node."""
+        await self.machine(1)
+        await self.machine(2)
+        await self.acquainted()
+        self.beat(1)
+        await self.until(lambda: [one["id"] for one in signals(self.app)] == ["s"])
+        self.nodes[0].leave(self.app)
+        await self.until(lambda: not self.nodes[1].cluster.hosting.get(self.account).roster.users)
+        hosted = self.nodes[1].cluster.hosting.get(self.account)
+        await self.until(lambda: self.nodes[1].everywhere._acquainted(hosted))
+        sent = self.published()
+        self.beat(1)
+        self.assertEqual(sent, [])
+
+    def published(self) -> list[str]:
+        """The channels on which something is said from now on, beats apart."""
+        channels: list[str] = []
+
+        def note(sender: Any, receiver: Any, channel: str, payload: bytes) -> bool:
+            channels.extend([] if channel == "nodes" else [channel])
+            return False
+
+        self.engine.drops = note
+        return channels
+
+    async def test_signals_to_a_session(self) -> None:
+        """They go to every node that hosts the account."""
+        terminal = await self.nodes[1].client(self.account, Scope.SESSION, "s")
+        await self.acquainted()
+        event = SessionEvent(session_id="s", kind="done", title="", body="", timestamp=1)
+        self.nodes[0].everywhere.signal(watchers_of_session(self.account, "s"), event)
+        await self.until(lambda: len(signals(terminal)) == 1)
+        self.assertEqual(len(signals(self.app)), 1)
+
+    async def test_signals_from_where_nobody_is(self) -> None:
+        """A node without clients of the account does not know whether others have some."""
+        self.beat(2)
+        await self.until(lambda: len(signals(self.app)) == 1)
+
+    async def test_the_latest_of_a_state(self) -> None:
+        """What comes from elsewhere supersedes what was told before, in the log of whoever is gone."""
+        self.beat(0)
+        self.beat(2)
+        await self.until(lambda: len(signals(self.app)) == 2)
+        [log] = self.nodes[0].recovery.replay._logs.values()
+        self.assertEqual(len(log.entries), 1)
+
+    async def test_viewing(self) -> None:
+        """Whoever looks at a client anywhere is looking."""
+        node = self.nodes[1]
+        phone = await node.client(self.account, viewing=True)
+        await self.acquainted()
+        self.assertTrue(self.nodes[0].everywhere.viewing(self.account))
+        node.everywhere.look(phone, False)
+        await self.until(lambda: not self.nodes[0].everywhere.viewing(self.account))
+        node.everywhere.look(phone, True)
+        await self.until(lambda: self.nodes[0].everywhere.viewing(self.account))
+        self.assertFalse(self.nodes[2].everywhere.viewing(self.account))
+        self.engine.leave()
+        self.assertFalse(self.nodes[0].everywhere.viewing(self.account))
+        self.assertTrue(node.everywhere.viewing(self.account))
+        await self.reconnected()
+
+    async def test_machines(self) -> None:
+        """A machine is there as long as any node has a connection of it."""
+        first, second = await self.machine(1), await self.machine(2)
+        await self.acquainted()
+        has = self.nodes[0].everywhere.machine_connected
+        self.assertTrue(has(self.account, "m"))
+        self.nodes[1].leave(first)
+        await self.until(lambda: not self.nodes[1].cluster.hosting.get(self.account).machines)
+        self.assertTrue(has(self.account, "m"))
+        self.nodes[2].leave(second)
+        await self.until(lambda: not has(self.account, "m"))
+
+    async def test_machines_that_went_while_the_bus_was_away(self) -> None:
+        """Users hear of them when it is back."""
+        machine = await self.machine(1)
+        await self.acquainted()
+        self.engine.leave()
+        self.nodes[1].leave(machine)
+        self.engine.come_back()
+        await self.until(lambda: signals(self.app))
+        [signal] = signals(self.app)
+        self.assertEqual((signal["type"], signal["id"], signal["active"]), ("machine-activity", "m", False))
+
+    async def test_a_node_that_dies(self) -> None:
+        """Its machines are offline when they have not come back somewhere within a few seconds."""
+        await self.machine(1)
+        await self.nodes[1].client(self.account, Scope.MACHINE, "returns")
+        await self.acquainted()
+        await self.nodes[1].die()
+        hosted = self.nodes[0].cluster.hosting.get(self.account)
+        assert hosted is not None
+        await self.until(lambda: not hosted.roster.peers)
+        await self.nodes[2].client(self.account, Scope.MACHINE, "returns")
+        await self.until(lambda: signals(self.app))
+        [signal] = signals(self.app)
+        self.assertEqual((signal["id"], signal["active"]), ("m", False))
+
+    async def test_a_node_that_was_taken_for_dead(self) -> None:
+        """It tells everything again."""
+        await self.machine(1)
+        await self.acquainted()
+        self.engine.split([self.nodes[1].bus])
+        hosted = self.nodes[0].cluster.hosting.get(self.account)
+        assert hosted is not None
+        await self.until(lambda: not hosted.roster.peers)
+        self.engine.split()
+        await self.until(lambda: hosted.roster.has_machine("m"))
+
+    async def test_an_account_that_is_left(self) -> None:
+        """Others forget what the node had of it."""
+        phone = await self.nodes[1].client(self.account)
+        await self.acquainted()
+        self.nodes[1].leave(phone)
+        hosting = self.nodes[1].cluster.hosting
+        hosted = hosting.get(self.account)
+        assert hosted is not None
+        hosting._look(hosted)
+        self.assertIsNone(hosting.get(self.account))
+        here = self.nodes[0].cluster.hosting.get(self.account)
+        assert here is not None
+        await self.until(lambda: not here.roster.peers)
+
+    async def test_stop_windows(self) -> None:
+        """A session that was stopped at one node is ignored at the others, until it is resumed anywhere."""
+        await self.machine(1)
+        await self.acquainted()
+        await self.nodes[0].presence.stop_session(self.account, "s")
+        stopped = self.nodes[1].presence.stopped
+        await self.until(lambda: stopped(self.account))
+        self.assertLessEqual(stopped(self.account)["s"], 60.0)
+        await self.machine(2)
+        await self.until(lambda: self.nodes[2].presence.stopped(self.account))
+        self.nodes[1].presence.resume_session(self.account, "s")
+        await self.until(lambda: not self.nodes[0].presence.stopped(self.account))
+
+    async def test_machines_of_a_signal(self) -> None:
+        """A machine that comes is told to apps at other nodes."""
+        body = MachineActivity(id="m", active=True, active_at=1)
+        self.nodes[1].everywhere.signal(devices_of(self.account), body)
+        await self.until(lambda: [one["active"] for one in signals(self.app)] == [True])

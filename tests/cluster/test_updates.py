@@ -1,0 +1,165 @@
+"""Updates over several nodes: every client hears every number, once, in order, whatever happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from happy.realtime.hub import Client
+from happy.realtime.updates import DeleteMachine, devices_of
+from happy.storage.messages import IncomingMessage
+from tests.cluster.several import SeveralCase, seqs
+from tests.harness import psql
+from tests.realtime.clients import events, packets
+
+FOREIGN = 'UPDATE "Account" SET "seq" = "seq" + 1 WHERE "id" = %s'
+
+
+class TestUpdates(SeveralCase):
+    """An account with a client at each node."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.clients = [await node.client(self.account) for node in self.nodes]
+        await self.acquainted()
+
+    async def everybody_hears(self, number: int, clients: list[Client] | None = None) -> None:
+        """All numbers up to this one."""
+        for client in clients or self.clients:
+            await self.until(lambda client=client: seqs(client)[-1:] == [number])
+            self.assertEqual(seqs(client), list(range(1, number + 1)))
+
+    async def test_each_node_writes(self) -> None:
+        """What is heard is the same everywhere, but for the offsets."""
+        a, b, c = self.nodes
+        await a.change(self.account, "one")
+        await b.change(self.account, "two")
+        [stored] = await c.send(self.account, self.session, "sealed")
+        await self.everybody_hears(3)
+        heard = [[argument for _, argument in events(client)] for client in self.clients]
+        self.assertEqual(heard[0], heard[1])
+        self.assertEqual(heard[2][2]["body"]["message"]["id"], stored.id)
+        self.assertEqual({json.dumps(one) for one in heard[0]}, {json.dumps(one) for one in heard[2]})
+
+    async def test_writers_race(self) -> None:
+        """Nobody who is answered has not heard what came before."""
+        await self.race()
+
+    async def test_writers_race_while_the_bus_loses(self) -> None:
+        """What does not arrive is read."""
+        count = iter(range(10**6))
+        self.engine.drops = lambda *message: next(count) % 3 == 0
+        await self.race()
+
+    async def race(self) -> None:
+        late = []
+
+        async def write(at: int, n: int) -> None:
+            node, client = self.nodes[at], self.clients[at]
+            if n % 2:
+                await node.change(self.account, f"{at} {n}")
+            else:
+                [stored] = await node.send(self.account, self.session, f"{at} {n}")
+                heard = [argument["body"].get("message", {}).get("id") for _, argument in events(client)]
+                late.extend([] if stored.id in heard else [stored.id])
+
+        work = [Deferred.fromCoroutine(write(at, n)) for n in range(30) for at in range(3)]
+        await gatherResults(work)
+        await self.everybody_hears(90)
+        self.assertEqual(late, [])
+
+    async def test_the_sender_is_left_out(self) -> None:
+        """Wherever it is, and also when the message is read from the log."""
+        a, b, _ = self.nodes
+        self.engine.drops = lambda *message: True
+        await a.send(self.account, self.session, "sealed", skip=self.clients[1].socket)
+        self.engine.drops = lambda *message: False
+        await b.change(self.account)
+        await self.until(lambda: seqs(self.clients[1]) == [2])
+
+    async def test_what_is_found_already(self) -> None:
+        """An answer that reveals what another node stored comes after everything before it (D-3)."""
+        a, b, _ = self.nodes
+        self.engine.drops = lambda *message: True
+        await a.change(self.account)
+        message = IncomingMessage("local", "sealed")
+        [stored] = await a.committer.append(self.account, self.session, [message])
+        self.assertEqual(seqs(self.clients[1]), [])
+        [found] = await b.committer.append(self.account, self.session, [message])
+        self.assertEqual((found.id, found.new, seqs(self.clients[1])), (stored.id, False, [1, 2]))
+
+    async def test_what_is_read(self) -> None:
+        """The same holds for whoever reads."""
+        a, b, _ = self.nodes
+        self.engine.drops = lambda *message: True
+        await a.change(self.account)
+        await b.committer.settled(self.account)
+        self.assertEqual(seqs(self.clients[1]), [1])
+
+    async def test_the_bus_is_away(self) -> None:
+        """Clients of the writer hear at once, the others a little later; afterwards all is as before."""
+        a, b, _ = self.nodes
+        self.engine.leave()
+        await a.change(self.account)
+        self.assertEqual(seqs(self.clients[0]), [1])
+        await self.everybody_hears(1)
+        newcomer = await b.client(await self.new_account())
+        await self.reconnected()
+        await self.acquainted()
+        await b.change(self.account)
+        await a.change(newcomer.account)
+        await self.everybody_hears(2)
+        await self.everybody_hears(1, [newcomer])
+
+    async def test_a_node_dies_before_it_tells(self) -> None:
+        """The others look for what it may have committed."""
+        self.engine.drops = lambda *message: True
+        await self.nodes[0].change(self.account)
+        self.engine.drops = lambda *message: False
+        await self.nodes[0].die()
+        await self.everybody_hears(1)
+
+    async def test_a_large_update(self) -> None:
+        """It is not carried, but read."""
+        [stored] = await self.nodes[0].send(self.account, self.session, "x" * 300_000)
+        await self.everybody_hears(1)
+        [(_, told)] = events(self.clients[2])
+        self.assertEqual(told["body"]["message"]["id"], stored.id)
+
+    async def test_somebody_else_writes(self) -> None:
+        """A number without a row cuts the account's sockets, and nobody comes back as if nothing had been."""
+        client = self.clients[1]
+        psql(self.dsn, FOREIGN, (self.account,))
+        await self.nodes[0].change(self.account)
+        await self.until(lambda: client.socket._link.closed)
+        node, pid = self.nodes[1], client.pid
+        offset = json.loads(packets(client)[-1][2:])[-1] if packets(client) else "none-0"
+        node.leave(client, "forced server close")
+        again = await node.client(self.account)
+        self.assertIsNone(node.recovery.resume(again, pid, offset))
+        await self.nodes[2].change(self.account)
+        await self.until(lambda: seqs(again))
+        self.assertEqual(seqs(again), [3])
+
+    async def test_accounts_without_clients(self) -> None:
+        """Nobody hosts them; whoever comes later hears what is later."""
+        other = await self.new_account()
+        await self.nodes[0].change(other)
+        late = await self.nodes[1].client(other)
+        await self.nodes[2].change(other)
+        await self.until(lambda: seqs(late) == [2])
+
+    async def test_several_accounts_in_a_transaction(self) -> None:
+        """Each hears its own."""
+        other = await self.new_account()
+        theirs = await self.nodes[2].client(other)
+
+        async def work(tx: Any) -> None:
+            for account in (self.account, other, self.account):
+                tx.publish(devices_of(account), DeleteMachine(machine_id="m"))
+
+        await self.nodes[0].database.transact(work, accounts=[self.account, other])
+        await self.everybody_hears(2)
+        await self.everybody_hears(1, [theirs])
