@@ -207,6 +207,9 @@ class Metrics:
         self.happy_log_suppressed_total = self._counter(
             "happy_log_suppressed_total", "Messages that were not written into the log", "reason"
         )
+        self.happy_not_ready = self._gauge(
+            "happy_not_ready", "1 for each reason not to send clients here", "reason"
+        )
         self.happy_data_free_bytes = self._gauge(
             "happy_data_free_bytes", "Room on the file system of the data folder"
         )

@@ -246,6 +246,7 @@ class Running:
         await objects.start()
         self._lifecycle.started("file storage", objects.stop, 0.5)
         self.readiness = Readiness(reactor, database, self._free_bytes)
+        self.readiness.show(metrics)
         return Server(
             config=config,
             readiness=self.readiness,

@@ -7,6 +7,7 @@ what clients send, here or at the database) and ``draining`` (it is being emptie
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -20,7 +21,10 @@ from happy.base.waiting import relayed, within
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from happy.metrics import Metrics
     from happy.storage.database import Database
+
+REASONS: Final = ("database", "disk", "draining")
 
 MIB: Final = 1024 * 1024
 
@@ -81,6 +85,14 @@ class Readiness:
         """The reasons as of the last look; empty if the server is ready."""
         found = {"database": self._lost_at is not None, "disk": bool(self._full), "draining": self.draining}
         return [reason for reason, holds in found.items() if holds]
+
+    def show(self, metrics: Metrics) -> None:
+        """Let the reasons be metrics."""
+        for reason in REASONS:
+            metrics.happy_not_ready.labels(reason).set_function(partial(self._holds, reason))
+
+    def _holds(self, reason: str) -> float:
+        return float(reason in self.known)
 
     async def reasons(self) -> list[str]:
         """The reasons as they are now, for all who ask at the same time; empty if the server is ready."""
