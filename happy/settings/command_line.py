@@ -14,8 +14,9 @@ from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
 from happy import __version__
-from happy.settings.config import SHOWN, Config, load, misspelt
+from happy.settings.config import SHOWN, Config, load
 from happy.settings.declaration import GROUPS, BadSetting, Setting, did_you_mean
+from happy.settings.misspelt import misspelt
 
 _NAMES = 26
 """Columns of the help that option names have; a longer one has a line to itself."""

@@ -17,7 +17,6 @@ from happy.settings.declaration import (
     BadSetting,
     Given,
     declared,
-    did_you_mean,
     evaluate,
     from_environment,
     from_file,
@@ -328,13 +327,6 @@ SHOWN = (*(one for one in SETTINGS if one.group), *UNUSED)
 """What has an option and stands in the file, the help and the documents."""
 _BY_NAME = {one.name: one for one in SETTINGS}
 
-_OURS = "HAPPY_"
-_CLIENTS = (
-    *("AGENT_", "AGY_", "BOOT_", "CLAUDE_", "CODEX_", "DAEMON_", "DISABLE_", "EXPERIMENTAL", "FORK"),
-    *("HOME_DIR", "HTTP_MCP_", "PROJECT_", "RECONNECT_", "SERVER_URL", "SIDE_CHAT", "VARIANT", "WEBAPP_URL"),
-)
-"""How the names of the clients' own variables go on, which a user's shell may have."""
-
 
 def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Config:
     """The configuration: an option wins over the environment, that over the file, that over the default.
@@ -363,19 +355,6 @@ def collected(options: Mapping[str, Sequence[str]], environment: Mapping[str, st
         file = evaluate(_BY_NAME["config"], given["config"])
         given = from_file((one for one in SHOWN if one.name != "config"), file) | given
     return given
-
-
-def misspelt(environment: Mapping[str, str]) -> list[str]:
-    """A line about each variable that is named as if it were this server's, and is none of its settings."""
-    known = {variable for one in (*SETTINGS, *UNUSED) for variable in one.environment}
-    ours = {name.removeprefix(_OURS) for name in environment.keys() - known if name.startswith(_OURS)}
-    meant = {one.field.upper(): one.environment[0] for one in SHOWN}
-    meant |= {variable.removeprefix(_OURS): variable for one in SHOWN for variable in one.environment}
-    return [
-        f"the environment variable {_OURS}{name} is no setting{did_you_mean(name, meant)}"
-        for name in sorted(ours)
-        if not name.startswith(_CLIENTS)
-    ]
 
 
 def _consistent(config: Config) -> None:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from happy.settings.config import SHOWN, Config, collected, load, misspelt
+from happy.settings.config import SHOWN, Config, collected, load
 from happy.settings.declaration import GROUPS, BadSetting, Given, Setting, evaluate
 from happy.settings.effects import half_set
+from happy.settings.misspelt import misspelt
 
 MASKED = "********"
 DEFAULT = "the default"
