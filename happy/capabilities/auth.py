@@ -13,8 +13,10 @@ from happy.base.errors import AccountDisabled, Refusal
 from happy.capabilities._replies import Success
 from happy.capabilities.server import Server
 from happy.keys.tokens import verify_signature
-from happy.storage import access, accounts, auth_requests
+from happy.storage import access, auth_requests, registration
+from happy.storage.accounts import Login
 from happy.storage.auth_requests import POLL_GRAIN, LinkKind, LinkRequest
+from happy.storage.registration import RegistrationClosed
 from happy.storage.transaction import Transaction
 
 _KEY_SIZE = 32
@@ -95,7 +97,9 @@ class PairingStatus(Reply):
     supports_v2: bool = False
 
 
-@auth.post("/v1/auth", public=True, refuses=(InvalidSignature, AccountDisabled, TooManyRequests))
+@auth.post(
+    "/v1/auth", public=True, refuses=(InvalidSignature, RegistrationClosed, AccountDisabled, TooManyRequests)
+)
 async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -> LoggedIn:
     """Exchange a signature for a token; the first login makes the account."""
     _count_address(server, request)
@@ -107,10 +111,23 @@ async def log_in(server: Server, request: RequestFacts, body: SignedChallenge) -
     if not server.limits.logins.admit(key):
         server.events.login_refused("too many logins", request.address)
         raise TooManyRequests
-    login = await server.database.transact(lambda tx: accounts.log_in(tx, key), owner=_peer(request))
+    login = await _enter(server, request, key)
     if login.made:
         server.events.account_made(login.account)
     return LoggedIn(token=server.tokens.issue(login.account))
+
+
+async def _enter(server: Server, request: RequestFacts, key: str) -> Login:
+    """Find the account of a key (upper-case hex), or make it. Raises RegistrationClosed."""
+    default = server.config.registration
+    try:
+        return await server.database.transact(
+            lambda tx: registration.enter(tx, key, default), owner=_peer(request)
+        )
+    except RegistrationClosed:
+        server.tokens.access.note_refused(registration.fingerprint(key))
+        server.events.registration_refused(request.address)
+        raise
 
 
 @auth.post("/v1/auth/request", public=True, refuses=(InvalidPublicKey, AccountDisabled, TooManyRequests))

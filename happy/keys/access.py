@@ -16,6 +16,10 @@ MOST_SEEN: Final = 10_000
 """Pairings that are remembered to be noted in the database; later ones are noted when they come again."""
 
 
+MOST_REFUSED: Final = 500
+"""Keys that are remembered for a second as refused; of more at once the others are not told apart."""
+
+
 class KeptOut(NamedTuple):
     """Who is kept out: accounts that are disabled, the second up to which tokens of an account are refused,
     and pairings whose tokens are refused, each with its account."""
@@ -40,6 +44,7 @@ class Access:
     def __init__(self) -> None:
         self.refused = KeptOut()
         self._seen: dict[str, SeenPairing] = {}
+        self._refused_keys: dict[str, int] = {}
 
     def check(self, account: str) -> None:
         """Raises AccountDisabled."""
@@ -69,6 +74,16 @@ class Access:
             if seen.machine is None and before is not None:
                 seen = seen._replace(machine=before.machine)
             self._seen[pairing] = seen
+
+    def note_refused(self, fingerprint: str) -> None:
+        """A key of nobody was refused."""
+        if fingerprint in self._refused_keys or len(self._refused_keys) < MOST_REFUSED:
+            self._refused_keys[fingerprint] = self._refused_keys.get(fingerprint, 0) + 1
+
+    def take_refused(self) -> dict[str, int]:
+        """How often keys were refused since the last call, by fingerprint."""
+        refused, self._refused_keys = self._refused_keys, {}
+        return refused
 
     def take_seen(self) -> dict[str, SeenPairing]:
         """What was noted since the last call."""

@@ -117,11 +117,12 @@ def closing(closed: int | None) -> str:
 
 def _accounts(deployment: Deployment, database: BlockingDatabase) -> list[dict[str, Any]]:
     """What there is of whom, files included."""
-    stored = _files_by_account(deployment, database)
+    stored = files_by_account(deployment, database)
     return [_document(one, stored.get(one.id, Held())) for one in database.transact(holders)]
 
 
-def _files_by_account(deployment: Deployment, database: BlockingDatabase) -> dict[str, Held]:
+def files_by_account(deployment: Deployment, database: BlockingDatabase) -> dict[str, Held]:
+    """What each account has of attachments, as far as they are here."""
     sessions = files.by_session(deployment.config)
     owned = database.transact(lambda tx: owners(tx, list(sessions)))
     found: dict[str, Held] = {}

@@ -19,9 +19,12 @@ from happy.operator.doctor import doctor
 from happy.operator.drain import drain
 from happy.operator.frame import where
 from happy.operator.migrate import migrate
+from happy.operator.push import push
+from happy.operator.registration import registration
 from happy.operator.secret import secret
 from happy.operator.status import status
 from happy.operator.trouble import FAILED, FINE, WRONG_USAGE, CommandFailed
+from happy.operator.usage import usage
 
 COMMANDS: list[click.Command] = [
     status,
@@ -30,6 +33,9 @@ COMMANDS: list[click.Command] = [
     accounts,
     devices,
     revoke,
+    registration,
+    usage,
+    push,
     drain,
     backup,
     restore,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -11,12 +12,14 @@ from twisted.logger import Logger
 from happy.base.rounds import Rounds
 from happy.keys.access import KeptOut
 from happy.storage import access as stored
+from happy.storage import registration
 from happy.storage.access import Sighting
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.keys.access import Access
+    from happy.logs.events import Events
     from happy.realtime.hub import Client, Hub
     from happy.storage.database import Database, Transaction
 
@@ -33,7 +36,10 @@ _log = Logger()
 class AccessRounds:
     """Keeps what is in memory as the database has it, and closes the sockets of those who are kept out."""
 
-    def __init__(self, database: Database, access: Access, hub: Hub, clock: IReactorTime) -> None:
+    def __init__(
+        self, database: Database, access: Access, hub: Hub, clock: IReactorTime, events: Events
+    ) -> None:
+        self._events = events
         self._database = database
         self._access = access
         self._hub = hub
@@ -67,6 +73,8 @@ class AccessRounds:
             refused = await self._database.read(_refused)
             former, self._access.refused, self._version = self._access.refused, refused, version
             leaving = list(self._kept_out(former, refused))
+            for account, count in Counter(client.account for client in leaving).items():
+                self._events.revoked(account, count)
             for client in leaving:
                 client.socket.close()
             return len(leaving)
@@ -83,9 +91,16 @@ class AccessRounds:
 
     async def _look(self) -> None:
         await self.refresh()
+        await self.note_refused()
         self._turn += 1
         if self._turn % _NOTING == 0:
             await self.note()
+
+    async def note_refused(self) -> None:
+        """Store which unknown keys were refused lately."""
+        refused = self._access.take_refused()
+        if refused:
+            await self._database.transact(lambda tx: registration.note_refused(tx, refused))
 
     async def note(self) -> None:
         """Store which pairings were seen lately."""

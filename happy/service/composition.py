@@ -166,7 +166,7 @@ class Running:
         keys = await deriving
         former = await recognise(database, keys, config.accept_new_secret)
         tokens = Tokens(keys, self._now, former)
-        self._access = AccessRounds(database, tokens.access, hub, self._reactor)
+        self._access = AccessRounds(database, tokens.access, hub, self._reactor, self._events)
         await self._access.start()
         self._lifecycle.started("access", self._access.stop, 0.2)
         self.server = await self._build(config, database, hub, tokens, Vault(keys.vault_master))
@@ -334,7 +334,7 @@ class Running:
             bound_accepting(port, self._reactor.seconds)
         self.readiness.start()
         self._lifecycle.started("readiness", self.readiness.stop, 0.1)
-        controlled = Controlled(self.status, self.readiness, endpoint, self._access)
+        controlled = Controlled(server, self.status, self.readiness, endpoint, self._access)
         control = ControlSocket(self._control_folder(), instructions(controlled), self._reactor)
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)

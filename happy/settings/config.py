@@ -89,6 +89,10 @@ class Config:
         "old deployments", False, parsers.boolean, "HAPPY_ALLOW_WEAK_SECRET",
         "Accept a well-known master secret; for development only.", "true", flag=True,
     )
+    registration: str = setting(
+        "everyday", "open", parsers.choice("open", "closed"), "HAPPY_REGISTRATION",
+        "Whether unknown keys make accounts, unless happyctl registration says otherwise.", "closed",
+    )
     accept_new_secret: bool = setting(
         "database", False, parsers.boolean, "HAPPY_ACCEPT_NEW_SECRET",
         "Start although the database was used with another master secret; logs everybody out.", "true",
