@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -56,29 +57,30 @@ from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
+from happy.service.membership import NodeMembership
 from happy.service.monitoring import Gauges, Monitoring, free_bytes
 from happy.service.object_store import object_store
 from happy.service.passing import Passing
 from happy.service.ports import Ports
 from happy.service.readiness import Readiness
-from happy.service.snapshots import saving_first
 from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
 from happy.settings.declaration import BadSetting
 from happy.socketio.endpoint import SocketIOEndpoint
 from happy.storage import backups
-from happy.storage.alone import Alone
 from happy.storage.database import Database
-from happy.storage.dsn import parse_target
-from happy.storage.migrate import migrate
 from happy.storage.row_estimates import estimate_records
 from happy.web.resource import Router
 from happy.web.site import HappySite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from happy.base.clocks import Now
+    from happy.cluster.bus import Bus
+    from happy.realtime.application import Others
+    from happy.realtime.broadcaster import Broadcaster
     from happy.service.place import WorkerPlace
     from happy.settings.config import Config
 
@@ -99,8 +101,16 @@ class Running:
         now: Now = time.time,
         metrics: Metrics | None = None,
         place: WorkerPlace | None = None,
+        *,
+        make_bus: Callable[[str], Bus] | None = None,
+        node: str = "",
     ) -> None:
-        """``place`` is what a worker has, one process of several."""
+        """``place`` is what a worker has, one process of several.
+
+        ``make_bus``, called with the database's DSN, makes it one of several nodes, called ``node``.
+        """
+        self._make_bus = make_bus
+        self._node = node or gethostname()
         self._config = config
         self._reactor = reactor
         self._now = now
@@ -162,21 +172,28 @@ class Running:
         )
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
-        database = await self._start_database(config, dsn, hub)
+        bus = None if self._make_bus is None else self._make_bus(dsn)
+        membership = NodeMembership(hub, self._reactor, self._now, bus, self._node)
+        # The embedded database's folder has a lock of its own.
+        alone = config.database_url is not None and self._place is None
+        database = await membership.start_database(config, dsn, self._metrics, self._lifecycle, alone=alone)
         keys = await deriving
         former = await recognise(database, keys, config.accept_new_secret)
         tokens = Tokens(keys, self._now, former)
         self._access = AccessRounds(database, tokens.access, hub, self._reactor, self._events)
         await self._access.start()
         self._lifecycle.started("access", self._access.stop, 0.2)
-        self.server = await self._build(config, database, hub, tokens, Vault(keys.vault_master))
+        everywhere = membership.everywhere
+        self.server = await self._build(config, database, everywhere, tokens, Vault(keys.vault_master))
+        await membership.join(self.server)
         memory = Memory(self._reactor, self._reactor.callInThread)
         memory.start()
         self._lifecycle.started("giving back memory", memory.stop, 0.1)
         housekeeping = Housekeeping(self.server)
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
-        await self._serve(self.server, hub)
+        await self._serve(self.server, hub, membership.others)
+        membership.serving(self._lifecycle)
 
     def _start_events(self) -> Events:
         """What says what happens, here and, where that is asked for, in a file with addresses."""
@@ -210,31 +227,8 @@ class Running:
         await postgres.start()
         return postgres.dsn
 
-    async def _start_database(self, config: Config, dsn: str, hub: Hub) -> Database:
-        database = Database(
-            dsn,
-            size=config.database_pool,
-            clock=self._reactor,
-            now=self._now,
-            publisher=hub,
-            metrics=self._metrics,
-        )
-        await migrate(database, before=saving_first(config, self._reactor, dsn))
-        await self._be_alone(database, dsn)
-        await database.start()
-        self._lifecycle.started("the database connections", database.stop, 1.0)
-        return database
-
-    async def _be_alone(self, database: Database, dsn: str) -> None:
-        """The embedded database's folder has a lock of its own; a pooler's sessions belong to nobody."""
-        target = parse_target(dsn)
-        if self._config.database_url and not target.pooled and self._place is None:
-            alone = Alone(database.connect, self._reactor, target.schema)
-            await alone.start()
-            self._lifecycle.started("holding the database", alone.stop, 0.1)
-
     async def _build(
-        self, config: Config, database: Database, hub: Hub, tokens: Tokens, vault: Vault
+        self, config: Config, database: Database, hub: Broadcaster, tokens: Tokens, vault: Vault
     ) -> Server:
         reactor, metrics = self._reactor, self._metrics
         committer = self._start_committer(database, hub)
@@ -274,7 +268,7 @@ class Running:
             voice=VoiceProvider.from_config(config, reactor, metrics, self._now),
         )
 
-    def _start_committer(self, database: Database, hub: Hub) -> Committer:
+    def _start_committer(self, database: Database, hub: Broadcaster) -> Committer:
         committer = Committer(self._reactor, database, hub, self._metrics)
         committer.start()
         self._lifecycle.started("the message queue", committer.stop, 1.5)
@@ -299,10 +293,10 @@ class Running:
         file.start(datetime.fromtimestamp(self._now()))
         self._lifecycle.started("the debug log", file.stop, 0.1)
 
-    async def _serve(self, server: Server, hub: Hub) -> None:
+    async def _serve(self, server: Server, hub: Hub, others: Others | None) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
-        realtime = HappyApplication(server, hub, server.calls, events, self._pace)
+        realtime = HappyApplication(server, hub, server.calls, events, self._pace, others)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
         of_worker: dict[str, Any] = {}

@@ -38,8 +38,6 @@ class LiveCase(DatabaseCase):
     settings: dict[str, Any] = {}  # noqa: RUF012 - classes replace it, nobody changes it
 
     async def setUp(self) -> None:
-        from twisted.internet import reactor
-
         keys = derived_keys(self.secret)
         self.patch(Keys, "derive", lambda secret: keys)
         self.complaints: list[str] = []
@@ -48,10 +46,16 @@ class LiveCase(DatabaseCase):
         self.addCleanup(globalLogPublisher.removeObserver, self._listen)
         if not self.embedded:
             self.dsn = self._database_url()
-        self.running = Running(self.config(), reactor)
+        self.running = self.make_running()
         await self.running.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.running.stop()))
         self.server = self.remote()
+
+    def make_running(self) -> Running:
+        """The server under test, which is not started yet."""
+        from twisted.internet import reactor
+
+        return Running(self.config(), reactor)
 
     def _listen(self, event: LogEvent) -> None:
         if event.get("log_level", LogLevel.info) >= LogLevel.error:

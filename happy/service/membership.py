@@ -1,0 +1,81 @@
+"""Being the only process of a service, or one of its nodes; and the database that they have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from happy.cluster.cluster import Cluster
+from happy.service.snapshots import saving_first
+from happy.storage.alone import Alone
+from happy.storage.database import Database
+from happy.storage.dsn import parse_target
+from happy.storage.migrate import migrate
+
+if TYPE_CHECKING:
+    from happy.base.clocks import Now
+    from happy.capabilities.server import Server
+    from happy.cluster.bus import Bus
+    from happy.metrics import Metrics
+    from happy.realtime.broadcaster import Broadcaster
+    from happy.realtime.hub import Hub
+    from happy.service.lifecycle import Lifecycle
+    from happy.settings.config import Config
+
+
+class NodeMembership:
+    """What a process is to its service. ``everywhere`` is what tells clients.
+
+    Without ``bus`` it is the only one: then that is the ``hub`` itself, and there are no ``others``.
+    """
+
+    others: Cluster | None = None
+
+    def __init__(self, hub: Hub, reactor: Any, now: Now, bus: Bus | None, node: str) -> None:
+        self.everywhere: Broadcaster = hub
+        if bus is not None:
+            self.others = Cluster(bus, hub, reactor, name=node, now=now)
+            self.everywhere = self.others.everywhere
+        self._reactor = reactor
+        self._now = now
+
+    async def start_database(
+        self, config: Config, dsn: str, metrics: Metrics, lifecycle: Lifecycle, *, alone: bool
+    ) -> Database:
+        """Connect and migrate it; ``alone`` says that nobody may use it who knows nothing of this one."""
+        database = Database(
+            dsn,
+            size=config.database_pool,
+            clock=self._reactor,
+            now=self._now,
+            publisher=self.everywhere,
+            noting=None if self.others is None else self.others.everywhere.note,
+            metrics=metrics,
+        )
+        await migrate(database, before=saving_first(config, self._reactor, dsn))
+        if alone:
+            await self._be_alone(database, dsn, lifecycle)
+        await database.start()
+        lifecycle.started("the database connections", database.stop, 1.0)
+        if self.others is not None:
+            lifecycle.started("the way to other nodes", self.others.stop, 1.0)
+        return database
+
+    async def _be_alone(self, database: Database, dsn: str, lifecycle: Lifecycle) -> None:
+        """A pooler's sessions belong to nobody."""
+        target = parse_target(dsn)
+        if not target.pooled:
+            bus = None if self.others is None else "nodes"
+            lock = Alone(database.connect, self._reactor, target.schema, bus)
+            await lock.start()
+            lifecycle.started("holding the database", lock.stop, 0.1)
+
+    async def join(self, server: Server) -> None:
+        """Hear of other nodes, and let them hear of this one."""
+        if self.others is not None:
+            server.presence.tell_stop = self.others.rosters.tell_stop
+            await self.others.start(server.database, server.calls, server.presence)
+
+    def serving(self, lifecycle: Lifecycle) -> None:
+        """Clients come from now on; others hear when no more do."""
+        if self.others is not None:
+            lifecycle.started("being there for other nodes", self.others.drain, 0.1)
