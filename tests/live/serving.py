@@ -42,8 +42,9 @@ class Served(ProcessProtocol):
         *options: str,
         environment: Mapping[str, str] | None = None,
         runner: Sequence[str] = (TWISTD,),
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = b""
         self.errors = b""

@@ -1,0 +1,115 @@
+"""Three nodes under load, with everything that can go wrong: ``python -m tests.cluster --seconds 600``.
+
+Prints what happened and what was wrong; the exit status is 1 if anything was, or if a fault took no effect.
+``--json`` writes the same into a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from tests.cluster.redis_server import ANY, RedisServer
+from tests.cluster.ring.faults import Nemesis, NodeProcess
+from tests.cluster.ring.load import FAULTS, Load, Ring
+from tests.harness import cluster, psql, stop_cluster
+
+END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+async def run(seconds: float, seed: int, nodes: int, accounts: int) -> dict[str, Any]:
+    """One run; what is to be reported of it."""
+    assert ANY is not None, "there is no Redis"
+    rng = random.Random(seed)
+    dsn, redis = cluster().create(), RedisServer(ANY)
+    with tempfile.TemporaryDirectory(prefix="happy-ring-") as folder:
+        processes = []
+        for number in range(nodes):
+            own = Path(folder) / f"n{number}"
+            own.mkdir()
+            processes.append(NodeProcess(reactor, own, f"n{number}", dsn, redis))
+            await processes[-1].start()
+        ring = Ring(reactor, [process.served.url for process in processes], rng)
+        load = Load(ring, accounts)
+        nemesis = Nemesis(reactor, processes, redis, rng)
+        nemesis.end_sessions = lambda: psql(dsn, END_SESSIONS)[0][0]
+        await load.begin()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await deferLater(reactor, rng.uniform(2, 5))  # type: ignore[arg-type]
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {await nemesis.one()}\n")
+        await load.finish(
+            lambda account: psql(dsn, 'SELECT "seq" FROM "Account" WHERE "id" = %s', (account,))[0][0]
+        )
+        for process in processes:
+            process.log += process.served.log
+            await process.served.stop()
+            await process.way.stop()
+        redis.stop()
+    return {
+        "seconds": seconds,
+        "seed": seed,
+        "faults": {kind: [nemesis.proven[kind], count] for kind, count in sorted(nemesis.done.items())},
+        "counts": dict(sorted(ring.tally.counts.items())),
+        "wrong": {fault: ring.tally.wrong[fault] for fault in FAULTS},
+        "examples": ring.tally.examples,
+        "errors": sorted({line for process in processes for line in _complaints(process.log)})[:20],
+    }
+
+
+def _complaints(log: bytes) -> list[str]:
+    return [line.decode()[:300] for line in log.splitlines() if b"#error" in line or b"#critical" in line]
+
+
+def _written(report: dict[str, Any]) -> str:
+    lines = []
+    for title in ("faults", "counts", "wrong"):
+        lines += ["", title]
+        for name, value in report[title].items():
+            shown = f"{value[1]} ({value[0]} seen to take effect)" if isinstance(value, list) else value
+            lines.append(f"  {name:48} {shown}")
+    return "\n".join([*lines, *report["examples"], *report["errors"], ""])
+
+
+def main() -> None:
+    """Run it from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--accounts", type=int, default=4)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    status = 1
+
+    def ended(report: dict[str, Any]) -> None:
+        nonlocal status
+        sys.stdout.write(_written(report))
+        if options.json is not None:
+            options.json.write_text(json.dumps(report, indent=1))
+        unproven = any(proven < count for proven, count in report["faults"].values())
+        status = int(unproven or any(report["wrong"].values()))
+
+    running = Deferred.fromCoroutine(run(options.seconds, options.seed, options.nodes, options.accounts))
+    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback())
+    running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+    stop_cluster()
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
