@@ -66,7 +66,18 @@ ROOMS = {
     "web": {"api", "base", "settings", "wire", "twisted", "zope"},
     # What it is to be a running process: the composition root, start and stop, listening, measuring.
     "service": {"api", "base", "capabilities", "contract", "keys", "logs", "metrics", "outbound", "postgres"}
-    | {"backup", "cluster", "realtime", "settings", "socketio", "storage", "web", "msgspec", "twisted", "zope"},
+    | {
+        "backup",
+        "cluster",
+        "realtime",
+        "settings",
+        "socketio",
+        "storage",
+        "web",
+        "msgspec",
+        "twisted",
+        "zope",
+    },
     # One server of several processes: the parent.
     "workers": {"base", "keys", "metrics", "postgres", "service", "settings", "msgspec", "treq", "twisted"},
     # What each of its workers runs.

@@ -253,7 +253,7 @@ _HEARERS: Final[dict[type[Any], Any]] = {
     wire.NodeState: lambda cluster, said: cluster.rosters.hear(said),
     wire.NodeChange: lambda cluster, said: cluster.rosters.hear(said),
     wire.Stop: lambda cluster, said: cluster.rosters.hear_stop(said),
-    wire.Gone: lambda cluster, said: cluster.rosters.hear_gone(said),
+    wire.Unhosted: lambda cluster, said: cluster.rosters.hear_gone(said),
     wire.Resync: Cluster._hear_resync,
     wire.NodeCall: lambda cluster, said: cluster.calls.serve(said),
     wire.NodeAnswer: lambda cluster, said: cluster.calls.hear(said),

@@ -39,7 +39,7 @@ class Stops(Protocol):
 
 
 class Rosters:
-    """Tells other nodes of clients here, and keeps what they tell (:class:`happy.realtime.hub.Observer`)."""
+    """Tells other nodes of clients here (:class:`~happy.realtime.broadcaster.Observer`), and hears of theirs."""
 
     hosting: Hosting
     calls: Calls
@@ -64,15 +64,15 @@ class Rosters:
     # -- what changes here ------------------------------------------------------------------------
 
     def joined(self, client: Client) -> None:
-        """See :class:`happy.realtime.hub.Observer`."""
+        """See :class:`happy.realtime.broadcaster.Observer`."""
         self._change(client.account)
 
     def left(self, client: Client) -> None:
-        """See :class:`happy.realtime.hub.Observer`."""
+        """See :class:`happy.realtime.broadcaster.Observer`."""
         self._change(client.account)
 
     def looked(self, client: Client) -> None:
-        """See :class:`happy.realtime.hub.Observer`."""
+        """See :class:`happy.realtime.broadcaster.Observer`."""
         self._change(client.account)
 
     def method(self, account: str, method: str, rank: int | None) -> None:
@@ -164,7 +164,7 @@ class Rosters:
 
     def leave(self, hosted: Hosted) -> None:
         """An account is not hosted any longer."""
-        self._outlet.about(hosted.account, wire.Gone(self._outlet.node, hosted.account))
+        self._outlet.about(hosted.account, wire.Unhosted(self._outlet.node, hosted.account))
 
     # -- what the others tell --------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Rosters:
         """Another node stops a session, or resumes it."""
         self.stops.hear_stop(said.account, said.session, said.seconds)
 
-    def hear_gone(self, said: wire.Gone) -> None:
+    def hear_gone(self, said: wire.Unhosted) -> None:
         """Another node does not host an account any longer."""
         hosted = self.hosting.get(said.account)
         if hosted is not None:

@@ -100,7 +100,7 @@ class Stop(NodeWord, frozen=True, array_like=True, gc=False, tag="x"):
     seconds: float
 
 
-class Gone(NodeWord, frozen=True, array_like=True, gc=False, tag="g"):
+class Unhosted(NodeWord, frozen=True, array_like=True, gc=False, tag="g"):
     """The node hosts the account no longer."""
 
     account: str
@@ -140,7 +140,7 @@ AnyWord = (
     | NodeState
     | NodeChange
     | Stop
-    | Gone
+    | Unhosted
     | Resync
     | NodeCall
     | NodeAnswer

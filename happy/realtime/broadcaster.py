@@ -41,3 +41,16 @@ class Broadcaster(Protocol):
 
     def machine_connected(self, account: str, machine: str) -> bool:
         """Whether some machine-scoped connection of the machine is open."""
+
+
+class Observer(Protocol):
+    """Who wants to know of the hub's clients what other nodes are to know."""
+
+    def joined(self, client: Client) -> None:
+        """A client hears what it watches from now on."""
+
+    def left(self, client: Client) -> None:
+        """A client does not any more."""
+
+    def looked(self, client: Client) -> None:
+        """A client's ``viewing`` has changed."""

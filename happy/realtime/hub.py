@@ -10,7 +10,7 @@ in the next ones, in the account's line (:mod:`happy.realtime.lines`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from happy.base.pace import Pace
     from happy.metrics import Metrics
+    from happy.realtime.broadcaster import Observer
     from happy.realtime.pending import Pending
     from happy.realtime.recovery import Recovery
     from happy.socketio.socket import EncodedPacket
@@ -171,19 +172,6 @@ class _Account:
             yield from self.sessions.get(audience.session, ())
         if audience.machine is not None:
             yield from self.machines.get(audience.machine, ())
-
-
-class Observer(Protocol):
-    """Who wants to know of the hub's clients what other nodes are to know."""
-
-    def joined(self, client: Client) -> None:
-        """A client hears what it watches from now on."""
-
-    def left(self, client: Client) -> None:
-        """A client does not any more."""
-
-    def looked(self, client: Client) -> None:
-        """A client's ``viewing`` has changed."""
 
 
 class Hub:
