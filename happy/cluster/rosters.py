@@ -39,7 +39,7 @@ class Stops(Protocol):
 
 
 class Rosters:
-    """Tells other nodes of clients here (:class:`~happy.realtime.broadcaster.Observer`), and hears of theirs."""
+    """Tells other nodes of clients here, as the hub's observer, and hears of theirs."""
 
     hosting: Hosting
     calls: Calls
