@@ -21,7 +21,7 @@ _ATTEMPTS: Final = 5
 _FOREIGN_KEY: Final = "23503"
 
 
-class Gone(NamedTuple):
+class Removal(NamedTuple):
     """What was removed."""
 
     sessions: int = 0
@@ -30,9 +30,9 @@ class Gone(NamedTuple):
     bytes: int = 0
 
 
-def remove(config: Config, database: BlockingDatabase, account: str) -> Gone:
+def remove(config: Config, database: BlockingDatabase, account: str) -> Removal:
     """Remove everything of an account whose tokens are refused already; the account itself goes last."""
-    gone = Gone()
+    gone = Removal()
     for _ in range(_ATTEMPTS):
         for session in database.transact(lambda tx: sessions_of(tx, account)):
             gone = _add(gone, _remove_session(config, database, session))
@@ -43,11 +43,11 @@ def remove(config: Config, database: BlockingDatabase, account: str) -> Gone:
                 raise
         else:
             pictures = files.remove(files.of_account(config, account))
-            return _add(gone, Gone(files=pictures.files, bytes=pictures.bytes))
+            return _add(gone, Removal(files=pictures.files, bytes=pictures.bytes))
     raise CommandFailed(f"somebody still writes for {account}; do it again")
 
 
-def _remove_session(config: Config, database: BlockingDatabase, session: str) -> Gone:
+def _remove_session(config: Config, database: BlockingDatabase, session: str) -> Removal:
     messages = 0
     while some := database.transact(lambda tx: removal.remove_messages(tx, session)):
         messages += some
@@ -56,10 +56,10 @@ def _remove_session(config: Config, database: BlockingDatabase, session: str) ->
     except QueryFailed as failed:
         if failed.sqlstate != _FOREIGN_KEY:
             raise
-        return Gone(messages=messages)  # Something came meanwhile: the next attempt has it.
+        return Removal(messages=messages)  # Something came meanwhile: the next attempt has it.
     stored: Held = files.remove(files.of_session(config, session))
-    return Gone(1, messages, stored.files, stored.bytes)
+    return Removal(1, messages, stored.files, stored.bytes)
 
 
-def _add(one: Gone, other: Gone) -> Gone:
-    return Gone(*(a + b for a, b in zip(one, other, strict=True)))
+def _add(one: Removal, other: Removal) -> Removal:
+    return Removal(*(a + b for a, b in zip(one, other, strict=True)))

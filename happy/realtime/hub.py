@@ -54,13 +54,12 @@ def owner_of(account: str) -> str:
 class Client:
     """One authenticated connection.
 
-    ``viewing`` is True while its owner looks at it, None while unknown (realtime.md B.10);
-    ``declared`` tells a client that named its scope from one that merely defaulted to user-scoped.
-    ``labels`` are its bounded metric labels. ``methods`` are those that it offers, ``calls`` its own that
-    wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is where what is
-    kept for it counts. ``pairing`` is the one that its token belongs to, if it says so. ``pid`` is its
-    private id, and ``since`` the position of the account's log at which it joined
-    (:mod:`happy.realtime.recovery`).
+    ``viewing`` is True while its owner looks at it, None while unknown (realtime.md B.10); ``declared`` tells
+    a client that named its scope from one that merely defaulted to user-scoped. ``labels`` are its bounded
+    metric labels, ``pairing`` is what its token belongs to. ``methods`` are those that it offers, ``calls``
+    its own that wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is
+    where what is kept for it counts. ``pid`` is its private id, and ``since`` the position of the account's
+    log at which it joined (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (
@@ -181,10 +180,8 @@ class Hub:
     """
 
     def __init__(self, metrics: Metrics, recovery: Recovery | None = None, pace: Pace | None = None) -> None:
-        """``recovery`` is where connection state recovery is offered; the hub tells it who is connected.
-
-        ``pace`` is how long the reactor stays with what is told; without it, until everybody knows.
-        """
+        """``recovery``, where it is offered, is told who is connected; ``pace`` is how long the reactor stays
+        with what is told, without it until everybody knows."""
         self.recovery = recovery
         self.observer: Observer | None = None
         # Not behind what the account's own sockets send: others may wait for it to be told.
@@ -238,11 +235,6 @@ class Hub:
         if gauge is None:
             gauge = self._gauges[labels] = self._connections.labels(*labels)
         return gauge
-
-    def of_account(self, account: str) -> list[Client]:
-        """All connected clients of an account."""
-        known = self._accounts.get(account)
-        return [] if known is None else known.everybody()
 
     def clients(self, audience: Audience) -> Iterator[Client]:
         """The connected clients of an audience, each once."""

@@ -84,10 +84,10 @@ class AccessRounds:
         accounts = set(refused.disabled - former.disabled)
         accounts |= {one for one, at in refused.revoked.items() if at > former.revoked.get(one, at - 1)}
         for account in accounts:
-            yield from self._hub.of_account(account)
+            yield from self._hub.everybody(account)
         new = {id: account for id, account in refused.pairings.items() if id not in former.pairings}
         for account in set(new.values()) - accounts:
-            yield from (client for client in self._hub.of_account(account) if client.pairing in new)
+            yield from (client for client in self._hub.everybody(account) if client.pairing in new)
 
     async def _look(self) -> None:
         await self.refresh()

@@ -173,7 +173,7 @@ class Config:
     )
     keep_sessions: int = setting(
         "limits", 0, parsers.integer(0, 36_500), "HAPPY_KEEP_SESSIONS",
-        "Days without activity after which happyctl cleanup removes a session; 0: never.", "180",
+        "Days without activity after which happyctl cleanup removes a session; 0 keeps all.", "180",
     )
     keep_usage: int = setting(
         "limits", 0, parsers.integer(0, 36_500), "HAPPY_KEEP_USAGE",
