@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import stat
@@ -12,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from happy.base.errors import StartupError
+from happy.base.errors import QueryFailed, StartupError
 from happy.keys.master_secret import FILE_NAME, kept
 from happy.keys.tokens import Keys, fingerprint
 from happy.operator.checks import Check, Look
@@ -21,7 +22,7 @@ from happy.operator.text import age, size
 from happy.operator.trouble import CommandFailed
 from happy.settings.declaration import BadSetting
 from happy.settings.weak_secrets import WEAK, is_weak
-from happy.storage import backups, secrets
+from happy.storage import backups, registration, secrets
 from happy.storage.alone import lock_keys, users
 from happy.storage.blocking import BlockingDatabase, finished
 from happy.storage.dsn import parse_target
@@ -40,6 +41,7 @@ APART = 2.0
 LONG_AGO = 8 * 86_400_000
 PUSH = ("exp.host", 443)
 SECONDS = 3.0
+_LOCAL = re.compile(r"localhost|127\.0\.0\.1|::1|^unix:|^/")
 
 CLOCK = """
 SELECT extract(epoch FROM clock_timestamp())::double precision
@@ -124,7 +126,7 @@ def _database(deployment: Deployment) -> Iterator[Check]:
     try:
         with deployment.database(migrated=False) as database:
             yield Check("database", "ok", "it answers")
-            for look in (_schema, _fingerprint, _clock, _others, _backup):
+            for look in (_schema, _fingerprint, _clock, _others, _registration, _backup):
                 yield from look(deployment, database)
     except CommandFailed as why:
         yield Check("database", "fail", str(why), "mend that; the other checks of the database need it")
@@ -194,6 +196,29 @@ def _others(deployment: Deployment, database: BlockingDatabase) -> Iterator[Chec
         )  # fmt: skip
     else:
         yield Check("other servers", "ok", "nobody else uses the database")
+
+
+def _registration(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
+    config = deployment.config
+    try:
+        found = database.transact(lambda tx: registration.current(tx, config.registration))
+    except QueryFailed:  # a database that an earlier version made has no place for what was said
+        found = registration.InForce(config.registration)
+    if found.state == "open" and _is_public(deployment):
+        fix = "happyctl registration closed, when all who should have an account do"
+        yield Check("registration", "warn", "everybody who reaches the server can make an account", fix)
+    else:
+        where = "" if found.state == "closed" else "; only this machine, or a proxy on it, reaches the server"
+        yield Check("registration", "ok", f"it is {found.state}{where}")
+
+
+def _is_public(deployment: Deployment) -> bool:
+    """Whether others than this machine reach the server, as far as its settings, or the server, tell."""
+    try:
+        places = deployment.control.get("/status", SECONDS)["listening"]
+    except CommandFailed:
+        places = deployment.config.listen
+    return bool(deployment.config.public_url) or not all(_LOCAL.search(place) for place in places)
 
 
 def _backup(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:

@@ -26,7 +26,7 @@ from happy.operator.progress import Steps
 from happy.operator.text import number, size
 from happy.operator.trouble import CommandFailed
 from happy.settings.declaration import BadSetting
-from happy.storage import secrets
+from happy.storage import access, secrets
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import load_migrations, newest_applied
 
@@ -250,6 +250,7 @@ async def _seal_anew(
             left += 1
         else:
             await secrets.reseal(tx, row, ours.seal(path, text))
+    await access.changed(tx)
     files.put()
     return [f"{left} vendor tokens, {_why_left(ours)}"] if left else []
 

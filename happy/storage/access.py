@@ -124,6 +124,11 @@ async def revoked_pairings(tx: Transaction) -> dict[str, str]:
     return dict(await tx.rows(REVOKED_PAIRINGS))
 
 
+async def changed(tx: Transaction) -> None:
+    """Let every node look again at what was said of accounts."""
+    await tx.run(CHANGED)
+
+
 async def disable(tx: Transaction, account: str) -> None:
     """Refuse the account's tokens and logins."""
     await tx.run(DISABLE, {"account": account, "now": tx.now})
