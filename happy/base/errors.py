@@ -87,9 +87,11 @@ class QueryFailed(Exception):
 class ConnectionLost(QueryFailed):
     """The connection to PostgreSQL broke, or could not be made.
 
-    ``reason`` is why connecting failed, in libpq's words; empty for a connection that broke.
+    ``reason`` is why connecting failed, in libpq's words; empty for a connection that broke. ``hopeless``
+    tells that it will fail again until somebody changes something.
     """
 
-    def __init__(self, sqlstate: str | None, reason: str = "") -> None:
+    def __init__(self, sqlstate: str | None, reason: str = "", *, hopeless: bool = False) -> None:
         super().__init__(sqlstate)
         self.reason = reason
+        self.hopeless = hopeless

@@ -37,14 +37,17 @@ from happy.postgres.orphans import (
 )
 from happy.postgres.process import Child, Program, spawn
 from happy.postgres.sockets import fits, short_folder
-from happy.storage.dsn import parse_target
+from happy.storage.dsn import forget_libpq_environment, parse_target
 from happy.storage.pool import Connector
+from happy.storage.refusals import is_beginning
 
 _CONNECT_STEP = 0.02
 _ANSWER_PATIENCE = 5.0
 """Seconds that PostgreSQL has to take a connection when it is asked whether it does."""
 _CHECK_SECONDS = 30.0
 _PATIENCE_NOTICE = 10.0
+_PATIENCE = 120.0
+"""Seconds that a process has to say at least that it is starting; recovery may take any time after that."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
 _LONG_LIFE = 60.0
@@ -94,6 +97,8 @@ class EmbeddedPostgres:
         self._sink = LogSink(self._beside("log"))
         self._child: Child | None = None
         self._ready_at = 0.0
+        self._unheard_since = 0.0
+        self._waits_for = ""
         self._pause = 0.0
         self._sleeping: Deferred[None] | None = None
         self._reviving: Deferred[None] | None = None
@@ -153,6 +158,7 @@ class EmbeddedPostgres:
         self._checks.start()
 
     async def _prepare(self, account: Account | None) -> None:
+        forget_libpq_environment()
         make_folder(self.folder.parent, COMMON)
         self._lock.take()
         self._sink.open()
@@ -205,6 +211,7 @@ class EmbeddedPostgres:
         """Start the process and wait until it takes connections; False when it ended before."""
         self._sink.begin()
         child = self._child = spawn(self._reactor, self._program, self._sink.line)
+        self._unheard_since = self._reactor.seconds()
         notice = self._reactor.callLater(_PATIENCE_NOTICE, self._still_waiting)
         try:
             while child.running and not self._stopping:
@@ -226,7 +233,10 @@ class EmbeddedPostgres:
             await self._connect()
         except CancelledError:
             raise
-        except (ConnectionLost, TimeoutError):
+        except ConnectionLost as lost:
+            self._not_yet(lost)
+            return False
+        except TimeoutError:
             return False
         except Exception as error:
             self._asking.again(describe_fault(error))
@@ -234,12 +244,24 @@ class EmbeddedPostgres:
         self._asking.over()
         return True
 
+    def _not_yet(self, lost: ConnectionLost) -> None:
+        """Wait for what begins. Raises StartupError for what will not get better by itself."""
+        now = self._reactor.seconds()
+        self._waits_for = lost.reason
+        if is_beginning(lost.reason):
+            self._unheard_since = now
+        if lost.hopeless or now - self._unheard_since > _PATIENCE:
+            raise StartupError(f"PostgreSQL runs, but takes no connections: {lost.reason}")
+
     async def _connect(self) -> None:
         opening = Deferred.fromCoroutine(Connector(parse_target(self.dsn), self._reactor).open())
         (await within(_ANSWER_PATIENCE, opening, self._reactor)).close()
 
     def _still_waiting(self) -> None:
-        self._log.info("PostgreSQL is not ready yet; after a crash, recovery can take a while")
+        self._log.info(
+            "PostgreSQL is not ready yet ({reason}); after a crash, recovery can take a while",
+            reason=self._waits_for or "it does not answer",
+        )
 
     def _is_in_the_way(self) -> bool:
         """Whether the last start failed because something of the server before is still there."""

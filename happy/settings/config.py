@@ -99,7 +99,7 @@ class Config:
         flag=True,
     )
     database_url: str | None = setting(
-        "database", None, parsers.url("postgresql", "postgres", hostless=True), "DATABASE_URL",
+        "database", None, parsers.database_url, "DATABASE_URL",
         "PostgreSQL to use instead of the embedded one.", "postgresql://happy@localhost/happy", secret=True,
     )
     migration_snapshot: bool = setting(

@@ -125,6 +125,13 @@ def url(*schemes: str, hostless: bool = False) -> Callable[[str], str]:
     return parse
 
 
+def database_url(value: str) -> str:
+    """A URL of PostgreSQL; :func:`happy.storage.dsn.parse_target` reads what follows its scheme."""
+    if not re.match(r"postgres(ql)?://", value) or "\0" in value:
+        raise ValueError("be a URL that begins with postgresql:// or postgres://")
+    return value
+
+
 def web_url(value: str) -> str:
     """An HTTP address; a slash at its end is dropped, so that paths can be appended."""
     return url("http", "https")(value).rstrip("/")

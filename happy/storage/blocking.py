@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from happy.base.errors import ConnectionLost
 from happy.storage.dsn import parse_target
+from happy.storage.refusals import is_hopeless, reason_of
 from happy.storage.transaction import Transaction
 from happy.storage.types import register_casts
 
@@ -65,8 +66,8 @@ def connect(dsn: str, name: str) -> BlockingConnection:
     try:
         raw = psycopg2.connect(target.conninfo(**more))
     except psycopg2.Error as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise ConnectionLost(error.pgcode, reason) from None
+        reason = reason_of(error)
+        raise ConnectionLost(error.pgcode, reason, hopeless=is_hopeless(reason)) from None
     raw.autocommit = True
     register_casts(raw)
     return BlockingConnection(raw)

@@ -15,14 +15,16 @@ from twisted.logger import Logger
 from happy.base.bounds import Budget
 from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.base.shield import Shield
+from happy.base.trouble import Trouble
 from happy.storage.append import forget_writers
 from happy.storage.attempt import Attempts, MoreAccounts, Work, read_within, roll_back, statement_limit
 from happy.storage.calls import SERVER, Call
 from happy.storage.dsn import parse_target
-from happy.storage.lending import Pool
+from happy.storage.lending import Pool, division
 from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import forget_old_marks
 from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute
+from happy.storage.refusals import advice
 from happy.storage.telling import conclude
 from happy.storage.transaction import Noting, Publisher, Transaction
 from happy.storage.types import Millis
@@ -82,7 +84,7 @@ class Database:
         self._target = parse_target(dsn)
         self.connector = Connector(self._target, clock)
         self.linearizer = Linearizer()
-        shared, batches, aside = _division(self._target.limit, size)
+        shared, batches, aside = division(self._target.limit, size)
         self.pool = Pool(self.connector.open, shared)
         self._batches = Pool(self.connector.open, batches) if batches else self.pool
         self._aside = Pool(self.connector.open, aside) if aside else self.pool
@@ -92,6 +94,7 @@ class Database:
         self._patience = patience
         self._metrics = metrics
         self._places = Budget(backlog, refused=self._count_refusal, latest=True)
+        self._connecting = Trouble(self._log, "connecting to PostgreSQL", clock)
         self._attempts = Attempts(clock, self.connector, noting)
         self.notes = noting is not None
         self._busy = 0
@@ -103,8 +106,8 @@ class Database:
 
     async def start(self) -> None:
         """Check that the database answers; it must have been migrated. Raises DatabaseDown."""
-        for name in self._target.ignored:
-            self._log.info("DATABASE_URL: {name} has no meaning here and is ignored", name=name)
+        if names := ", ".join(self._target.ignored):
+            self._log.warn("DATABASE_URL: without meaning here, and left aside: {names}", names=names)
         connection = await self.connect()
         tx = Transaction(connection, self.now())
         ((version,),) = await tx.rows("SELECT current_setting('server_version')")
@@ -130,10 +133,22 @@ class Database:
     async def connect(self, patience: float | None = None) -> Connection:
         """A connection of one's own, outside the pools; the caller closes it.
 
-        Tries for ``patience`` seconds, the database's own by default. Raises DatabaseDown.
+        Tries for ``patience`` seconds, the database's own by default. Raises DatabaseDown, at once when it
+        will not help to try again.
         """
         call = self._call(SERVER, self._patience if patience is None else patience)
-        return await self._patiently(call, self.connector.open)
+        return await self._patiently(call, self._open)
+
+    async def _open(self) -> Connection:
+        try:
+            connection = await self.connector.open()
+        except ConnectionLost as lost:
+            if lost.hopeless:
+                raise DatabaseDown(f"{lost.reason}{advice(lost.reason)}") from None
+            self._connecting.again(lost.reason)
+            raise
+        self._connecting.over()
+        return connection
 
     async def ping(self) -> None:
         """One round trip, for all who ask at the same time. Raises DatabaseDown and Overloaded."""
@@ -372,11 +387,3 @@ class Database:
         waiting = metrics.happy_database_waiting
         waiting.labels("connection").set_function(lambda: sum(pool.waiting for pool in pools))
         waiting.labels("account").set_function(lambda: self.linearizer.waiting)
-
-
-def _division(limit: int | None, size: int) -> tuple[int, int, int]:
-    """How many connections are shared, for batches, and aside; none for what shares with all others."""
-    if limit is None:
-        return size, 1, 2
-    batches, aside = min(limit - 1, 1), min(max(limit - 2, 0) // 2, 2)
-    return limit - batches - aside, batches, aside

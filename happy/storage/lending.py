@@ -171,3 +171,11 @@ class Pool:
         if self._closed:
             raise ConnectionLost(None)
         return await self._open(call.left)
+
+
+def division(limit: int | None, size: int) -> tuple[int, int, int]:
+    """How many connections are shared, for batches, and aside; none for what shares with all others."""
+    if limit is None:
+        return size, 1, 2
+    batches, aside = min(limit - 1, 1), min(max(limit - 2, 0) // 2, 2)
+    return limit - batches - aside, batches, aside

@@ -14,12 +14,15 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection as TxConnection
 from txpostgres.txpostgres import Cursor as TxCursor
 
 from happy.base.errors import NUL_IN_TEXT, ConnectionLost, QueryFailed
 from happy.storage.dsn import DatabaseTarget
+from happy.storage.refusals import is_hopeless, reason_of, wants_no_options
+from happy.storage.session import SESSION, SETTINGS_HOLD, as_options, as_statements, quoted, with_settings
 from happy.storage.types import register_casts
 
 CONNECTION_OK = 0
@@ -32,18 +35,6 @@ LARGE_STATEMENT = 4 * 1024 * 1024
 """Bytes of a statement after which a connection is not kept, since the driver would keep as much."""
 STATEMENT_SECONDS: Final = 10.0
 """How long PostgreSQL may take to answer a statement; after that it is not there."""
-
-SESSION = {
-    "TimeZone": "UTC",
-    # It says so itself before we take it for dead.
-    "statement_timeout": "8s",
-    "lock_timeout": "4s",
-    "idle_in_transaction_session_timeout": "30s",
-    # Lists are short pieces of what an index has in order. The planner, which may know only what a table
-    # held yesterday, must not take it for cheaper to read and sort everything that there is.
-    "random_page_cost": "1.1",
-    "enable_bitmapscan": "off",
-}
 
 
 DISK_FULL: Final = "53100"
@@ -109,10 +100,12 @@ class Connection(TxConnection):  # type: ignore[misc]
 
     ``name`` is unique to it and is its application name on the server, by which its session can be
     found after it was lost. ``limit`` is how many seconds a statement may take; ``silent`` tells that one
-    took longer.
+    took longer. ``settings`` are statements that each transaction begins with, where the session cannot have
+    them.
     """
 
     name = ""
+    settings = ""
     limit = STATEMENT_SECONDS
     silent = False
     swollen = False
@@ -127,6 +120,8 @@ class Connection(TxConnection):  # type: ignore[misc]
 
         The connection ends when the answer does not come within its ``limit``, or the caller is cancelled.
         """
+        if self.settings and self.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            sql = with_settings(self.settings, sql, params)
         cursor = self.cursor()
         # The driver closes the socket of a session that has ended, in the middle of sending: if the reactor
         # watched it then, it would take the next one of that number, whosever it is, for one that it watches.
@@ -184,7 +179,13 @@ class Connection(TxConnection):  # type: ignore[misc]
 
 
 class Connector:
-    """Opens connections to one target, of one ``kind``, each with its own name and the settings above."""
+    """Opens connections to one target, of one ``kind``, each with its own name and the settings above.
+
+    A pooler hands its sessions from one client to the next with each transaction: where one refuses the
+    settings, or drops them in silence, each transaction makes them for itself.
+    """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -196,11 +197,13 @@ class Connector:
         self._target = target
         self._reactor = reactor
         self._kind = kind
-        self._settings = {**SESSION, **(settings or {}), "search_path": _quoted(target.schema)}
+        self._settings = {**SESSION, **(settings or {}), "search_path": quoted(target.schema)}
         self._process = secrets.token_hex(4)
         self._numbers = count(1)
         self._deadlines = Deadlines(reactor)
         self._found: list[Deferred[dict[str, str]]] | None = None
+        self.pooled = target.pooled
+        self._examined = target.pooled
         self.full_at: float | None = None
         """When PostgreSQL last had no room on its disk, on the reactor's clock."""
 
@@ -209,6 +212,35 @@ class Connector:
 
     async def open(self, patience: float = CONNECT_TIMEOUT) -> Connection:
         """A new connection, within so many seconds. Raises ConnectionLost when there is none to be had."""
+        try:
+            connection = await self._open(patience)
+        except ConnectionLost as lost:
+            if self.pooled or not wants_no_options(lost.reason):
+                raise
+            self._expect_a_pooler()
+            connection = await self._open(patience)
+        if not self._examined:
+            await self._examine(connection)
+        if self.pooled:
+            connection.settings = as_statements(self._settings)
+        return connection
+
+    def _expect_a_pooler(self) -> None:
+        self.pooled = self._examined = True
+        self._log.info("A pooler keeps no settings of sessions; each transaction makes them")
+
+    async def _examine(self, connection: Connection) -> None:
+        """Find out, once, whether the session has its settings: a pooler may be told to drop them."""
+        try:
+            cursor = await execute(connection, SETTINGS_HOLD, (self._settings["random_page_cost"],))
+        except BaseException:
+            connection.close()
+            raise
+        self._examined = True
+        if cursor.fetchone() != (True,):
+            self._expect_a_pooler()
+
+    async def _open(self, patience: float) -> Connection:
         connection = self._kind(self._reactor)
         connection.name = f"happy {self._process}-{next(self._numbers)}"
         connection.deadlines = self._deadlines
@@ -223,7 +255,10 @@ class Connector:
             raise ConnectionLost(None, "the host name was not looked up in time") from None
         except (psycopg2.Error, ConnectionDone) as error:
             connection.close()
-            raise ConnectionLost(getattr(error, "pgcode", None), _first_line(error)) from None
+            reason = reason_of(error)
+            raise ConnectionLost(
+                getattr(error, "pgcode", None), reason, hopeless=is_hopeless(reason)
+            ) from None
         except BaseException:
             connection.close()
             raise
@@ -232,9 +267,9 @@ class Connector:
 
     def _conninfo(self, name: str, addresses: Mapping[str, str]) -> str:
         parameters = {"application_name": name, "client_encoding": "UTF8", **addresses}
-        if not self._target.pooled:
+        if not self.pooled:
             given = self._target.parameters.get("options", "")
-            parameters["options"] = " ".join([given, *map(_option, self._settings.items())]).strip()
+            parameters["options"] = f"{given} {as_options(self._settings)}".strip()
         return self._target.conninfo(**parameters)
 
     def _addresses(self) -> Deferred[dict[str, str]]:
@@ -279,21 +314,8 @@ def _named(found: Sequence[Any], host: str) -> dict[str, str]:
 
 def _not_found(failure: Failure, host: str) -> NoReturn:
     failure.trap(OSError, UnicodeError)
-    raise ConnectionLost(None, f"{host}: {failure.value}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
-
-
-def _quoted(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def _option(setting: tuple[str, str]) -> str:
-    name, value = setting
-    escaped = value.replace("\\", "\\\\").replace(" ", "\\ ")
-    return f"-c {name}={escaped}"
+    reason = getattr(failure.value, "strerror", None) or "it is no host name"
+    raise ConnectionLost(None, f"{host}: {reason}") from None
 
 
 def _abandonable(connection: Connection, outcome: Deferred[T]) -> Deferred[T]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from happy.base.errors import StartupError
-from happy.storage.dsn import parse_target
+from happy.storage.dsn import forget_libpq_environment, parse_target
+
+REFUSED = (
+    "DATABASE_URL is not a PostgreSQL URL, such as postgresql://user:password@host:5432/database; in a user "
+    "name, a password or a database name, write @ as %40, / as %2F, ? as %3F and # as %23"
+)
 
 
 def test_plain_url() -> None:
@@ -25,14 +34,13 @@ def test_parameters_of_the_original_only() -> None:
     """What only the original's database layer knows is translated, or named as ignored."""
     target = parse_target(
         "postgres://h/d?schema=My+Schema&connection_limit=9&pgbouncer=false&pool_timeout=10&socket_timeout=5"
-        "&statement_cache_size=0&connect_timeout=7&sslidentity=i.p12&sslpassword=x"
+        "&statement_cache_size=0&connect_timeout=7&sslidentity=i.p12"
     )
     assert (target.schema, target.limit, target.pooled) == ("My Schema", 9, False)
     assert target.ignored == (
         "pool_timeout",
         "socket_timeout",
         "sslidentity",
-        "sslpassword",
         "statement_cache_size",
     )
     assert target.parameters == {"host": "h", "dbname": "d", "connect_timeout": "7"}
@@ -66,12 +74,20 @@ def test_keywords() -> None:
 @pytest.mark.parametrize(
     "dsn",
     [
-        "postgresql://ada:secret@h/d?nonsense=1",
         "postgresql://ada:secret@h:port/d",
         "prisma+postgres://ada:secret@h/d",
         "ada secret",
         "postgresql://ada:secret@[h/d",
         "postgresql://ada:secret@h/d?connection_limit=many",
+        "postgresql://ada:secret/d",
+        "postgresql://ada:a/secret@h/d",
+        "postgresql://ada:a#secret@h/d",
+        "postgresql://ada:a?secret@h/d",
+        "postgresql://ada:1/secret@h/d",
+        "postgresql://ada:a@b#secret@h/d",
+        "postgresql://ada:a@b?c=secret@h/d?sslmode=require",
+        "postgresql://ada:a@b/secret@h/d",
+        "postgresql:ada:secret@h/d",
     ],
 )
 def test_what_is_refused_is_not_repeated(dsn: str) -> None:
@@ -82,8 +98,79 @@ def test_what_is_refused_is_not_repeated(dsn: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_no_schema_through_a_pooler() -> None:
-    """A search path does not survive a PgBouncer, so such a URL is refused."""
-    assert parse_target("postgresql://h/d?pgbouncer=true&schema=public").pooled
-    with pytest.raises(StartupError, match="PgBouncer"):
-        parse_target("postgresql://h/d?pgbouncer=true&schema=mine")
+@pytest.mark.parametrize(
+    ("password", "meant"),
+    [
+        ("p@ss@word", "p@ss@word"),
+        ("50%off", "50%off"),
+        ("a:b:c", "a:b:c"),
+        ("a b+c", "a b+c"),
+        ("%40%2F%25", "@/%"),
+        ("[x]", "[x]"),
+        ("ünïcode", "ünïcode"),
+        ("", ""),
+    ],
+)
+def test_unescaped_passwords(password: str, meant: str) -> None:
+    """What can only be a password is taken as one; the last at sign is the one before the host."""
+    parameters = parse_target(f"postgresql://ada:{password}@h:1/d").parameters
+    assert (parameters["host"], parameters["port"], parameters.get("password", "")) == ("h", "1", meant)
+
+
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [
+        ("sslmode=no-verify", "require"),
+        ("sslmode=NO-VERIFY", "require"),
+        ("sslmode=verify-full", "verify-full"),
+        ("ssl=true", "require"),
+        ("ssl=no-verify", "require"),
+        ("ssl=false", "disable"),
+        ("ssl=true&sslmode=disable", "disable"),
+        ("ssl=%7B%22rejectUnauthorized%22:false%7D", None),
+        ("", None),
+    ],
+)
+def test_words_for_tls(query: str, mode: str | None) -> None:
+    """The words of other drivers are libpq's."""
+    assert parse_target(f"postgresql://h/d?{query}").parameters.get("sslmode") == mode
+
+
+def test_parameters_of_other_drivers() -> None:
+    """What nobody here knows is left aside and named, without its value."""
+    target = parse_target(
+        "postgres://u:p@h:6543/d?supa=base-pooler.x&uselibpqcompat=true&statement_timeout=5&%22secret%22=1"
+        "&options=project%3Dx&application_name=a%26b&&host=@abstract&pgbouncer=TRUE"
+    )
+    assert target.ignored == ("others", "statement_timeout", "supa", "uselibpqcompat")
+    assert target.pooled
+    assert (target.parameters["options"], target.parameters["application_name"]) == ("project=x", "a&b")
+    assert target.parameters["host"] == "@abstract"
+
+
+def test_several_hosts() -> None:
+    """Hosts and ports in a row are libpq's affair."""
+    parameters = parse_target("postgresql://u:p@a:1,[::1]:2/d#rest").parameters
+    assert (parameters["host"], parameters["port"], parameters["dbname"]) == ("a,::1", "1,2", "d")
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libpq would read is gone, and nothing else."""
+    for name in ("PGPORT", "PGSSLNEGOTIATION", "PGSOMETHINGNEW", "PGLITE_DIR", "PATHS"):
+        monkeypatch.setenv(name, "x")
+    forget_libpq_environment()
+    assert [name for name in os.environ if name.startswith("PG")] == ["PGLITE_DIR"]
+    assert os.environ["PATHS"] == "x"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=4))
+def test_any_password(password: str) -> None:
+    """Whatever the password, it is taken as it is, or no message has a part of it."""
+    try:
+        parameters = parse_target(f"postgresql://ada:{password}@db.example:1/d").parameters
+    except StartupError as refused:
+        words = str(refused)
+        parts = {password[start : start + 4] for start in range(len(password) - 3)}
+        assert words == REFUSED or not [part for part in parts if part in words]
+    else:
+        assert parameters["host"] == "db.example"
