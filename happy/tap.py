@@ -31,6 +31,7 @@ from happy.base.waiting import within
 from happy.logs.beside import listen_beside
 from happy.logs.bounded import BoundedLog, stand_before
 from happy.metrics import Metrics
+from happy.service.background import Terminal
 from happy.service.composition import Running
 from happy.service.lifecycle import STOP_SECONDS
 from happy.service.signals import mind_signals
@@ -60,7 +61,8 @@ def makeService(options: Options) -> Service:
     if not options.config.shortcuts:
         HappyService.log.warn("HAPPY_SHORTCUTS is off, which makes this server slower")
     metrics = Metrics()
-    return HappyService(Running(options.config, reactor, metrics=metrics), reactor, bounded, metrics)
+    parts = Running(options.config, reactor, metrics=metrics)
+    return HappyService(parts, reactor, bounded, metrics, terminal=Terminal(options.parent))
 
 
 class Parts(Protocol):
@@ -89,9 +91,11 @@ class HappyService(Service):
         bounded: BoundedLog,
         metrics: Metrics,
         tell: Callable[[str], object] | None = None,
+        terminal: Terminal | None = None,
     ) -> None:
-        """``tell`` is given the reason if the start fails; without it, it is printed."""
-        self._tell = tell or _print_reason
+        """``tell`` is given the reason if the start fails; without it, the ``terminal`` is."""
+        self._terminal = terminal or Terminal(None)
+        self._tell = tell or self._terminal.fails
         self._reactor = reactor
         self._bounded = bounded
         self._metrics = metrics
@@ -110,7 +114,7 @@ class HappyService(Service):
         mind_signals(self._reactor, self._hung_up)
         self._mind_the_log()
         self._starting = Deferred.fromCoroutine(self._parts.start())
-        self._starting.addErrback(self._failed)
+        self._starting.addCallbacks(lambda _: self._terminal.serves(), self._failed)
 
     def _mind_the_log(self) -> None:
         """Tell of what is left out, and name nothing any more that may be a client's."""
@@ -132,7 +136,8 @@ class HappyService(Service):
             return  # A stop ended it.
         expected = failure.check(StartupError)
         reason = str(failure.value) if expected else describe_fault(failure.value)
-        self.log.critical("Cannot start: {reason}", reason=reason)
+        if not self._terminal.has_the_log:
+            self.log.critical("Cannot start: {reason}", reason=reason)
         self._tell(reason)
         exit_with(1)
         _end_in_time()

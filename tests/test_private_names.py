@@ -19,6 +19,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import FileLogObserver
+from twisted.scripts._twistd_unix import UnixApplicationRunner
 from twisted.web.http import HTTPChannel
 from txpostgres import txpostgres
 from txredisapi import RedisProtocol
@@ -30,6 +31,7 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
     "happy.cluster.redis_protocols": (RedisProtocol, {"_build_command"}),
     "happy.metrics": (MetricWrapperBase, {"_samples"}),
     "happy.logs.forms": (FileLogObserver, {"_outFile"}),
+    "happy.service.background": (UnixApplicationRunner, {"_waitForStart"}),
     "happy.service.eager": (
         tcp.Server,
         {"_isSendBufferFull", "_tempDataBuffer", "_tempDataLen", "_writeDisconnected"},

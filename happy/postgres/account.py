@@ -13,6 +13,7 @@ NAME = "happy-postgres"
 """An account of this name is used when there is one; none is ever created."""
 
 _FIRST_FREE = 59155
+_WRAPPERS = ("usr/lib/*/libnss_wrapper.so*", "usr/lib64/libnss_wrapper.so*", "usr/lib/libnss_wrapper.so*")
 _HELPERS = ("nobody", "daemon", "bin")
 
 
@@ -55,12 +56,36 @@ def helper() -> Account:
     raise StartupError(f"PostgreSQL must not run as root: create an account named {NAME}")
 
 
+def stand_in() -> Account | None:
+    """Whom initdb may take itself for when we are not root and have no name, as in many containers."""
+    return None if os.geteuid() == 0 or _is_named(os.geteuid()) else helper()
+
+
+def names_library() -> str | None:
+    """The library nss_wrapper, which makes up names of accounts for a program."""
+    return next((str(file) for pattern in _WRAPPERS for file in sorted(Path("/").glob(pattern))), None)
+
+
 def give(folder: Path, account: Account) -> None:
     """Make the account the owner of a folder and of everything in it."""
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             os.chown(os.path.join(parent, name), account.uid, account.gid, follow_symlinks=False)
     os.chown(folder, account.uid, account.gid, follow_symlinks=False)
+
+
+def belongs_to_root(folder: Path) -> bool:
+    """Whether somebody has given a data directory to root, for whom PostgreSQL does not run."""
+    return (owner := _owner(folder)) is not None and owner.uid == 0
+
+
+def ownership_advice(reason: str, folder: Path) -> str:
+    """What to do about files that belong to somebody else; empty if that is not what is wrong."""
+    if "wrong ownership" not in reason and "Permission denied" not in reason:
+        return ""
+    owner = _owner(folder)
+    uid = os.geteuid() or (owner.uid if owner else "USER")
+    return f"; everything in it must belong to one user: chown -R {uid} {folder}"
 
 
 def closed_folders(path: Path, account: Account) -> tuple[Path, Path] | None:

@@ -6,6 +6,9 @@ read anything else. The first argument is a JSON object, the rest the command:
 ``parent``     process id of the server; when it is gone, nothing is started
 ``signal``     what the kernel sends when the server dies, where the kernel can do that
 ``uid, gid``   the account to become, or null
+``seem``       user and group id that have a name, for a program that looks up its own and would find none;
+               or null
+``names``      a library that makes up such names, where the kernel lets nobody seem to be another; or null
 ``reach``      pairs of folders: the first is one that the account may not enter, the second is one
                inside that it needs; the program gets to see the second, and nothing else of the first
 """
@@ -19,6 +22,7 @@ import sys
 from typing import Any
 
 _NEW_MOUNTS = 0x20000
+_NEW_USERS = 0x10000000
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
 _SIGNAL_ON_PARENTS_DEATH = 1
 
@@ -40,6 +44,8 @@ def main(options: dict[str, Any], command: list[str]) -> None:
     if options["uid"] is not None:
         _become(options["uid"], options["gid"])
     os.chdir("/")
+    if seem := options.get("seem"):
+        _get_a_name(*seem, options["names"])
     if _dies_with(options["parent"], options["signal"]):
         os.execv(command[0], command)
 
@@ -54,6 +60,57 @@ def _become(uid: int, gid: int) -> None:
             f"PostgreSQL must not run as root, and this root may not become user id {uid} "
             f"({error.strerror}); start as an ordinary user, or set DATABASE_URL"
         ) from None
+
+
+def _get_a_name(uid: int, gid: int, library: str | None) -> None:
+    """Be found in the list of accounts: as another account in a view of our own, else by a library.
+
+    Files belong to who we are in either case.
+    """
+    own = os.geteuid(), os.getegid()
+    if _may_seem_another(uid, gid):
+        _seem_another(uid, gid)
+    elif library is not None:
+        _make_a_name_up(*own, library)
+    else:
+        raise Impossible(
+            f"user id {own[0]} has no name, and PostgreSQL's initdb wants one; add it to /etc/passwd, or "
+            "install libnss-wrapper"
+        )
+
+
+def _may_seem_another(uid: int, gid: int) -> bool:
+    """Whether that works, tried by a process of its own: half done it leaves nobody who they are."""
+    trial = os.fork()
+    if trial == 0:
+        try:
+            _seem_another(uid, gid)
+        except (OSError, AttributeError):
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(trial, 0)[1] == 0
+
+
+def _seem_another(uid: int, gid: int) -> None:
+    own = os.geteuid(), os.getegid()
+    _check(ctypes.CDLL(None, use_errno=True).unshare(_NEW_USERS))
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {own[0]} 1")
+    _write("/proc/self/gid_map", f"{gid} {own[1]} 1")
+
+
+def _make_a_name_up(uid: int, gid: int, library: str) -> None:
+    names = {"PASSWD": f"happy:x:{uid}:{gid}::/:/bin/false\n", "GROUP": f"happy:x:{gid}:\n"}
+    for kind, line in names.items():
+        handle = os.memfd_create(kind, 0)  # which what we become keeps
+        os.write(handle, line.encode())
+        os.environ[f"NSS_WRAPPER_{kind}"] = f"/proc/self/fd/{handle}"
+    os.environ["LD_PRELOAD"] = library
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _dies_with(parent: int, signal: int) -> bool:

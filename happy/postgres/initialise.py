@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from happy.base.errors import StartupError
-from happy.postgres.account import Account, give, helper
+from happy.postgres.account import Account, give, helper, stand_in
 from happy.postgres.binaries import Installation
 from happy.postgres.cluster import initdb_arguments
 from happy.postgres.logs import LogSink
@@ -49,7 +49,8 @@ async def _run_initdb(
         os.chown(beside, runner.uid, runner.gid)
     command = initdb_arguments(installation, beside)
     sink.begin()
-    child = spawn(reactor, Program(command, runner, (installation.folder, beside), signal.SIGTERM), sink.line)
+    program = Program(command, runner, (installation.folder, beside), signal.SIGTERM, stand_in())
+    child = spawn(reactor, program, sink.line)
     try:
         failed = await child.ended
     except CancelledError:

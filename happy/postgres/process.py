@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from happy.postgres.account import Account, closed_folders
+from happy.postgres.account import Account, closed_folders, names_library
 
 _CHILD = Path(__file__).with_name("child.py")
 # Nothing of the server's environment concerns PostgreSQL; PG* variables would change what it does.
@@ -36,6 +36,8 @@ class Program:
     folders: Sequence[Path]
     signal: signal.Signals = signal.SIGINT
     """What the kernel sends to it when the server dies."""
+    seem: Account | None = None
+    """Whom it is to take itself for, when its own account has no name."""
 
     def wrapped(self) -> list[str]:
         """The command that becomes this one in the right process and under the right account."""
@@ -44,6 +46,8 @@ class Program:
             "signal": int(self.signal),
             "uid": self.account and self.account.uid,
             "gid": self.account and self.account.gid,
+            "seem": self.seem and (self.seem.uid, self.seem.gid),
+            "names": self.seem and names_library(),
             "reach": self._reach(),
         }
         return [sys.executable, "-I", "-S", str(_CHILD), json.dumps(options), *self.command]

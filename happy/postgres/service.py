@@ -22,7 +22,7 @@ from happy.base.redaction import describe_fault
 from happy.base.rounds import Rounds
 from happy.base.trouble import Trouble
 from happy.base.waiting import within
-from happy.postgres.account import Account, account_for
+from happy.postgres.account import Account, account_for, belongs_to_root, give, ownership_advice
 from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, SESSION, USER, data_major, server_arguments
 from happy.postgres.initialise import initialise
@@ -162,6 +162,13 @@ class EmbeddedPostgres:
         make_folder(self.folder.parent, COMMON)
         self._lock.take()
         self._sink.open()
+        if account is not None and belongs_to_root(self.folder):
+            self._log.warn(
+                "giving {folder} to user id {uid}, since PostgreSQL never runs as root",
+                folder=str(self.folder),
+                uid=account.uid,
+            )
+            give(self.folder, account)
         installation = choose(installations(self._bin_dir), data_major(self.folder))
         await self._end_orphan()
         if data_major(self.folder) is None:
@@ -203,7 +210,8 @@ class EmbeddedPostgres:
                 break
             await self._back_off()
             self._clear_the_way()
-        raise StartupError(f"PostgreSQL did not start: {self._sink.reason()}")
+        reason = self._sink.reason()
+        raise StartupError(f"PostgreSQL did not start: {reason}{ownership_advice(reason, self.folder)}")
 
     # -- running it ----------------------------------------------------------------------------
 

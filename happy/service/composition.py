@@ -57,8 +57,10 @@ from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
+from happy.service.listening import why
 from happy.service.membership import NodeMembership
 from happy.service.monitoring import Gauges, Monitoring, free_bytes
+from happy.service.named_folders import check_webapp
 from happy.service.object_store import object_store
 from happy.service.passing import Passing
 from happy.service.ports import Ports
@@ -163,6 +165,7 @@ class Running:
 
     async def _start(self) -> None:
         takeover.check(self._config)
+        check_webapp(self._config)
         if self._config.debug_log:
             self._write_debug_file()
         config = settle(self._config)
@@ -352,7 +355,7 @@ class Running:
         try:
             await monitoring.start()
         except CannotListenError as error:
-            raise StartupError(f"metrics-port: cannot listen: {error.socketError}") from None
+            raise StartupError(f"metrics-port: cannot listen: {why(error.socketError)}") from None
         if monitoring.port is not None:
             history.start()
             self._lifecycle.started("the last hour", history.stop, 0.1)

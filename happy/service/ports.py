@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from happy.base.errors import StartupError
+from happy.service.listening import ListeningEndpoints
 from happy.service.own_sockets import OwnSocket
 from happy.service.place import AdoptingReactor
-from happy.settings.endpoints import with_backlog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,21 +30,20 @@ class Ports:
         self._reactor = reactor
         self._lifecycle = lifecycle
         self._place = place
+        self._endpoints = ListeningEndpoints()
         self.listening: list[IListeningPort] = []
 
     async def listen(self, description: str, site: Factory[Any]) -> IListeningPort:
         """Listen for clients on an endpoint. Raises StartupError."""
-        try:
-            listening = serverFromString(self._listener(description), with_backlog(description)).listen(site)
-            port: IListeningPort = await listening
-        except CannotListenError as error:
-            raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
-        except OSError as error:  # what Twisted meets beside a UNIX socket
-            raise StartupError(f"cannot listen on {description}: {error.strerror}") from None
+        port = await self._endpoints.listen(description, site, self._listener(description))
         self.listening.append(port)
         self._lifecycle.started(f"listening on {description}", lambda: maybeDeferred(port.stopListening), 0.5)
         self._log.info("Listening on {address}", address=description)
         return port
+
+    def reload(self) -> None:
+        """Read certificates anew."""
+        self._endpoints.reload()
 
     def _listener(self, description: str) -> Any:
         """What an endpoint takes for a reactor."""

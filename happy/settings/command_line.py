@@ -8,12 +8,14 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from twisted import copyright
 from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
 from happy import __version__
+from happy.base.pid_files import forget_stale
 from happy.settings.config import SHOWN, Config, load
 from happy.settings.declaration import GROUPS, BadSetting, Setting, did_you_mean
 from happy.settings.misspelt import misspelt
@@ -61,6 +63,8 @@ class Options(usage.Options):
             self.config = load(self._given, self._environment)
         except BadSetting as error:
             raise SystemExit(f"happy: {error}") from None
+        if self.parent is not None and (file := self.parent.get("pidfile")):
+            forget_stale(Path(file), "twistd")
         for line in misspelt(self._environment):
             print(f"happy: {line}", file=sys.stderr)  # noqa: T201
 

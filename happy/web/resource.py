@@ -50,7 +50,7 @@ MATCHES: Final = 4096
 LONG_PATH: Final = 150
 """A longer path is not remembered."""
 
-_ABSOLUTE: Final = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)
 """What a request to a proxy has before its path, and one to us may have (RFC 9112, 3.2.2)."""
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 

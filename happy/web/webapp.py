@@ -27,6 +27,9 @@ _NOT_PAGES: Final = (b"/v1", b"/v2", b"/v3", b"/socket", b"/files/", b"/metrics"
 _OWN: Final = b'{"serverUrl":window.location.origin,"disableAnalytics":true}'
 _HEAD_TAG: Final = re.compile(rb"<head(?:\s[^>]*)?>", re.IGNORECASE)
 
+_REPOSITORIES: Final = frozenset({".git", ".hg", ".svn", ".bzr", ".jj"})
+"""Folders that a build may lie beside, and that hold what is not for everybody."""
+
 Header = Callable[[str], str | None]
 
 
@@ -42,6 +45,7 @@ class WebApp:
 
     def __init__(self, folder: Path, threads: Threads, config: str | None = None) -> None:
         self._folder = folder.resolve()
+        self._index = self._folder / "index.html"
         self._threads = threads
         self._settings = _OWN if config is None else config.encode()
 
@@ -55,30 +59,38 @@ class WebApp:
         if target.path == b"/" and not _wants_page(header("accept")):
             return answer_of(PlainText(BANNER))
         if target.path in (b"/", b"/index.html"):
-            return await self._page(header)
+            return await self._page(header, self._index)
         file = await self._threads.within(PATIENCE, self._find, target.path)
+        if file is not None and file.name == self._index.name:
+            return await self._page(header, file)
         if file is not None:
             kind = _type(file)
             return answer_of(Blob(path=file, content_type=kind, ranges=True, shelf="pages", headers=_HEADERS))
         if target.method == "HEAD" or not _may_be_page(target):
             return _missing()
-        return await self._page(header)
+        return await self._page(header, self._index)
 
     def _find(self, path: bytes) -> Path | None:
-        """The file that a path names; nothing outside of the folder, and nothing hidden. Blocks."""
-        names = unquote(path.decode("latin-1"), errors="strict").split("/")[1:]
-        if any(not name or name.startswith(".") or "\0" in name for name in names):
+        """The file that a path names, of a folder its page. Blocks.
+
+        Nothing outside of the folder, and no file with a dot in front. Folders may have one: builds keep
+        files in ``.pnpm``, and telephones ask for ``.well-known``.
+        """
+        names = unquote(path.decode("latin-1"), errors="strict").removesuffix("/").split("/")[1:]
+        if (names[-1:] and names[-1].startswith(".")) or not all(map(_may_be_named, names)):
             return None
         try:
             file = self._folder.joinpath(*names).resolve()
+            if file.is_dir():
+                file = (file / self._index.name).resolve()
             return file if file.is_relative_to(self._folder) and file.is_file() else None
         except (OSError, RuntimeError):  # a name that is too long, a loop of links
             return None
 
-    async def _page(self, header: Header) -> Answer:
-        """The page, with its configuration and the banner put in."""
+    async def _page(self, header: Header, index: Path) -> Answer:
+        """A page, with its configuration and the banner put in."""
         try:
-            page, etag, modified = await self._threads.within(PATIENCE, self._made)
+            page, etag, modified = await self._threads.within(PATIENCE, self._made, index)
         except OSError:
             return _missing()
         headers = {**_HEADERS, "etag": etag, "last-modified": http_date(modified)}
@@ -86,15 +98,19 @@ class WebApp:
             return Answer(status=304, content_type=None, headers=headers)
         return Answer(content=page, content_type="text/html; charset=utf-8", headers=headers)
 
-    def _made(self) -> tuple[bytes, str, int]:
-        """The page, its tag, and when it was changed in epoch seconds. Blocks; raises OSError."""
-        index = self._folder / "index.html"
+    def _made(self, index: Path) -> tuple[bytes, str, int]:
+        """A page, its tag, and when it was changed in epoch seconds. Blocks; raises OSError."""
         text, modified = index.read_bytes(), int(index.stat().st_mtime)
         page = _inject(text, self._settings)
         return page, f'W/"{blake2b(page, digest_size=16).hexdigest()}"', modified
 
 
 _HEADERS: Final = {"cache-control": CACHE}
+
+
+def _may_be_named(name: str) -> bool:
+    """Whether a path may have this part."""
+    return bool(name) and name not in (".", "..") and name not in _REPOSITORIES and "\0" not in name
 
 
 def _missing() -> Answer:

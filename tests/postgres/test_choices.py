@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,14 @@ import pytest
 
 from happy.base.errors import StartupError
 from happy.postgres import child
-from happy.postgres.account import Account, account_for, closed_folders
+from happy.postgres.account import (
+    Account,
+    account_for,
+    belongs_to_root,
+    closed_folders,
+    names_library,
+    ownership_advice,
+)
 from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import server_arguments
 from happy.postgres.sockets import fits
@@ -136,6 +144,48 @@ class TestAccounts:
         assert ended.returncode == 1
         assert words.format(closed=folder) in ended.stderr
 
+    @needs_root
+    @pytest.mark.parametrize("library", [None, names_library()])
+    def test_a_number_without_a_name(self, library: str | None) -> None:
+        """It has one for what it becomes, by the kernel or by a library; its files are its own."""
+        if library is None and not may_seem_another():
+            pytest.skip("the kernel lets nobody seem to be another")
+        if not (python := shutil.which("python3", path="/usr/bin")):
+            pytest.skip("no Python that everybody may run")
+        options = {"parent": os.getpid(), "signal": 2, "uid": None, "gid": None, "reach": []}
+        options |= {"seem": [65534, 65534], "names": library}
+        ended = run_child(options, ["/usr/bin/id", "--user", "--name"], lambda: os.setuid(54321), python)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout == ("nobody\n" if may_seem_another() else "happy\n")
+
+    @needs_root
+    @pytest.mark.skipif(names_library() is None, reason="nss_wrapper is not installed")
+    def test_a_name_from_the_library(self) -> None:
+        """Where the kernel does not help, as after a change of accounts, the library does."""
+        options = {"parent": os.getpid(), "signal": 2, "uid": 54321, "gid": 54321, "reach": []}
+        options |= {"seem": [65534, 65534], "names": names_library()}
+        ended = run_child(options, ["/usr/bin/id", "--user", "--name"])
+        assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "happy\n")
+
+    @needs_root
+    def test_no_name_to_be_had(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where neither helps, the refusal says what does."""
+        monkeypatch.setattr(child, "_may_seem_another", lambda uid, gid: False)
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        with pytest.raises(child.Impossible, match="user id 54321 has no name.*libnss-wrapper"):
+            child._get_a_name(65534, 65534, None)
+
+    @needs_root
+    def test_data_of_root(self, folder: Path) -> None:
+        """What somebody gave to root is known; advice names the owner and the command."""
+        assert belongs_to_root(folder)
+        os.chown(folder, 4711, 4711)
+        assert not belongs_to_root(folder)
+        assert not belongs_to_root(folder / "absent")
+        assert ownership_advice("it said nothing", folder) == ""
+        for reason in ("could not open file: Permission denied", "data directory has wrong ownership"):
+            assert ownership_advice(reason, folder).endswith(f"chown -R 4711 {folder}")
+
     def test_an_orphan_is_not_started(self) -> None:
         """A program whose parent died meanwhile is not started."""
         options = {"parent": 1, "signal": 2, "uid": None, "gid": None, "reach": []}
@@ -150,11 +200,19 @@ class TestAccounts:
 
 
 def run_child(
-    options: dict[str, Any], command: list[str], prepare: Callable[[], None] | None = None
+    options: dict[str, Any],
+    command: list[str],
+    prepare: Callable[[], None] | None = None,
+    python: str = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """Run the script that becomes a program."""
-    arguments = [sys.executable, "-I", "-S", child.__file__, json.dumps(options), *command]
+    arguments = [python, "-I", "-S", child.__file__, json.dumps(options), *command]
     return subprocess.run(arguments, capture_output=True, text=True, preexec_fn=prepare, check=False)
+
+
+def may_seem_another() -> bool:
+    """Whether this kernel has views of accounts."""
+    return subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode == 0
 
 
 def drop(capability: int) -> None:

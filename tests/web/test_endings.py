@@ -18,7 +18,12 @@ class RealtimeTests(ConnectionCase):
 
     def test_any_way_to_say_it(self) -> None:
         """An address with a slash at its end, or written in full, leads there too."""
-        for target in ("//v1/updates/?a", "///v1/updates/?a", "http://happy.test/v1/updates/?a"):
+        for target in (
+            "//v1/updates/?a",
+            "///v1/updates/?a",
+            "http://happy.test/v1/updates/?a",
+            "wss://h:1/v1/updates/?a",
+        ):
             self.exchange(message("GET", target))
             self.assertEqual(self.polling.seen.pop(), (b"GET", target.encode(), b""))
         self.exchange(message("GET", "/v1//updates/?a"))

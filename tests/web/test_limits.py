@@ -49,6 +49,17 @@ class TimeoutTests(ConnectionCase):
             self.clock.advance(1)
         self.assertTrue(connection.wire.aborted)
 
+    def test_steady_body(self) -> None:
+        """A small body may come slowly, however long that takes, as long as it moves."""
+        connection = self.connect()
+        octets = {**ANN, "Content-Length": "3000", "Content-Type": "application/octet-stream"}
+        connection.send(message("PUT", "/keep", None, octets))
+        for _ in range(300):
+            self.wait(2)
+            connection.send(b"x" * 10)
+        self.gate.open.callback(None)
+        self.assertEqual(connection.read("PUT")[0].json, 3000)
+
     def test_long_body(self) -> None:
         """A large body may take long as long as it moves."""
         connection = self.connect()

@@ -31,6 +31,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "a b.css").write_text("p {}")
     (tmp_path / ".env").write_text("secret")
+    (tmp_path / "assets" / ".env").write_text("secret")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config.txt").write_text("secret")
     (tmp_path.parent / "outside.txt").write_text("secret")
     (tmp_path / "link.txt").symlink_to(tmp_path.parent / "outside.txt")
     (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
@@ -123,6 +126,10 @@ def test_new_files(served: Served, folder: Path) -> None:
     "path",
     [
         "/.env",
+        "/assets/.env",
+        "/.git/config.txt",
+        "/assets/%2e/a%20b.css",
+        "/.%2e/outside.txt",
         "/../outside.txt",
         "/%2e%2e/outside.txt",
         "/..%2foutside.txt",
@@ -141,6 +148,30 @@ def test_nothing_else(served: Served, path: str) -> None:
     assert b"secret" not in reply.body
     assert b"root:" not in reply.body
     assert reply.status == 404
+
+
+def test_folders_with_a_dot(served: Served, folder: Path) -> None:
+    """Whatever the build keeps in them is served."""
+    for name in (
+        "assets/__node_modules/.pnpm/icons@1/Icons.ttf",
+        ".well-known/apple-app-site-association",
+        ".vite/manifest.json",
+    ):
+        file = folder / name
+        file.parent.mkdir(parents=True)
+        file.write_text(name)
+        assert served.ask("GET", f"/{name}").body == name.encode(), name
+
+
+def test_pages_of_folders(served: Served, folder: Path) -> None:
+    """A folder's own page is found with and without a slash, and told the configuration."""
+    (folder / "help").mkdir()
+    (folder / "help" / "index.html").write_text("<head></head>HELP")
+    for path in ("/help", "/help/", "/help/index.html", "/help?a=b"):
+        reply = served.ask("GET", path)
+        assert page(reply) and b"HELP" in reply.body, path
+    assert served.ask("GET", "/help//").status == 200
+    assert b"HELP" not in served.ask("GET", "/help//").body
 
 
 def page(reply: Reply) -> bool:

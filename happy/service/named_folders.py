@@ -1,0 +1,30 @@
+"""Folders that settings name and that must be there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from happy.settings.declaration import BadSetting
+
+if TYPE_CHECKING:
+    from happy.settings.config import Config
+
+_log = Logger()
+
+
+def check_webapp(config: Config) -> None:
+    """Raises BadSetting for a web app that is no folder; one without a page is told, since it may come."""
+    folder = config.webapp
+    if folder is None:
+        return
+    try:
+        found = folder.is_dir()
+        page = found and (folder / "index.html").is_file()
+    except OSError as error:
+        raise BadSetting(f"webapp: {folder} cannot be read: {error.strerror}") from None
+    if not found:
+        raise BadSetting(f"webapp: {folder} is no folder; build the web app there, or leave the setting out")
+    if not page:
+        _log.warn("webapp: there is no index.html in {folder} yet", folder=str(folder))
