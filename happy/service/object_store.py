@@ -28,7 +28,7 @@ def _s3(config: Config, threads: Threads, clock: Any) -> ObjectStore:
     try:
         from happy.outbound.s3 import S3
     except ImportError:
-        raise StartupError("s3-host: S3 needs a library: pip install 'happy-server[s3]'") from None
+        raise StartupError("s3-host: S3 needs a library that is not installed: pip install minio") from None
     try:
         return S3(config, threads, clock)
     except ValueError as error:

@@ -40,11 +40,7 @@ KEEP_ALIVE_SECONDS: Final = 72
 """How long a connection may be idle."""
 
 BODY_RATE: Final = 4
-"""Bytes of a body that must come in a second, over any :data:`KEEP_ALIVE_SECONDS`.
-
-Whoever has a bad line may be slow, for however long: what a connection takes is counted, and the least used
-give way to others. Less than this is somebody who wants to hold one.
-"""
+"""Bytes of a body that must come in a second, over any :data:`KEEP_ALIVE_SECONDS`: bad lines are slow."""
 
 LINGER_SECONDS: Final = 5.0
 """How long data is discarded after a last answer."""
