@@ -62,7 +62,8 @@ def makeService(options: Options) -> Service:
         HappyService.log.warn("HAPPY_SHORTCUTS is off, which makes this server slower")
     metrics = Metrics()
     parts = Running(options.config, reactor, metrics=metrics)
-    return HappyService(parts, reactor, bounded, metrics, terminal=Terminal(options.parent))
+    terminal = Terminal(options.parent, log_is_plain=options.config.log_format == "text")
+    return HappyService(parts, reactor, bounded, metrics, terminal=terminal)
 
 
 class Parts(Protocol):
@@ -134,8 +135,7 @@ class HappyService(Service):
     def _failed(self, failure: Any) -> None:
         if failure.check(CancelledError) and not self.running:
             return  # A stop ended it.
-        expected = failure.check(StartupError)
-        reason = str(failure.value) if expected else describe_fault(failure.value)
+        reason = _told(failure.value)
         if not self._terminal.has_the_log:
             self.log.critical("Cannot start: {reason}", reason=reason)
         self._tell(reason)
@@ -159,8 +159,13 @@ class HappyService(Service):
         self._bounded.tell()
 
 
-def _print_reason(reason: str) -> None:
-    print(f"happy: {reason}", file=sys.__stderr__)
+def _told(error: BaseException) -> str:
+    """Why a start failed, in a line; of what nobody expects, where it was."""
+    if isinstance(error, StartupError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return describe_fault(error)
 
 
 def exit_with(status: int) -> None:

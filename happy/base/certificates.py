@@ -28,7 +28,7 @@ class BadCertificate(Exception):
     """Files that no server can use; the text says why, in one line."""
 
 
-class ServerCertificate(ContextFactory):  # type: ignore[misc]
+class ServerCertificate(ContextFactory):
     """What a port of TLS shows to clients: the certificates of its files as they are at :meth:`load`.
 
     ``key`` is the file of the private key. ``chain`` holds the server's own certificate first, then those

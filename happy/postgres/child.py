@@ -45,7 +45,8 @@ def main(options: dict[str, Any], command: list[str]) -> None:
         _become(options["uid"], options["gid"])
     os.chdir("/")
     if seem := options.get("seem"):
-        _get_a_name(*seem, options["names"])
+        uid, gid = seem
+        _get_a_name(uid, gid, options["names"])
     if _dies_with(options["parent"], options["signal"]):
         os.execv(command[0], command)
 

@@ -27,11 +27,11 @@ class Terminal:
     ``twistd`` are its options; None for a start by something else, which stays in the foreground.
     """
 
-    def __init__(self, twistd: Mapping[str, Any] | None) -> None:
+    def __init__(self, twistd: Mapping[str, Any] | None, *, log_is_plain: bool = True) -> None:
         stays = twistd is None or twistd.get("nodaemon", True) or twistd.get("debug", False)
         elsewhere = twistd is None or any(twistd.get(name) for name in ("logfile", "syslog", "logger"))
-        self.has_the_log = stays and not elsewhere
-        """Whether the log is written to where a failure is told."""
+        self.has_the_log = stays and not elsewhere and log_is_plain
+        """Whether the log is written to where a failure is told, for the same readers."""
         self._pipe = () if stays else _let_the_first_process_wait()
 
     def serves(self) -> None:
@@ -64,7 +64,7 @@ def _let_the_first_process_wait() -> tuple[int, int]:
         os.close(writes)
         return first(self, pipe) or _outcome(reads)
 
-    UnixApplicationRunner._waitForStart = wait  # type: ignore[method-assign]
+    UnixApplicationRunner._waitForStart = wait  # type: ignore[method-assign, assignment]
     return reads, writes
 
 

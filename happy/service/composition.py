@@ -60,7 +60,7 @@ from happy.service.lifecycle import STOP_SECONDS, Lifecycle
 from happy.service.listening import why
 from happy.service.membership import NodeMembership
 from happy.service.monitoring import Gauges, Monitoring, free_bytes
-from happy.service.named_folders import check_webapp
+from happy.service.named_folders import check_data, check_webapp
 from happy.service.object_store import object_store
 from happy.service.passing import Passing
 from happy.service.ports import Ports
@@ -126,6 +126,7 @@ class Running:
         self.status: Status
         self._ports = Ports(reactor, self._lifecycle, place)
         self.ports = self._ports.listening
+        self._reopened.append(self._ports.reload)
         self._starting: Deferred[None] | None = None
 
     async def start(self) -> None:
@@ -164,8 +165,9 @@ class Running:
         await self._lifecycle.stop()
 
     async def _start(self) -> None:
-        takeover.check(self._config)
+        check_data(self._config)
         check_webapp(self._config)
+        takeover.check(self._config)
         if self._config.debug_log:
             self._write_debug_file()
         config = settle(self._config)

@@ -63,7 +63,7 @@ class NodeMembership:
     async def _be_alone(self, database: Database, dsn: str, lifecycle: Lifecycle) -> None:
         """A pooler's sessions belong to nobody."""
         target = parse_target(dsn)
-        if not target.pooled:
+        if not database.connector.pooled:
             bus = None if self.others is None else "nodes"
             lock = Alone(database.connect, self._reactor, target.schema, bus)
             await lock.start()

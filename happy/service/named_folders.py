@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
     from happy.settings.config import Config
 
 _log = Logger()
+
+
+def check_data(config: Config) -> None:
+    """Raises BadSetting for a data folder that is there and may not be used by who we are."""
+    if config.database_url and config.s3_host and config.master_secret:
+        return  # Nothing is kept in it.
+    folder = config.data_dir
+    try:
+        usable = not folder.exists() or os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    except PermissionError:
+        usable = False
+    if not usable:
+        uid = os.geteuid()
+        raise BadSetting(
+            f"data-dir: user id {uid} may not use {folder}; start as its owner, or give it to this user: "
+            f"chown -R {uid} {folder}"
+        )
 
 
 def check_webapp(config: Config) -> None:

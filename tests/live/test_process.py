@@ -327,7 +327,7 @@ class RefusalTests(ProcessCase):
 
     async def test_unreachable_database(self) -> None:
         """A database that does not come within the time a start waits for it ends the start."""
-        self.patch(composition, "migrate", lambda database: migrate(database, patience=0.1))
+        self.patch(composition, "migrate", lambda database, **more: migrate(database, patience=0.1, **more))
         config = Config(
             data_dir=self.folder,
             database_url="postgresql://ann:hidden@127.0.0.1:1/happy",

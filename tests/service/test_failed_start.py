@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy import tap
+from happy.base.errors import StartupError
 from happy.logs.bounded import BoundedLog
 from happy.metrics import Metrics
 
@@ -38,3 +39,10 @@ class FailedStartTests(SynchronousTestCase):
     def test_by_itself(self) -> None:
         """A start in which something is cancelled for another reason ends the process, and says so."""
         self.assertEqual(self.failed(stopping=False), ([1], ["stop"]))
+
+    def test_why(self) -> None:
+        """What the system refuses is told in its words, without a piece of the program."""
+        self.assertEqual(tap._told(StartupError("no")), "no")
+        self.assertEqual(tap._told(PermissionError(13, "Permission denied", "/a")), "/a: Permission denied")
+        self.assertEqual(tap._told(OSError(28, "No space left on device")), "No space left on device")
+        self.assertEqual(tap._told(ValueError("secret")), "ValueError")

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from twisted.logger import capturedLogs
 
-from happy.service.named_folders import check_webapp
+from happy.service.named_folders import check_data, check_webapp
 from happy.settings.config import Config
 from happy.settings.declaration import BadSetting
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may use everything")
+@pytest.mark.parametrize("where", ["data", "locked/data"])
+def test_data_of_somebody_else(tmp_path: Path, where: str) -> None:
+    """A data folder that this user may not use is told with the command that mends it."""
+    folder = tmp_path / where
+    folder.mkdir(parents=True)
+    closed = folder if where == "data" else folder.parent
+    closed.chmod(0)
+    try:
+        with pytest.raises(BadSetting, match=f"data-dir: user id {os.geteuid()} may not use .*: chown"):
+            check_data(Config(data_dir=folder))
+    finally:
+        closed.chmod(0o700)
+
+
+def test_data(tmp_path: Path) -> None:
+    """A folder of one's own, and one that is not there yet."""
+    check_data(Config(data_dir=tmp_path))
+    check_data(Config(data_dir=tmp_path / "missing" / "data"))
 
 
 def test_webapp(tmp_path: Path) -> None:

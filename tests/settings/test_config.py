@@ -176,7 +176,11 @@ def test_repeatable_settings(tmp_path: Path) -> None:
         ("HAPPY_LISTEN", "carrier-pigeon:7", "must be a Twisted endpoint"),
         ("HAPPY_LISTEN", "tcp:3005:colour=red", "must be a Twisted endpoint"),
         ("HAPPY_LISTEN", "tcp:70000", "must have a port from 0 to 65535"),
-        ("HAPPY_LISTEN", "ssl:443:privateKey=/nowhere.pem", "must be a Twisted endpoint"),
+        (
+            "HAPPY_LISTEN",
+            "ssl:443:privateKey=/nowhere.pem",
+            "must name a certificate and its key: /nowhere.pem",
+        ),
         ("HAPPY_LISTEN", "systemd:domain=INET:index=0", "must be a Twisted endpoint"),
     ],
 )
