@@ -104,7 +104,7 @@ def main() -> None:
         status = int(unproven or any(report["wrong"].values()))
 
     running = Deferred.fromCoroutine(run(options.seconds, options.seed, options.nodes, options.accounts))
-    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback())
+    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback(sys.stderr))
     running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
     reactor.run()  # type: ignore[attr-defined]
     stop_cluster()

@@ -163,7 +163,7 @@ class Writers:
         after = 0
         while True:
             page: Page = await self._ring.anywhere(partial(self._read, after))
-            stored.update(message.local_id for message in page.messages)
+            stored.update(message.record.local_id for message in page.messages)
             if not page.messages:
                 break
             after = page.messages[-1].seq
