@@ -112,7 +112,7 @@ def closing(closed: int | None) -> str:
     """What is said of sockets that had to be closed."""
     if closed is None:
         return "No server runs here; others close their sockets within a second."
-    return f"{number(closed)} sockets were closed; other nodes close theirs within a second."
+    return f"Sockets closed here: {number(closed)}; other nodes close theirs within a second."
 
 
 def _accounts(deployment: Deployment, database: BlockingDatabase) -> list[dict[str, Any]]:
