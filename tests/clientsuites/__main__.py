@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.nodejs import SOCKET_IO_CLIENT, node_folder
@@ -53,7 +55,12 @@ def run(checkout: Path, packages: Path, suite: str) -> int:
     command = ["node", str(mocha), "--exit", "--reporter=dot", f"--require={tidying}", *SUITES[suite]]
     sys.stdout.write(f"{suite}:\n")
     sys.stdout.flush()
-    return subprocess.run(command, cwd=folder).returncode
+    with subprocess.Popen(command, cwd=folder, start_new_session=True) as running:
+        try:
+            return running.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)  # a program that is not to end by itself, of a test
 
 
 def main() -> int:
