@@ -19,6 +19,7 @@ from happy.capabilities._sessions import SessionNotFound, check_owner
 from happy.capabilities.server import Server
 from happy.outbound.objects import attachment
 from happy.outbound.objects import attachments as folder_of
+from happy.storage import sessions
 
 LARGEST = 10 * MIB
 _LONGEST_NAME = 255  # bytes; what file systems take
@@ -35,6 +36,11 @@ class TooManyUploads(Refusal):
 class QuotaExceeded(Refusal):
     status = 413
     error = "The attachments of this session take up all their space"
+
+
+class AccountQuotaExceeded(Refusal):
+    status = 413
+    error = "The attachments of this account take up all their space"
 
 
 class UploadGoesElsewhere(Refusal):
@@ -123,7 +129,7 @@ def _signer(
 
 @attachments.post(
     "/v1/sessions/:sessionId/attachments/request-upload",
-    refuses=(TooManyUploads, SessionNotFound, QuotaExceeded),
+    refuses=(TooManyUploads, SessionNotFound, QuotaExceeded, AccountQuotaExceeded),
     strips={413: ("error",)},
 )
 async def request_upload(
@@ -133,7 +139,7 @@ async def request_upload(
     if not server.limits.uploads.admit(caller.account):
         raise TooManyUploads
     await check_owner(server, caller, session_id)
-    await _check_quota(server, session_id, body.size)
+    await _check_quotas(server, caller, session_id, body.size)
     file = f"{uuid.uuid4()}.enc"
     ref = attachment(session_id, file)
     form = server.objects.upload_form(ref, LARGEST)
@@ -145,7 +151,14 @@ async def request_upload(
 @attachments.put(
     "/v1/sessions/:sessionId/attachments/:attachmentFile",
     proof=_uploader,
-    refuses=(UploadGoesElsewhere, SessionNotFound, InvalidFile, FileTooLarge, QuotaExceeded),
+    refuses=(
+        UploadGoesElsewhere,
+        SessionNotFound,
+        InvalidFile,
+        FileTooLarge,
+        QuotaExceeded,
+        AccountQuotaExceeded,
+    ),
     limit=11 * MIB,
 )
 async def upload(
@@ -160,7 +173,7 @@ async def upload(
     size = content.seek(0, os.SEEK_END)
     if size > LARGEST:
         raise FileTooLarge
-    await _check_quota(server, session_id, size)
+    await _check_quotas(server, caller, session_id, size)
     content.seek(0)
     # One at a time for an account: whoever sends many files must not keep all threads with them.
     release = await server.database.linearizer.acquire([f"files {caller.account}"])
@@ -216,11 +229,24 @@ def _is_name(file: str) -> bool:
     return len(file.encode("utf-8", "replace")) <= _LONGEST_NAME
 
 
-async def _check_quota(server: Server, session: str, size: float) -> None:
-    """Raises QuotaExceeded if ``size`` more bytes are too many for the session (D45)."""
+async def _check_quotas(server: Server, caller: Caller, session: str, size: float) -> None:
+    """Raises a refusal if ``size`` more bytes are too many for the session (D45), or for the account."""
     quota = server.config.attachment_quota
     if quota and await server.objects.used(session) + size > quota:
         raise QuotaExceeded
+    quota = server.config.account_attachments
+    if quota and await _used(server, caller.account, quota) + size > quota:
+        raise AccountQuotaExceeded
+
+
+async def _used(server: Server, account: str, enough: int) -> int:
+    """The bytes of an account's attachments; no more than ``enough`` are looked for."""
+    used = 0
+    for session in await server.database.read(lambda tx: sessions.ids(tx, account), owner=account):
+        used += await server.objects.used(session)
+        if used > enough:
+            break
+    return used
 
 
 def _address(

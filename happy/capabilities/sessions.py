@@ -55,6 +55,13 @@ CURSOR = "cursor_v1_"
 sessions = Capability("sessions")
 
 
+class TooManySessions(Refusal):
+    """The account has as many sessions as the operator lets it have."""
+
+    status = 403
+    error = "This account has as many sessions as it may have"
+
+
 class SessionNotOwned(Refusal):
     status = 404
     error = "Session not found or not owned by user"
@@ -167,7 +174,7 @@ async def list_changed(server: Server, caller: Caller) -> Listing[SessionsV1]:
     return _listing(server, caller, page, SessionViewV1, lambda views: SessionsV1(sessions=views))
 
 
-@sessions.post("/v1/sessions", limit=100 * MIB)
+@sessions.post("/v1/sessions", limit=100 * MIB, refuses=(TooManySessions,))
 async def open_session(server: Server, caller: Caller, body: OpenSession) -> OpenedSession:
     """The session with the tag: a new one, or the stored one as it is, which may then come alive again."""
     account = caller.account
@@ -181,6 +188,9 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
             data_encryption_key=data_key(body.data_encryption_key),
         )
         if new:
+            most = server.config.account_sessions
+            if most and await storage.count(tx, account) > most:
+                raise TooManySessions
             tx.publish(devices_of(account), NewSession(**members_of(row)))
         return row, new
 

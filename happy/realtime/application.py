@@ -20,7 +20,7 @@ from happy.base.coroutines import drive
 from happy.base.errors import AccountDisabled
 from happy.base.pace import Pace
 from happy.keys.access import SeenPairing
-from happy.realtime.handshake import WRONG_TOKEN, AuthObject
+from happy.realtime.handshake import TOO_MANY, WRONG_TOKEN, AuthObject
 from happy.realtime.hub import Client, Hub, Scope, owner_of
 from happy.realtime.parameters import CLIENT_HEADER
 from happy.realtime.updates import MachineActivity, devices_of
@@ -105,6 +105,9 @@ class HappyApplication:
         handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
         bearer = self._identify(handshake.check(), socket)
         account = bearer.sub
+        most = self._parts.config.account_sockets
+        if most and self._hub.crowded(account, most):
+            raise ConnectRefused(TOO_MANY)
         if self._hub.crowded(account) or not socket.pay_as(owner_of(account)):
             raise Undecided  # The account has too much, but perhaps less when the client tries again.
         client = Client(

@@ -15,7 +15,8 @@ NO_TOKEN = "Missing authentication token"
 NO_SESSION = "Session ID required for session-scoped clients"
 NO_MACHINE = "Machine ID required for machine-scoped clients"
 WRONG_TOKEN = "Invalid authentication token"
-REFUSALS = (NO_TOKEN, NO_SESSION, NO_MACHINE, WRONG_TOKEN)
+TOO_MANY = "Too many connections of this account"
+REFUSALS = (NO_TOKEN, NO_SESSION, NO_MACHINE, WRONG_TOKEN, TOO_MANY)
 """Why a connection is refused, in the order of the checks."""
 
 LONGEST = 1024

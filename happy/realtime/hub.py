@@ -204,10 +204,10 @@ class Hub:
         if self.observer is not None:
             self.observer.joined(client)
 
-    def crowded(self, account: str) -> bool:
+    def crowded(self, account: str, most: int | None = None) -> bool:
         """Whether an account has as many clients as it may have."""
         known = self._accounts.get(account)
-        return known is not None and known.size >= MAX_CLIENTS
+        return known is not None and known.size >= (most or MAX_CLIENTS)
 
     def remove(self, client: Client) -> None:
         """Forget a client that has gone."""

@@ -168,8 +168,20 @@ class Config:
         "Base of public file addresses in S3.", "https://files.example.org/happy", needs="s3-host",
     )
     attachment_quota: int = setting(
-        "limits", 0, parsers.integer(0, 2**53), "HAPPY_ATTACHMENT_QUOTA",
-        "Bytes of attachments a session may hold; 0: any.", "1000000000",
+        "limits", 0, parsers.size(0, 2**53), "HAPPY_ATTACHMENT_QUOTA",
+        "Bytes of attachments a session may hold; 0: any.", "1GB",
+    )
+    account_attachments: int = setting(
+        "limits", 0, parsers.size(0, 2**53), "HAPPY_ACCOUNT_ATTACHMENTS",
+        "Bytes of attachments all sessions of an account may hold; 0: any.", "5GB",
+    )
+    account_sessions: int = setting(
+        "limits", 0, parsers.integer(0, _MANY), "HAPPY_ACCOUNT_SESSIONS",
+        "Sessions an account may have; 0: any.", "1000",
+    )
+    account_sockets: int = setting(
+        "limits", 0, parsers.integer(0, _MANY), "HAPPY_ACCOUNT_SOCKETS",
+        "Sockets an account may hold at a time; 0: any, up to 2,000.", "100",
     )
     keep_sessions: int = setting(
         "limits", 0, parsers.integer(0, 36_500), "HAPPY_KEEP_SESSIONS",
@@ -277,11 +289,11 @@ class Config:
         "Seconds for a new socket to log in.", "20",
     )
     max_payload: int = setting(
-        "limits", 1_000_000, parsers.integer(1000, _MANY), "HAPPY_MAX_PAYLOAD",
+        "limits", 1_000_000, parsers.size(1000, _MANY), "HAPPY_MAX_PAYLOAD",
         "Bytes that a packet to the server may have.", "1000000",
     )
     max_queued: int = setting(
-        "limits", 16 * 1024 * 1024, parsers.integer(65536, _MANY), "HAPPY_MAX_QUEUED",
+        "limits", 16 * 1024 * 1024, parsers.size(65536, _MANY), "HAPPY_MAX_QUEUED",
         "Bytes that may wait for a slow socket before it is closed.", "16777216",
     )
     memory: int = setting(

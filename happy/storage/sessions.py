@@ -60,6 +60,14 @@ ON CONFLICT ("accountId", "tag") DO NOTHING
 RETURNING {_TABLE.small}
 """
 
+COUNT = """
+SELECT count(*) FROM "Session" WHERE "accountId" = %(account)s
+"""
+
+IDS = """
+SELECT "id" FROM "Session" WHERE "accountId" = %(account)s
+"""
+
 BY_TAG = _TABLE.measured('FROM "Session" WHERE "accountId" = %(account)s AND "tag" = %(tag)s')
 
 
@@ -118,6 +126,17 @@ DELETE FROM "AccessKey" WHERE "sessionId" = %(session)s
 DELETE = """
 DELETE FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(account)s
 """
+
+
+async def count(tx: Transaction, account: str) -> int:
+    """How many sessions an account has."""
+    row = await tx.row(COUNT, {"account": account})
+    return 0 if row is None else int(row[0])
+
+
+async def ids(tx: Transaction, account: str) -> list[str]:
+    """The ids of all sessions of an account."""
+    return [row[0] for row in await tx.rows(IDS, {"account": account})]
 
 
 async def get_or_create(

@@ -189,6 +189,17 @@ class FolderTests(AttachmentCase):
             self.assertEqual(set(answer.json), {"error"})
         self.assertEqual(await self.server.objects.used(self.session), 60)
 
+    async def test_quota_of_the_account(self) -> None:
+        """What all sessions of an account hold together may have a bound, whatever others hold."""
+        self.change(config=replace(self.server.config, account_attachments=100))
+        other = await self.new_session(self.account, "other")
+        self.assertEqual((await self.put(f"{self.base}/f", b"x" * 60, account=self.account)).status, 200)
+        path = f"/v1/sessions/{other}/attachments/f"
+        refused = await self.put(path, b"x" * 41, account=self.account)
+        self.assertEqual(refused.status, 413)
+        self.assertEqual(refused.json, {"error": "The attachments of this account take up all their space"})
+        self.assertEqual((await self.put(path, b"x" * 40, account=self.account)).status, 200)
+
 
 class S3Tests(AttachmentCase):
     """Bytes go to the store itself; signing needs no server."""

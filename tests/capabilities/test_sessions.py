@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest import mock
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.settings.config import Config
 from happy.storage import sessions as storage
 from tests.capabilities.calling import CallingCase
 from tests.harness import psql
@@ -69,6 +71,18 @@ class OpeningTests(CallingCase):
         answer = await self.request("nobody", "POST", "/v1/sessions", {"tag": "t", "metadata": "m"})
         self.assertEqual(answer.status, 500)
         self.assertEqual(await self.get("nobody", "/v1/sessions"), {"sessions": []})
+
+
+class QuotaTests(CallingCase):
+    async def test_too_many(self) -> None:
+        """One more session than the operator lets an account have is refused; known tags are not."""
+        account = await self.new_account()
+        self.server = replace(self.server, config=Config(account_sessions=1))
+        session = await self.open_session(account, "one")
+        body = {"tag": "two", "metadata": "m"}
+        refused = await self.request(account, "POST", "/v1/sessions", body)
+        self.assertEqual(refused, (403, {"error": "This account has as many sessions as it may have"}))
+        self.assertEqual(await self.open_session(account, "one"), session)
 
 
 class ListTests(CallingCase):

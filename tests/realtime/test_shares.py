@@ -16,6 +16,7 @@ from happy.realtime.application import HANDLER_BYTES
 from happy.realtime.calls import METHOD_BYTES
 from happy.realtime.handshake import LONGEST, LONGEST_TOKEN
 from happy.realtime.pending import TARGET_GONE
+from happy.settings.config import Config
 from happy.socketio.connection import ATTACHMENT_SECONDS, MAX_REFUSALS
 from happy.socketio.endpoint import EngineEndpoint
 from happy.socketio.shared import EndpointSettings
@@ -80,6 +81,17 @@ class TestJoining:
         assert world.client()
         first.text('421["ping"]')
         assert first.texts()[-1] == "431[{}]"
+
+    def test_quota_of_sockets(self) -> None:
+        """One more client than the operator lets an account have is told so; others are not concerned."""
+        world = HappyWorld()
+        world.server.config = Config(account_sockets=1)
+        first = world.client()
+        second = world.asking({"token": TOKEN})
+        assert second.texts()[-1] == '44{"message":"Too many connections of this account"}'
+        assert world.client(token=BOB)
+        world.lose(first)
+        assert world.client()
 
     def test_too_much_of_an_account(self) -> None:
         """A client of an account that keeps as much as it may is closed without an answer as well."""

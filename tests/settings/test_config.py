@@ -79,6 +79,8 @@ SAMPLES = {
     "ping-timeout": "2",
     "upgrade-timeout": "3",
     "connect-timeout": "4",
+    "attachment-quota": "1000000000",
+    "account-attachments": "5000000000",
     "max-payload": "5000",
     "max-queued": "70000",
     "memory": "100000000",
