@@ -68,6 +68,7 @@ class Metrics:
         self._count_messages()
         self._count_database()
         self._count_sockets()
+        self._count_nodes()
         self._count_process()
         self._process = ProcessCollector(registry=self.registry)
 
@@ -159,6 +160,21 @@ class Metrics:
         )
         self.happy_postgres_silent_total = self._counter(
             "happy_postgres_silent_total", "Times that the embedded PostgreSQL ran and took no connection"
+        )
+
+    def _count_nodes(self) -> None:
+        self.happy_bus_up = self._gauge("happy_bus_up", "Whether the bus between nodes is up", "node")
+        self.happy_nodes = self._gauge("happy_nodes", "Nodes that this one hears of, itself too", "node")
+        self.happy_hosted_accounts = self._gauge(
+            "happy_hosted_accounts", "Accounts whose updates are heard from other nodes", "node"
+        )
+        self.happy_feed_gaps_total = self._counter(
+            "happy_feed_gaps_total",
+            "Times that an account missed updates of other nodes",
+            "outcome",
+        )
+        self.happy_catch_ups_total = self._counter(
+            "happy_catch_ups_total", "Looks at the database for what other nodes may have told", "reason"
         )
 
     def _count_sockets(self) -> None:

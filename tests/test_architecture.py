@@ -55,7 +55,7 @@ ROOMS = {
     "realtime": {"api", "base", "keys", "metrics", "socketio", "storage", "wire"}
     | {"msgspec", "prometheus_client", "twisted"},
     # Several nodes that are one service.
-    "cluster": {"base", "realtime", "storage"}
+    "cluster": {"base", "metrics", "realtime", "storage"}
     | {"OpenSSL", "hiredis", "msgspec", "twisted", "txredisapi", "zope"},
     # What the server offers: a file a feature, independent of HTTP and of sockets.
     "capabilities": {"api", "base", "keys", "outbound", "realtime", "socketio", "storage"}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from happy.base.clocks import Now
     from happy.cluster.bus import Bus
+    from happy.metrics import Metrics
     from happy.realtime.calls import Calls
     from happy.realtime.hub import Hub
     from happy.storage.database import Database
@@ -51,8 +52,8 @@ class Cluster:
 
     _log = Logger()
 
-    def __init__(self, bus: Bus, hub: Hub, clock: Any, *, name: str, now: Now) -> None:
-        """``name`` is what logs call this node."""
+    def __init__(self, bus: Bus, hub: Hub, clock: Any, metrics: Metrics, *, name: str, now: Now) -> None:
+        """``name`` is what logs and metrics call this node."""
         self.node = secrets.token_hex(5)
         self._bus = bus
         self._hub = hub
@@ -60,13 +61,13 @@ class Cluster:
         self._name = name
         self._outlet = Outlet(bus, self.node, clock)
         self._draining = self._started = False
-        self._looked = self._trimmed = 0.0
+        self._looked = self._trimmed = self._said = 0.0
         self._server = ""
         self._tending = Trouble(self._log, "removing old rows of the log", clock)
         self._beating: IDelayedCall | None = None
         self._reading: Reading
         self.nodes = Nodes(self.node, self, clock.seconds)
-        self.everywhere = Everywhere(hub, self._outlet, clock)
+        self.everywhere = Everywhere(hub, self._outlet, clock, metrics)
         self.rosters = Rosters(hub, self._outlet, clock, now)
         self.hosting = Hosting(
             bus,
@@ -80,11 +81,17 @@ class Cluster:
         self.everywhere.hosting = self.rosters.hosting = self.hosting
         self.calls = RemoteCalls(self.node, bus, clock, self.hosting, self.rosters)
         hub.observer = self.rosters
+        self._metrics = metrics
+        metrics.happy_bus_up.labels(name).set_function(lambda: bus.up)
+        metrics.happy_nodes.labels(name).set_function(lambda: 1 + len(self.nodes.known))
+        metrics.happy_hosted_accounts.labels(name).set_function(lambda: len(self.hosting))
 
     async def start(self, database: Database, calls: Calls, stops: Stops) -> None:
         """Join the others. Raises StartupError when the bus will never be there."""
         self._database = database
-        self._reading = self.everywhere.reading = Reading(database, self._clock, self.hosting.feeds)
+        self._reading = self.everywhere.reading = Reading(
+            database, self._clock, self.hosting.feeds, self._metrics
+        )
         self.rosters.calls, self.rosters.stops = calls, stops
         self.calls.attach(calls)
         self._started = True
@@ -117,8 +124,9 @@ class Cluster:
         """See :meth:`happy.cluster.hosting.Hosting.host`."""
         return self.hosting.host(account)
 
-    def catch_up(self) -> None:
+    def catch_up(self, reason: str) -> None:
         """Something may have been missed."""
+        self._metrics.happy_catch_ups_total.labels(reason).inc()
         self._looked = self._clock.seconds()
         self._reading.catch_up()
 
@@ -134,12 +142,13 @@ class Cluster:
         now = self._clock.seconds()
         foreign = any(known.said.version != wire.VERSION for known in self.nodes.known.values())
         if (foreign or not self._bus.up) and now - self._looked >= LOOK_SECONDS:
-            self.catch_up()
+            self.catch_up("version" if self._bus.up else "away")
         if now - self._trimmed >= TRIM_SECONDS:
             self._trimmed = now
             Deferred.fromCoroutine(self._tend_log())
 
     def _say_beat(self) -> None:
+        self._said = self._clock.seconds()
         self._outlet.to_all(wire.Beat(self.node, self._name, wire.VERSION, self._draining))
 
     async def _tend_log(self) -> None:
@@ -148,7 +157,7 @@ class Cluster:
             former, self._server = self._server, await self._database.read(log.server)
             if former not in ("", self._server):
                 self._break_off()
-                self.catch_up()
+                self.catch_up("database")
             while await self._database.transact(log.trim) == log.TRIM_ROWS:
                 pass
         except Exception as error:
@@ -169,7 +178,7 @@ class Cluster:
         self.nodes.back()
         self._break_off()
         self._outlet.back()
-        self.catch_up()
+        self.catch_up("back")
         for hosted in self.hosting:
             if hosted.waiting is None:
                 self.rosters.ask(hosted)
@@ -182,7 +191,7 @@ class Cluster:
         self.calls.lost()
         self._break_off()
         self.hosting.lost()
-        self.catch_up()
+        self.catch_up("away")
 
     def _break_off(self) -> None:
         """Signals were lost that are in no log: nobody who is gone can be said to have missed nothing."""
@@ -195,6 +204,8 @@ class Cluster:
         if said is None:
             return
         if isinstance(said, wire.Beat):
+            if said.node == self.node:
+                self._metrics.redis_stream_lag_ms.set((self._clock.seconds() - self._said) * 1000)
             self.nodes.heard(said)
         elif said.node != self.node:
             if said.node not in self.nodes.known:
@@ -202,7 +213,7 @@ class Cluster:
             _HEARERS[type(said)](self, said)
 
     def _hear_look(self, said: wire.Look) -> None:
-        self.catch_up()
+        self.catch_up("asked")
 
     def _hear_bye(self, said: wire.Bye) -> None:
         self.nodes.left(said.node)
@@ -234,14 +245,14 @@ class Cluster:
         self.rosters.drop(node)
         if silent:
             self._break_off()
-            self.catch_up()
+            self.catch_up("dead")
 
     def deaf(self) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
         self._log.warn("the bus is heard no longer: connecting anew")
         self._break_off()
         self._bus.cut()
-        self.catch_up()
+        self.catch_up("deaf")
 
 
 _HEARERS: Final[dict[type[Any], Any]] = {

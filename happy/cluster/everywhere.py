@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from happy.cluster.hosting import Hosted, Hosting
     from happy.cluster.outlet import Outlet
     from happy.cluster.reading import Reading
+    from happy.metrics import Metrics
     from happy.realtime.hub import Hub
     from happy.realtime.updates import EphemeralBody, Update
 
@@ -36,7 +37,8 @@ class Everywhere:
     hosting: Hosting
     reading: Reading
 
-    def __init__(self, hub: Hub, outlet: Outlet, clock: IReactorTime) -> None:
+    def __init__(self, hub: Hub, outlet: Outlet, clock: IReactorTime, metrics: Metrics) -> None:
+        self._cut = metrics.happy_feed_gaps_total.labels("cut")
         self._hub = hub
         self._outlet = outlet
         self._clock = clock
@@ -156,6 +158,7 @@ class Everywhere:
 
     def cut(self, account: str) -> None:
         """See :class:`happy.cluster.feed.FeedOwner`."""
+        self._cut.inc()
         self._hub.cut(account)
 
     # -- what other nodes say -------------------------------------------------------------------

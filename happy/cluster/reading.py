@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from happy.metrics import Metrics
     from happy.storage.database import Database
     from happy.storage.transaction import Transaction
 
@@ -53,11 +54,14 @@ NUMBERS_AT_ONCE: Final = 1_000
 class Reading:
     """What is asked of the database, one question of a kind at a time."""
 
-    def __init__(self, database: Database, clock: IReactorTime, feeds: Callable[[], Iterable[Feed]]) -> None:
+    def __init__(
+        self, database: Database, clock: IReactorTime, feeds: Callable[[], Iterable[Feed]], metrics: Metrics
+    ) -> None:
         """``feeds`` are those that are compared with the database by :meth:`catch_up`."""
         self._database = database
         self._clock = clock
         self._feeds = feeds
+        self._filled = metrics.happy_feed_gaps_total.labels("filled")
         self._gaps: dict[Feed, None] = {}
         self._joining: dict[str, list[Deferred[int]]] = {}
         self._filling = self._counting = self._comparing = self._again = False
@@ -114,6 +118,7 @@ class Reading:
             gaps = await self._patiently(partial(log.fill, nexts=asked))
             for account, gap in (gaps or {}).items():
                 feed, since = nexts[account]
+                self._filled.inc(bool(gap.rows))
                 found = (_told(account, row) for row in gap.rows)
                 if not feed.ended and feed.filled(since, found, gap.covered, gap.top):
                     self._gaps[feed] = None

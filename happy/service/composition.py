@@ -178,10 +178,10 @@ class Running:
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
         bus = None if self._make_bus is None else self._make_bus(dsn)
-        membership = NodeMembership(hub, self._reactor, self._now, bus, self._node)
+        membership = NodeMembership(hub, self._reactor, self._now, self._metrics, bus, self._node)
         # The embedded database's folder has a lock of its own.
         alone = config.database_url is not None and self._place is None
-        database = await membership.start_database(config, dsn, self._metrics, self._lifecycle, alone=alone)
+        database = await membership.start_database(config, dsn, self._lifecycle, alone=alone)
         keys = await deriving
         former = await recognise(database, keys, config.accept_new_secret)
         tokens = Tokens(keys, self._now, former)

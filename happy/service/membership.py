@@ -30,16 +30,19 @@ class NodeMembership:
 
     others: Cluster | None = None
 
-    def __init__(self, hub: Hub, reactor: Any, now: Now, bus: Bus | None, node: str) -> None:
+    def __init__(
+        self, hub: Hub, reactor: Any, now: Now, metrics: Metrics, bus: Bus | None, node: str
+    ) -> None:
         self.everywhere: Broadcaster = hub
         if bus is not None:
-            self.others = Cluster(bus, hub, reactor, name=node, now=now)
+            self.others = Cluster(bus, hub, reactor, metrics, name=node, now=now)
             self.everywhere = self.others.everywhere
+        self._metrics = metrics
         self._reactor = reactor
         self._now = now
 
     async def start_database(
-        self, config: Config, dsn: str, metrics: Metrics, lifecycle: Lifecycle, *, alone: bool
+        self, config: Config, dsn: str, lifecycle: Lifecycle, *, alone: bool
     ) -> Database:
         """Connect and migrate it; ``alone`` says that nobody may use it who knows nothing of this one."""
         database = Database(
@@ -49,7 +52,7 @@ class NodeMembership:
             now=self._now,
             publisher=self.everywhere,
             noting=None if self.others is None else self.others.everywhere.note,
-            metrics=metrics,
+            metrics=self._metrics,
         )
         await migrate(database, before=saving_first(config, self._reactor, dsn))
         if alone:

@@ -35,11 +35,11 @@ class Node:
     """One of them."""
 
     def __init__(self, reactor: Any, engine: MemoryEngine, dsn: str, name: str) -> None:
-        metrics = Metrics(CollectorRegistry())
+        self.metrics = metrics = Metrics(CollectorRegistry())
         self.bus = MemoryBus(engine)
         self.recovery = Recovery(reactor)
         self.hub = Hub(metrics, self.recovery)
-        self.cluster = Cluster(self.bus, self.hub, reactor, name=name, now=time.time)
+        self.cluster = Cluster(self.bus, self.hub, reactor, metrics, name=name, now=time.time)
         everywhere = self.cluster.everywhere
         self.database = Database(dsn, size=2, clock=reactor, publisher=everywhere, noting=everywhere.note)
         self.calls = Calls(reactor, metrics)
@@ -120,6 +120,10 @@ class SeveralCase(DatabaseCase):
         await self.database.transact(
             lambda tx: tx.run(NEW_SESSION, (self.session, self.account, "tag", Millis(tx.now)))
         )
+
+    def named(self) -> list[tuple[Node, str]]:
+        """The nodes, each with its name."""
+        return list(zip(self.nodes, "abc", strict=True))
 
     async def until(self, true: Callable[[], object], seconds: float = 8.0) -> None:
         """Wait for something that nobody tells."""

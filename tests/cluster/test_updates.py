@@ -101,7 +101,9 @@ class TestUpdates(SeveralCase):
     async def test_the_bus_is_away(self) -> None:
         """Clients of the writer hear at once, the others a little later; afterwards all is as before."""
         a, b, _ = self.nodes
+        up = [node.metrics.happy_bus_up.labels(name)._child_samples for node, name in self.named()]
         self.engine.leave()
+        self.assertEqual([samples()[0].value for samples in up], [0, 0, 0])
         await a.change(self.account)
         self.assertEqual(seqs(self.clients[0]), [1])
         await self.everybody_hears(1)
@@ -134,6 +136,7 @@ class TestUpdates(SeveralCase):
         psql(self.dsn, FOREIGN, (self.account,))
         await self.nodes[0].change(self.account)
         await self.until(lambda: client.socket._link.closed)
+        self.assertEqual(self.nodes[1].metrics.happy_feed_gaps_total.labels("cut")._value.get(), 1)
         node, pid = self.nodes[1], client.pid
         offset = json.loads(packets(client)[-1][2:])[-1] if packets(client) else "none-0"
         node.leave(client, "forced server close")
