@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
-from happy.base.errors import StartupError
-from happy.postgres import child
+from happy.base.errors import ConnectionLost, StartupError
+from happy.postgres import EmbeddedPostgres, child
 from happy.postgres.account import (
     Account,
     account_for,
@@ -227,3 +228,22 @@ def test_short_paths_fit() -> None:
     assert not fits(Path("/" + "x" * 93))
     assert not fits(Path("/" + "ü" * 47))
     assert not fits(Path("/a,b"))
+
+
+def test_what_is_waited_for(folder: Path) -> None:
+    """A server that says it begins is waited for; one that cannot be reached is not, nor one that refuses."""
+    clock = Clock()
+    service = EmbeddedPostgres(folder, reactor=clock)
+    starting = ConnectionLost(None, "FATAL:  the database system is starting up")
+    missing = ConnectionLost(None, "No such file or directory")
+    for _ in range(100):
+        clock.advance(60)
+        service._not_yet(starting)
+    clock.advance(100)
+    service._not_yet(missing)
+    clock.advance(100)
+    with pytest.raises(StartupError, match="takes no connections: No such file"):
+        service._not_yet(missing)
+    service._not_yet(starting)
+    with pytest.raises(StartupError, match="takes no connections: no"):
+        service._not_yet(ConnectionLost(None, "no", hopeless=True))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
 from happy.settings.command_line import Options
 from happy.settings.config import SHOWN, Config
@@ -103,3 +105,14 @@ def test_nobodys_home() -> None:
     with pytest.raises(SystemExit) as caught:
         parsed("--data-dir=~nobody-of-that-name/x")
     assert str(caught.value.code).startswith("happy: data-dir: '~nobody-of-that-name/x' from the option")
+
+
+def test_a_process_id_left_over(tmp_path: Path) -> None:
+    """The file that twistd would stop at goes, if nothing runs that it could mean."""
+    file = tmp_path / "twistd.pid"
+    file.write_text("")
+    options = Options({})
+    options.parent = ServerOptions()
+    options.parent["pidfile"] = str(file)
+    options.parseOptions([])
+    assert not file.exists()
