@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from twisted import copyright
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from happy import __version__
@@ -133,8 +133,8 @@ class HappyService(Service):
         self.log.info("Files are opened again, as SIGHUP asks for")
 
     def _failed(self, failure: Any) -> None:
-        if failure.check(CancelledError) and not self.running:
-            return  # A stop ended it.
+        if not self.running:
+            return  # A stop ended it, and what it was about to ask for was not there any more.
         reason = _told(failure.value)
         if not self._terminal.has_the_log:
             self.log.critical("Cannot start: {reason}", reason=reason)

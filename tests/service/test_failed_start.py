@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy import tap
-from happy.base.errors import StartupError
+from happy.base.errors import Overloaded, StartupError
 from happy.logs.bounded import BoundedLog
 from happy.metrics import Metrics
 
@@ -18,8 +18,8 @@ from happy.metrics import Metrics
 class FailedStartTests(SynchronousTestCase):
     """A start that was broken off."""
 
-    def failed(self, *, stopping: bool) -> tuple[list[int], list[str]]:
-        """What the process, and the reactor, are told when something in the start is cancelled."""
+    def failed(self, *, stopping: bool, error: Exception | None = None) -> tuple[list[int], list[str]]:
+        """What the process, and the reactor, are told when something in the start is cancelled, or fails."""
         statuses: list[int] = []
         stops: list[str] = []
         self.patch(tap, "exit_with", statuses.append)
@@ -29,12 +29,15 @@ class FailedStartTests(SynchronousTestCase):
         parts: Any = None  # nothing was started
         service = tap.HappyService(parts, reactor, BoundedLog("info"), Metrics(), tell=lambda reason: None)
         service.running = not stopping
-        service._failed(Failure(CancelledError()))
+        service._failed(Failure(error or CancelledError()))
         return statuses, stops
 
     def test_by_a_stop(self) -> None:
         """A start that a stop ends is no failure."""
         self.assertEqual(self.failed(stopping=True), ([], []))
+        self.assertEqual(
+            self.failed(stopping=True, error=Overloaded("the database is being closed")), ([], [])
+        )
 
     def test_by_itself(self) -> None:
         """A start in which something is cancelled for another reason ends the process, and says so."""
