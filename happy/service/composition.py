@@ -69,7 +69,7 @@ from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
 from happy.settings.declaration import BadSetting
 from happy.socketio.endpoint import SocketIOEndpoint
-from happy.storage import backups
+from happy.storage import backups, registration
 from happy.storage.database import Database
 from happy.storage.row_estimates import estimate_records
 from happy.web.resource import Router
@@ -151,7 +151,9 @@ class Running:
     async def _greeting(self) -> str:
         listening = zip(self.server.config.listen, (port.getHost() for port in self.ports), strict=True)
         where = addresses(self.server.config, listening)
-        return greeting(self.server.config, await self.status.report(), where, "open")
+        default = self.server.config.registration
+        held = await self.server.database.read(lambda tx: registration.current(tx, default))
+        return greeting(self.server.config, await self.status.report(), where, held.state)
 
     def reopen(self) -> None:
         """Open files again that somebody may have put in the place of others."""
