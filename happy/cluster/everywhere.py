@@ -136,14 +136,20 @@ class Everywhere:
 
     def _passed(self, account: str) -> Deferred[None] | None:
         """Fires when this node's latest commit was told here, or nobody should wait for that any more."""
-        if account not in self._own:
+        own = self._own.get(account)
+        if own is None:
             return None
         hosted = self.hosting.get(account)
-        passed = None if hosted is None else hosted.feed.passed(self._own[account])
+        passed = None if hosted is None else hosted.feed.passed(own)
         if passed is None:
             del self._own[account]
             return None
-        return within(ORDER_SECONDS, passed, self._clock).addErrback(_too_late)
+
+        def over(_: None) -> None:
+            if self._own.get(account) == own:
+                del self._own[account]
+
+        return within(ORDER_SECONDS, passed, self._clock).addErrback(_too_late).addCallback(over)
 
     # -- what feeds want ------------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class TestUpdates(SeveralCase):
         await gatherResults(work)
         await self.everybody_hears(90)
         self.assertEqual(late, [])
+        self.assertEqual([node.everywhere._own for node in self.nodes], [{}, {}, {}])
 
     async def test_the_sender_is_left_out(self) -> None:
         """Wherever it is, and also when the message is read from the log."""

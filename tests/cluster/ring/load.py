@@ -123,7 +123,7 @@ class Writers:
     def __init__(self, ring: Ring, account: Account, session: Session) -> None:
         self._ring = ring
         self._account = account
-        self._session = session
+        self.session = session
         self.acknowledged: set[str] = set()
 
     def _at(self, server: RemoteServer) -> Account:
@@ -145,20 +145,21 @@ class Writers:
         await self._at(server).create_session(tag, {})
 
     async def _read(self, after: int, server: RemoteServer) -> Page:
-        return await self._at(server).messages(self._session, after=after)
+        return await self._at(server).messages(self.session, after=after, limit=50)
 
     async def _send(self) -> None:
         local_ids = [str(uuid.uuid4()) for _ in range(self._ring.rng.choice((1, 1, 3)))]
-        values = ["x" * self._ring.rng.choice((50, 50, 5_000, 300_000))] + [""] * (len(local_ids) - 1)
+        size = 300_000 if self._ring.rng.random() < 0.02 else self._ring.rng.choice((50, 5_000))
+        values = ["x" * size] + [""] * (len(local_ids) - 1)
 
         async def send(server: RemoteServer) -> None:
-            await self._at(server).send_messages(self._session, values, local_ids)
+            await self._at(server).send_messages(self.session, values, local_ids)
 
         await self._ring.anywhere(send)
         self.acknowledged.update(local_ids)
 
-    async def check(self) -> None:
-        """Whether everything that was acknowledged is there, once."""
+    async def check(self, acknowledged: set[str]) -> None:
+        """Whether everything that was acknowledged is in the session, once."""
         stored: Counter[str | None] = Counter()
         after = 0
         while True:
@@ -167,7 +168,7 @@ class Writers:
             if not page.messages:
                 break
             after = page.messages[-1].seq
-        for local_id in self.acknowledged:
+        for local_id in acknowledged:
             if stored[local_id] != 1:
                 self._ring.tally.blame("stored twice" if stored[local_id] else "lost", local_id)
 
@@ -273,8 +274,9 @@ class Load:
             there = watcher.socket is not None and watcher.socket.connected
             if there and watcher.last not in (None, number):
                 ring.tally.blame("behind at the end", f"{watcher.last} of {number}")
-        for writer in self.writers:
-            await writer.check()
+        for writer in {writer.session.id: writer for writer in self.writers}.values():
+            of_session = [one.acknowledged for one in self.writers if one.session is writer.session]
+            await writer.check(set[str]().union(*of_session))
         ring.watching = False
         for server in ring.servers:
             await server.close()
