@@ -100,11 +100,24 @@ def show(shown: Shown, *, as_json: bool) -> None:
         text = msgspec.json.format(msgspec.json.encode(shown.document), indent=2).decode()
         click.echo(text)
         return
+    for part in shown.text:
+        click.echo(_tidy(part if isinstance(part, str) else _rendered(part)))
+
+
+def _rendered(part: ConsoleRenderable) -> str:
     console = terminal()
     with console.capture() as written:
-        for part in shown.text:
-            console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
-    click.echo("\n".join(line.rstrip() for line in written.get().splitlines()))
+        console.print(part)
+    return "\n".join(line.rstrip() for line in written.get().splitlines())
+
+
+def _tidy(text: str) -> str:
+    """A text that does nothing to a terminal: some of its names were chosen by clients."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else "\ufffd"
 
 
 def terminal() -> Console:

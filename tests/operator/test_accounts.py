@@ -108,6 +108,14 @@ class AccountTests(OperatorCase):
         self.assertEqual(ran.status, 1)
         self.assertIn(f"happyctl revoke {phone.id} refuses all", ran.err)
 
+    async def test_names_of_clients(self) -> None:
+        """What a client called its machine does nothing to the operator's terminal."""
+        phone = await self.new_phone()
+        await phone.register_machine("\x1b]0;mine\x07", {})
+        shown = (await self.happyctl("devices", phone.id)).out
+        self.assertIn("\ufffd]0;mine\ufffd", shown)
+        self.assertNotIn("\x1b", shown)
+
     async def test_written_elsewhere(self) -> None:
         """What another node's happyctl wrote into the database takes effect here by itself."""
         phone = await self.new_phone()
