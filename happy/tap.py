@@ -36,6 +36,8 @@ from happy.service.composition import Running
 from happy.service.lifecycle import STOP_SECONDS
 from happy.service.signals import mind_signals
 from happy.settings.command_line import Options
+from happy.settings.config import Config
+from happy.workers.parent import WorkersRunning
 
 __all__ = ["HappyService", "Options", "makeService"]
 
@@ -61,9 +63,16 @@ def makeService(options: Options) -> Service:
     if not options.config.shortcuts:
         HappyService.log.warn("HAPPY_SHORTCUTS is off, which makes this server slower")
     metrics = Metrics()
-    parts = Running(options.config, reactor, metrics=metrics)
+    parts = _parts(options.config, reactor, metrics, bounded)
     terminal = Terminal(options.parent, log_is_plain=options.config.log_format == "text")
     return HappyService(parts, reactor, bounded, metrics, terminal=terminal)
+
+
+def _parts(config: Config, reactor: Any, metrics: Metrics, bounded: BoundedLog) -> Parts:
+    """The server in this process, or what keeps several that are it."""
+    if config.workers > 1:
+        return WorkersRunning(config, reactor, metrics, config.workers, bounded)
+    return Running(config, reactor, metrics=metrics)
 
 
 class Parts(Protocol):

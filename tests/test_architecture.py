@@ -65,7 +65,18 @@ ROOMS = {
     # HTTP.
     "web": {"api", "base", "settings", "wire", "twisted", "zope"},
     # What it is to be a running process: the composition root, start and stop, listening, measuring.
-    "service": {"api", "base", "capabilities", "contract", "keys", "logs", "metrics", "outbound", "postgres"}
+    "service": {
+        "api",
+        "base",
+        "capabilities",
+        "cluster",
+        "contract",
+        "keys",
+        "logs",
+        "metrics",
+        "outbound",
+        "postgres",
+    }
     | {
         "backup",
         "cluster",
@@ -83,7 +94,7 @@ ROOMS = {
     # What each of its workers runs.
     "worker": {"logs", "metrics", "service", "tap", "workers", "msgspec", "twisted", "zope"},
     # What twistd sees.
-    "tap": {"base", "logs", "metrics", "service", "settings", "twisted"},
+    "tap": {"base", "logs", "metrics", "service", "settings", "twisted", "workers"},
     # A library for programs that use a server, of ours or not.
     "client": {"base", "wire", "autobahn", "cryptography", "msgspec", "nacl", "treq", "twisted", "zope"},
     # The load tool: nothing of what it measures, and no Twisted to hold it back.

@@ -56,6 +56,7 @@ from happy.service.history import History
 from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
+from happy.service.joining import bus_of
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
 from happy.service.listening import why
 from happy.service.membership import NodeMembership
@@ -109,10 +110,11 @@ class Running:
     ) -> None:
         """``place`` is what a worker has, one process of several.
 
-        ``make_bus``, called with the database's DSN, makes it one of several nodes, called ``node``.
+        ``make_bus``, called with the database's DSN, makes it one of several nodes, called ``node``, whatever
+        its settings say.
         """
         self._make_bus = make_bus
-        self._node = node or gethostname()
+        self._node = node or "-".join([config.node or gethostname(), *([place.name] if place else [])])
         self._config = config
         self._reactor = reactor
         self._now = now
@@ -179,7 +181,8 @@ class Running:
         )
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
-        bus = None if self._make_bus is None else self._make_bus(dsn)
+        make_bus = self._make_bus or bus_of(config, self._reactor, self._node)
+        bus = None if make_bus is None else make_bus(dsn)
         membership = NodeMembership(hub, self._reactor, self._now, self._metrics, bus, self._node)
         # The embedded database's folder has a lock of its own.
         alone = config.database_url is not None and self._place is None
@@ -306,11 +309,7 @@ class Running:
         realtime = HappyApplication(server, hub, server.calls, events, self._pace, others)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)
-        of_worker: dict[str, Any] = {}
-        if self._place is not None:
-            of_worker["sid_prefix"] = self._place.sid_prefix
-            of_worker["elsewhere"] = Passing(self._reactor, self._place)
-        settings = socket_settings(server, self._pace, **of_worker)
+        settings = socket_settings(server, self._pace, **self._of_node(config))
         endpoint = SocketIOEndpoint(realtime, settings, self._reactor, origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.stop, 1.0)
@@ -339,6 +338,13 @@ class Running:
         control = ControlSocket(self._control_folder(), instructions(controlled), self._reactor)
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)
+
+    def _of_node(self, config: Config) -> dict[str, Any]:
+        """What sessions here have that those of other nodes and workers have not."""
+        place = self._place
+        if place is None:
+            return {"sid_prefix": f"{config.node}." if config.node else ""}
+        return {"sid_prefix": place.sid_prefix, "elsewhere": Passing(self._reactor, place)}
 
     def _control_folder(self) -> Path:
         return self._config.data_dir if self._place is None else self._place.folder

@@ -13,6 +13,7 @@ from pathlib import Path
 from happy.logs.bounded import LEVELS
 from happy.logs.forms import FORMATS
 from happy.settings import parsers
+from happy.settings.consistency import check
 from happy.settings.declaration import (
     BadSetting,
     Given,
@@ -31,9 +32,6 @@ from happy.settings.weak_secrets import WEAK, is_weak
 
 _PORT = parsers.integer(0, 65535)
 _MANY = 2**31 - 1
-
-EMBEDDED_CONNECTIONS = 30
-"""What a pool may take of the embedded PostgreSQL's connections; the rest is for the committer and tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +315,29 @@ class Config:
         "Logins a minute with one key; 0: any.", "120",
     )
 
+    workers: int = setting(
+        "several nodes", 1, parsers.workers, "HAPPY_WORKERS",
+        "Processes that serve clients; auto: one for each core.", "auto",
+    )
+    redis_url: str | None = setting(
+        "several nodes", None, parsers.url("redis", "rediss", "unix", hostless=True), "REDIS_URL",
+        "Redis or Valkey by which nodes hear each other.", "redis://user:password@localhost:6379/0",
+        secret=True,
+    )
+    bus: str | None = setting(
+        "several nodes", None, parsers.choice("redis", "postgres", "none"), "HAPPY_BUS",
+        "How nodes hear each other: redis if there is a redis-url, postgres for several workers, or none.",
+        "postgres",
+    )
+    node: str | None = setting(
+        "several nodes", None, parsers.label, "HAPPY_NODE",
+        "Name of this node, by which proxies can tell whose a session is. "
+        "Without it, nodes have their hosts' names in the log alone.", "n1",
+    )
+    cluster: str = setting(
+        "several nodes", "happy", parsers.label, "HAPPY_CLUSTER",
+        "Name of the service, for several that share a Redis or a database.", "staging",
+    )
     shortcuts: bool = setting(
         None, True, parsers.boolean, "HAPPY_SHORTCUTS",
         "Whether what is usual bypasses the general ways of the libraries.", "false",
@@ -328,7 +349,6 @@ class Config:
 
 
 UNUSED = (
-    unused("redis-url", "REDIS_URL", "one process serves all clients"),
     unused("github-app-id", "GITHUB_APP_ID", "GitHub is asked as the OAuth app"),
     unused("github-private-key", "GITHUB_PRIVATE_KEY", "GitHub is asked as the OAuth app"),
     unused("fast-frames", "HAPPY_FAST_FRAMES", "short cuts are not chosen one by one"),
@@ -359,7 +379,7 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
     )
     if config.master_secret and is_weak(config.master_secret) and not config.allow_weak_secret:
         raise BadSetting(f"master-secret: the value from {given['master-secret'].origin} {WEAK}")
-    _consistent(config)
+    check(config, _BY_NAME)
     return config if config.listen else replace(config, listen=(tcp(config.host, config.port),))
 
 
@@ -371,30 +391,3 @@ def collected(options: Mapping[str, Sequence[str]], environment: Mapping[str, st
         file = evaluate(_BY_NAME["config"], given["config"])
         given = from_file((one for one in SHOWN if one.name != "config"), file) | given
     return given
-
-
-def _consistent(config: Config) -> None:
-    """Refuse settings that contradict each other or lack their counterpart."""
-    if not config.database_url and config.database_pool > EMBEDDED_CONNECTIONS:
-        raise BadSetting(f"database-pool: the embedded PostgreSQL takes at most {EMBEDDED_CONNECTIONS}")
-    if config.s3_host:
-        _together(config, "s3-host", "s3-access-key", "s3-secret-key", "s3-bucket", "s3-public-url")
-    if config.db_provider == "postgres" and not config.database_url:
-        raise BadSetting(
-            "database-url: db-provider asks for a PostgreSQL of your own, but DATABASE_URL is empty or "
-            "missing; set it, or remove db-provider to have the embedded database"
-        )
-    if config.db_provider == "pglite" and config.database_url:
-        raise BadSetting(
-            "db-provider: pglite stands for the embedded database, but database-url names another one; "
-            "remove one of the two"
-        )
-
-
-def _together(config: Config, given: str, *needed: str) -> None:
-    for one in (_BY_NAME[name] for name in needed):
-        if not getattr(config, one.field):
-            raise BadSetting(
-                f"{one.name}: {given} needs it; set the environment variable {one.environment[0]}, "
-                f"for example {one.example}"
-            )

@@ -29,6 +29,7 @@ Group = Literal[
     "clients",
     "connections",
     "limits",
+    "several nodes",
     "logs and metrics",
     "old deployments",
 ]

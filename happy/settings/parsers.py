@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -163,3 +164,18 @@ def json_object(value: str) -> str:
     except (ValueError, RecursionError):
         pass
     raise ValueError("be a JSON object")
+
+
+def label(value: str) -> str:
+    """A short name that may stand in other names."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", value):
+        return value
+    raise ValueError("have up to 32 letters, digits, hyphens and underscores")
+
+
+def workers(value: str) -> int:
+    """A number of processes, or ``auto`` for that of the cores this one may use."""
+    if value.strip().lower() != "auto":
+        return integer(1, 64)(value)
+    usable = getattr(os, "sched_getaffinity", None)
+    return min(len(usable(0)) if usable is not None else os.cpu_count() or 1, 64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -24,8 +24,6 @@ from happy.workers.reserving import Reserved
 from happy.workers.talk import Brief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from happy.metrics import Metrics
     from happy.settings.config import Config
     from happy.workers.talk import Logged
@@ -38,19 +36,24 @@ _BESIDES_THE_POOL: Final = 3
 """Connections to the database that a worker has besides its pool."""
 
 
+class PassesOn(Protocol):
+    """Who writes what workers log."""
+
+    def pass_on(self, when: float, level: str, namespace: str, text: str) -> None:
+        """Write a message of another process."""
+
+
 class WorkersRunning:
-    """A server of ``count`` workers from start to stop. ``write`` is given what they log."""
+    """A server of ``count`` workers from start to stop; ``written`` writes what they log."""
 
     log = Logger()
 
-    def __init__(
-        self, config: Config, reactor: Any, metrics: Metrics, count: int, write: Callable[[Logged], None]
-    ) -> None:
+    def __init__(self, config: Config, reactor: Any, metrics: Metrics, count: int, written: PassesOn) -> None:
         self._config = config
         self._reactor = reactor
         self._metrics = metrics
         self._count = count
-        self._write = write
+        self._written = written
         self._lifecycle = Lifecycle(reactor)
         self._starting: Deferred[None] | None = None
         self.pool: WorkerPool
@@ -72,6 +75,9 @@ class WorkersRunning:
             raise
         took = self._reactor.seconds() - began
         self.log.info("Ready after {seconds:.2f} s, with {count} workers", seconds=took, count=self._count)
+
+    def _write(self, logged: Logged) -> None:
+        self._written.pass_on(logged.when, logged.level, logged.namespace, logged.text)
 
     async def stop(self) -> None:
         """Stop everything that was started, in the reverse order; a start under way ends."""
@@ -130,6 +136,7 @@ class WorkersRunning:
                 number,
                 folder / f"w{number}",
                 {name: numbers[one.descriptor(number)] for name, one in sockets.items()},
+                f"{config.node}." if config.node else "",
             )
             for number in range(1, self._count + 1)
         ]

@@ -73,6 +73,7 @@ def test_every_place_sets_every_setting(one: Setting, tmp_path: Path) -> None:
 SAMPLES = {
     "port": "80",
     "database-pool": "3",
+    "workers": "2",
     "metrics-port": "1",
     "master-secret": SECRET,
     "ping-interval": "1.5",

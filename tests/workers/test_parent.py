@@ -26,7 +26,6 @@ from happy.base.errors import StartupError
 from happy.metrics import Metrics
 from happy.settings.config import load
 from happy.workers.parent import WorkersRunning
-from happy.workers.talk import Logged
 from tests.harness import scratch_database
 from tests.live.serving import free_port
 
@@ -53,7 +52,7 @@ class WorkersTests(TestCase):
         self.addCleanup(database.__exit__, None, None, None)
         self.folder = Path(tempfile.mkdtemp(prefix="happy-workers-"))
         self.port, self.metrics = free_port(), free_port()
-        self.logged: list[Logged] = []
+        self.logged: list[str] = []
 
     def make(self, **settings: str) -> WorkersRunning:
         """A parent of two."""
@@ -61,12 +60,16 @@ class WorkersTests(TestCase):
             "data-dir": [str(self.folder)],
             "database-url": [self.dsn],
             "database-pool": ["2"],
+            "workers": ["2"],
             "metrics-port": [str(self.metrics)],
             "listen": [f"tcp:{self.port}:interface=127.0.0.1", f"unix:{self.folder}/socket:mode=600"],
             "master-secret": [secrets.token_hex(32)],
             **{name: [text] for name, text in settings.items()},
         }
-        return WorkersRunning(load(given, {}), reactor, Metrics(), 2, self.logged.append)
+        return WorkersRunning(load(given, {}), reactor, Metrics(), 2, self)
+
+    def pass_on(self, when: float, level: str, namespace: str, text: str) -> None:
+        self.logged.append(text)
 
     async def ask(self, times: int) -> list[int]:
         """The answers to requests that are made at once, each on a connection of its own."""
@@ -137,8 +140,7 @@ class WorkersTests(TestCase):
         await Deferred.fromCoroutine(parent.stop()).addTimeout(PATIENCE, reactor)
         self.assertEqual((first.pid, second.pid), (None, None))
         self.assertFalse((self.folder / "socket").exists())
-        texts = [one.text for one in self.logged]
-        self.assertEqual(texts.count("Stopping"), 3)
+        self.assertEqual(self.logged.count("Stopping"), 3)
 
     async def test_cannot_start(self) -> None:
         """What keeps a worker from starting is the reason of the whole, in its own words."""
