@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 from io import BytesIO
@@ -51,6 +52,7 @@ class WorkersTests(TestCase):
         self.dsn = database.__enter__()
         self.addCleanup(database.__exit__, None, None, None)
         self.folder = Path(tempfile.mkdtemp(prefix="happy-workers-"))
+        self.addCleanup(shutil.rmtree, self.folder)
         self.port, self.metrics = free_port(), free_port()
         self.logged: list[str] = []
 
