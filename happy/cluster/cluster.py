@@ -55,6 +55,8 @@ class Cluster:
     def __init__(self, bus: Bus, hub: Hub, clock: Any, metrics: Metrics, *, name: str, now: Now) -> None:
         """``name`` is what logs and metrics call this node."""
         self.node = secrets.token_hex(5)
+        self.bus = type(bus).__name__
+        """The kind of bus."""
         self._bus = bus
         self._hub = hub
         self._clock = clock

@@ -56,18 +56,18 @@ class NodeMembership:
         )
         await migrate(database, before=saving_first(config, self._reactor, dsn))
         if alone:
-            await self._be_alone(database, dsn, lifecycle)
+            await self._be_alone(database, dsn, config.cluster, lifecycle)
         await database.start()
         lifecycle.started("the database connections", database.stop, 1.0)
         if self.others is not None:
             lifecycle.started("the way to other nodes", self.others.stop, 1.0)
         return database
 
-    async def _be_alone(self, database: Database, dsn: str, lifecycle: Lifecycle) -> None:
+    async def _be_alone(self, database: Database, dsn: str, service: str, lifecycle: Lifecycle) -> None:
         """A pooler's sessions belong to nobody."""
         target = parse_target(dsn)
         if not database.connector.pooled:
-            bus = None if self.others is None else "nodes"
+            bus = None if self.others is None else f"{self.others.bus} {service}"
             lock = Alone(database.connect, self._reactor, target.schema, bus)
             await lock.start()
             lifecycle.started("holding the database", lock.stop, 0.1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from twisted.internet.task import deferLater
 from happy.postgres.process import Program
 from tests.cluster.redis_server import RedisServer
 from tests.cluster.ring.way import Way
-from tests.live.serving import Served
+from tests.live.serving import TWISTD, Served
 
 
 class NodeProcess:
@@ -32,8 +31,8 @@ class NodeProcess:
             "HANDY_MASTER_SECRET": "of the ring and of nothing else",
             "HAPPY_DATABASE_POOL": "4",
             "METRICS_ENABLED": "false",
-            "RING_NODE": name,
-            "RING_REDIS": f"redis://127.0.0.1:{self.way.port}",
+            "HAPPY_NODE": name,
+            "REDIS_URL": f"redis://127.0.0.1:{self.way.port}",
         }
         self.served: Served
         self.log = b""
@@ -41,8 +40,7 @@ class NodeProcess:
     async def start(self) -> None:
         """Run it, on the port that it had before."""
         port = self.served.port if hasattr(self, "served") else None
-        program = [sys.executable, "-m", "tests.cluster.ring.node"]
-        runner = Program(program, None, (), signal.SIGKILL).wrapped()
+        runner = Program([TWISTD], None, (), signal.SIGKILL).wrapped()
         self.served = Served(self._folder, environment=self._environment, runner=runner, port=port)
         await self.served.start()
 
