@@ -88,7 +88,7 @@ class Config:
         "Accept a well-known master secret; for development only.", "true", flag=True,
     )
     registration: str = setting(
-        "everyday", "open", parsers.choice("open", "closed"), "HAPPY_REGISTRATION",
+        "clients", "open", parsers.choice("open", "closed"), "HAPPY_REGISTRATION",
         "Whether unknown keys make accounts, unless happyctl registration says otherwise.", "closed",
     )
     accept_new_secret: bool = setting(
