@@ -14,9 +14,10 @@ from happy.operator.moving import export, import_account
 from happy.operator.naming import account_named
 from happy.operator.removing import remove
 from happy.operator.text import age, facts, number, size, table
+from happy.operator.trouble import CommandFailed
 from happy.storage import access
 from happy.storage.blocking import BlockingDatabase
-from happy.storage.holders import Holder, holders, owners
+from happy.storage.holders import Holder, holder, holders, owners, sessions_of
 
 _COLUMNS = ("id", "created", "seen", ">devices", ">sessions", ">messages", ">bytes", "")
 
@@ -46,7 +47,7 @@ def show_account(deployment: Deployment, account: str) -> Shown:
     """Show one account."""
     with deployment.database() as database:
         id = account_named(database, account)
-        (found,) = (one for one in _accounts(deployment, database) if one["id"] == id)
+        found = _account(deployment, database, id)
     labels = ("id", "created", "seen", "devices", "sessions", "messages", "bytes", "state")
     return Shown(found, [facts(zip(labels, _row(found, whole=True), strict=True))])
 
@@ -88,7 +89,7 @@ def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Sh
     """
     with deployment.database() as database:
         id = account_named(database, account)
-        (found,) = (one for one in _accounts(deployment, database) if one["id"] == id)
+        found = _account(deployment, database, id)
         what = f"{id} goes with {found['sessions']} sessions, {found['messages']} messages, its files"
         if not agreed(what, yes=yes, dry_run=dry_run):
             return Shown({"id": id, "wouldDelete": found}, [f"{what}. Nothing was done."])
@@ -119,6 +120,17 @@ def _accounts(deployment: Deployment, database: BlockingDatabase) -> list[dict[s
     """What there is of whom, files included."""
     stored = files_by_account(deployment, database)
     return [_document(one, stored.get(one.id, Held())) for one in database.transact(holders)]
+
+
+def _account(deployment: Deployment, database: BlockingDatabase, id: str) -> dict[str, Any]:
+    """What there is of one account, without looking at those of others. Raises CommandFailed."""
+    found = database.transact(lambda tx: holder(tx, id))
+    if found is None:
+        raise CommandFailed(f"{id} is gone meanwhile")
+    stored = Held()
+    for session in database.transact(lambda tx: sessions_of(tx, id)):
+        stored += files.held(files.of_session(deployment.config, session))
+    return _document(found, stored)
 
 
 def files_by_account(deployment: Deployment, database: BlockingDatabase) -> dict[str, Held]:

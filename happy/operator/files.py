@@ -38,9 +38,11 @@ def by_session(config: Config) -> dict[str, Held]:
     return {entry.name: held(Path(entry.path)) for entry in _entries(folder / "sessions")}
 
 
-def held(folder: Path) -> Held:
-    """What is below a folder; what vanishes meanwhile counts as nothing."""
+def held(folder: Path | None) -> Held:
+    """What is below a folder; what is not there, or vanishes meanwhile, counts as nothing."""
     found = Held()
+    if folder is None:
+        return found
     for inner, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Messages are not read: they are numbered one by one in their session, which knows the last number, and what
 # all of them take is divided by how many there are.
-HOLDERS = """
+_HOLDERS = """
 WITH "each" AS (
     SELECT pg_table_size('"SessionMessage"') / greatest(sum("seq"), 1) AS "bytes" FROM "Session"
 )
@@ -24,16 +24,21 @@ LEFT JOIN "happy_accounts" AS h ON h."accountId" = a."id"
 LEFT JOIN (
     SELECT "accountId", count(*) AS "count", sum("seq") AS "messages", max("lastActiveAt") AS "seen",
            sum(pg_column_size("metadata") + coalesce(pg_column_size("agentState"), 0)) AS "bytes"
-    FROM "Session" GROUP BY 1
+    FROM "Session" {of_account} GROUP BY 1
 ) AS s ON s."accountId" = a."id"
 LEFT JOIN (
-    SELECT "accountId", count(*) AS "count", max("lastActiveAt") AS "seen" FROM "Machine" GROUP BY 1
+    SELECT "accountId", count(*) AS "count", max("lastActiveAt") AS "seen"
+    FROM "Machine" {of_account} GROUP BY 1
 ) AS m ON m."accountId" = a."id"
 LEFT JOIN (
-    SELECT "accountId", max("seenAt") AS "seen" FROM "happy_pairings" GROUP BY 1
+    SELECT "accountId", max("seenAt") AS "seen" FROM "happy_pairings" {of_account} GROUP BY 1
 ) AS p ON p."accountId" = a."id"
-ORDER BY a."createdAt", a."id"
+{account}
 """
+
+HOLDERS = _HOLDERS.format(of_account="", account='ORDER BY a."createdAt", a."id"')
+
+HOLDER = _HOLDERS.format(of_account='WHERE "accountId" = %(account)s', account='WHERE a."id" = %(account)s')
 
 USAGE = """
 SELECT a."id", count(m."id"), coalesce(sum(pg_column_size(m.*)), 0)::bigint
@@ -106,6 +111,12 @@ class MachineSeen(NamedTuple):
 async def holders(tx: Transaction) -> list[Holder]:
     """Every account, the oldest first."""
     return [Holder._make(row) for row in await tx.rows(HOLDERS)]
+
+
+async def holder(tx: Transaction, account: str) -> Holder | None:
+    """One account, if it exists; of others, only sessions' numbers of messages are read."""
+    row = await tx.row(HOLDER, {"account": account})
+    return None if row is None else Holder._make(row)
 
 
 async def message_rows(tx: Transaction) -> list[Rows]:

@@ -36,6 +36,10 @@ class AccountTests(OperatorCase):
         self.assertGreater(found["bytes"], 100)
         self.assertIs(found["disabled"], False)
         self.assertEqual(await self.said("accounts", "show", phone.id[:-1]), found)
+        await phone.upload(session, b"x" * 1000)
+        with_file = await self.said("accounts", "show", phone.id)
+        self.assertGreaterEqual(with_file["bytes"], found["bytes"] + 1000)
+        self.assertIn(with_file, await self.said("accounts"))
         self.assertIn(phone.id, (await self.happyctl("accounts")).out)
 
     async def test_wrong_ids(self) -> None:
