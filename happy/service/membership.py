@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from happy.cluster.cluster import Cluster
+from happy.service.holding import hold
 from happy.service.snapshots import saving_first
-from happy.storage.alone import Alone
 from happy.storage.database import Database
-from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate
 
 if TYPE_CHECKING:
@@ -56,21 +55,13 @@ class NodeMembership:
         )
         await migrate(database, before=saving_first(config, self._reactor, dsn))
         if alone:
-            await self._be_alone(database, dsn, config.cluster, lifecycle)
+            bus = None if self.others is None else self.others.bus
+            await hold(config, database, self._reactor, dsn, bus, lifecycle)
         await database.start()
         lifecycle.started("the database connections", database.stop, 1.0)
         if self.others is not None:
             lifecycle.started("the way to other nodes", self.others.stop, 1.0)
         return database
-
-    async def _be_alone(self, database: Database, dsn: str, service: str, lifecycle: Lifecycle) -> None:
-        """A pooler's sessions belong to nobody."""
-        target = parse_target(dsn)
-        if not database.connector.pooled:
-            bus = None if self.others is None else f"{self.others.bus} {service}"
-            lock = Alone(database.connect, self._reactor, target.schema, bus)
-            await lock.start()
-            lifecycle.started("holding the database", lock.stop, 0.1)
 
     async def join(self, server: Server) -> None:
         """Hear of other nodes, and let them hear of this one."""

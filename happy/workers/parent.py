@@ -14,6 +14,7 @@ from happy.keys.master_secret import settle
 from happy.postgres import EmbeddedPostgres
 from happy.service import takeover
 from happy.service.descriptors import raise_limit
+from happy.service.holding import hold_for_workers
 from happy.service.lifecycle import Lifecycle
 from happy.service.place import WorkerPlace
 from happy.settings.declaration import BadSetting
@@ -95,7 +96,9 @@ class WorkersRunning:
         config = settle(self._config)
         raise_limit()
         sockets = await self._reserve(config)
-        if not config.database_url:
+        if config.database_url:
+            await hold_for_workers(config, config.database_url, self._reactor, self._metrics, self._lifecycle)
+        else:
             config = replace(config, database_url=await self._start_postgres(config))
         await self._start_workers(self._shared_out(config), sockets)
 
