@@ -1,9 +1,12 @@
 FROM python:3.12-slim AS build
 WORKDIR /source
+# First what changes seldom, so that it is kept from build to build.
+COPY packaging/requirements.lock ./
+RUN pip wheel --no-cache-dir --no-deps --require-hashes --wheel-dir /wheels --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY happy happy
 COPY twisted twisted
-RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[s3]'
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.12-slim
 # A user id that has no name needs the library to make the database, see happy/postgres/child.py.
