@@ -313,6 +313,8 @@ class Running:
         endpoint = SocketIOEndpoint(realtime, settings, self._reactor, origin)
         self._metrics.happy_sockets.set_function(lambda: endpoint.count)
         self._lifecycle.started("sockets", endpoint.stop, 1.0)
+        if self._place is not None and self._place.draining:
+            self.readiness.draining, endpoint.admitting = True, False
         room = most_clients(raise_limit())
         site = HappySite(
             Router(CAPABILITIES, server),

@@ -36,6 +36,8 @@ class WorkerPlace:
     node: str = ""
     """What the ids of sessions begin with, before the worker's name."""
     stop_seconds: float = WORKER_STOP_SECONDS
+    draining: bool = False
+    """Whether it is to take no sockets from the beginning, since the server is being emptied."""
 
     @property
     def sid_prefix(self) -> str:

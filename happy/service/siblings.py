@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from happy.base.unix_sockets import reachable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from twisted.internet.interfaces import IProtocol, IProtocolFactory
+
 _PATIENCE: Final = 5.0
 """Seconds to connect."""
+
+
+@implementer(IStreamClientEndpoint)
+class SiblingEndpoint:
+    """Connects to a unix socket, whatever the length of its path."""
+
+    def __init__(self, reactor: Any, path: Path) -> None:
+        self._reactor = reactor
+        self._path = path
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """As the interface says."""
+        held = ExitStack()
+        try:
+            name = held.enter_context(reachable(self._path))
+        except OSError as error:
+            return fail(ConnectError(error.errno, error.strerror))
+        endpoint = UNIXClientEndpoint(self._reactor, name, timeout=_PATIENCE)
+        connecting: Deferred[IProtocol] = endpoint.connect(protocolFactory)
+        return connecting.addBoth(_let_go, held)
 
 
 @implementer(IAgentEndpointFactory)
@@ -25,10 +53,9 @@ class Siblings:
         self._folder = folder
         self._name = name
 
-    def endpointForURI(self, uri: URI) -> UNIXClientEndpoint:
+    def endpointForURI(self, uri: URI) -> SiblingEndpoint:
         """As the interface says."""
-        path = self._folder / uri.host.decode() / self._name
-        return UNIXClientEndpoint(self._reactor, str(path), timeout=_PATIENCE)
+        return SiblingEndpoint(self._reactor, self._folder / uri.host.decode() / self._name)
 
 
 def sibling_agent(reactor: Any, folder: Path, name: str, *, persistent: bool) -> Agent:
@@ -37,3 +64,8 @@ def sibling_agent(reactor: Any, folder: Path, name: str, *, persistent: bool) ->
     pool.retryAutomatically = False
     agent: Agent = Agent.usingEndpointFactory(reactor, Siblings(reactor, folder, name), pool)
     return agent
+
+
+def _let_go(outcome: Any, held: ExitStack) -> Any:
+    held.close()
+    return outcome

@@ -13,11 +13,13 @@ from happy.base.errors import StartupError
 from happy.keys.master_secret import settle
 from happy.postgres import EmbeddedPostgres
 from happy.service import takeover
+from happy.service.control import ControlSocket
 from happy.service.descriptors import raise_limit
 from happy.service.holding import hold_for_workers
 from happy.service.lifecycle import Lifecycle
 from happy.service.place import WorkerPlace
 from happy.settings.declaration import BadSetting
+from happy.workers.control import ControlledWorkers
 from happy.workers.monitoring import WorkersMonitoring
 from happy.workers.pool import Spare, Worker, WorkerPool
 from happy.workers.process import INHERITED, Spawning
@@ -152,6 +154,10 @@ class WorkersRunning:
         monitoring = WorkersMonitoring(config, self._reactor, self._metrics, folder, names)
         await monitoring.start()
         self._lifecycle.started("metrics", monitoring.stop, 0.1)
+        together = ControlledWorkers(self._reactor, folder, names, self.pool.drained)
+        control = ControlSocket(config.data_dir, together.instructions(), self._reactor)
+        control.start()
+        self._lifecycle.started("the control socket", control.stop, 0.1)
 
     async def _stop_workers(self) -> None:
         await self.pool.stop(self._lifecycle.left * 5.8 / 9.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
@@ -113,6 +114,10 @@ class Worker:
             process = self._fill()
             process.serving.addErrback(_unneeded)
 
+    def drained(self, draining: bool) -> None:
+        """Let those who come after it take no sockets, or take them again."""
+        self._brief = replace(self._brief, place=replace(self._brief.place, draining=draining))
+
     def hang_up(self) -> None:
         """Let it open its files again, if it is there."""
         if self._process is not None and self._process.running:
@@ -151,6 +156,11 @@ class WorkerPool:
             await gatherResults(starting, consumeErrors=True)
         except FirstError as error:
             error.subFailure.raiseException()
+
+    def drained(self, draining: bool) -> None:
+        """Let whoever replaces one of them take no sockets, or take them again."""
+        for worker in self.workers:
+            worker.drained(draining)
 
     async def stop(self, seconds: float) -> None:
         """Stop all of them within so many seconds."""

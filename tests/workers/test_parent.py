@@ -18,17 +18,20 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from happy.base.errors import StartupError
+from happy.client import AccountKeys, RemoteServer, sign_in
 from happy.metrics import Metrics
 from happy.settings.config import load
 from happy.workers.parent import WorkersRunning
 from tests.harness import scratch_database
 from tests.live.serving import free_port
+from tests.operator.case import run
 
 PATIENCE = 60.0
 
@@ -111,6 +114,40 @@ class WorkersTests(TestCase):
             self.assertEqual((polled.code, (await treq.content(polled))[:2]), (200, b"44"))
         self.assertEqual(workers, {"w1", "w2"})
 
+    async def said(self, *arguments: str) -> Any:
+        """The document of a command that an operator gives."""
+        given = ["--data-dir", str(self.folder), "--database-url", self.dsn, *arguments, "--json"]
+        ran = await deferToThread(run, given)
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        return ran.document
+
+    async def operate(self) -> None:
+        """Commands are about all workers."""
+        server = RemoteServer(f"http://127.0.0.1:{self.port}", reactor)
+        phone = await sign_in(server, AccountKeys.generate())
+        sockets = [await phone.open_socket() for _ in range(6)]
+        status = await self.said("status")
+        self.assertEqual((status["ready"], status["sockets"]["user"]), (True, 6))
+        self.assertEqual([node["name"] for node in status["nodes"]], ["w1", "w2"])
+        self.assertEqual(sum(node["sockets"] for node in status["nodes"]), 6)
+        self.assertEqual((await self.said("revoke", phone.id))["closed"], 6)
+        for socket in sockets:
+            await socket.close()
+        await server.close()
+
+    async def drain(self, worker: Any) -> None:
+        """Nobody takes new sockets in a drained server, not even who comes later."""
+        await self.said("drain", "--timeout", "0")
+        killed = worker.pid
+        os.kill(killed, signal.SIGKILL)
+        self.assertEqual(await self.ask(32), [200] * 32)
+        await self.replaced(killed, worker)
+        status = await self.said("status")
+        self.assertEqual((status["ready"], status["reasons"]), (False, ["draining"]))
+        self.assertEqual([node["state"] for node in status["nodes"]], ["not ready", "not ready"])
+        await self.said("drain", "--undo")
+        self.assertTrue((await self.said("status"))["ready"])
+
     async def replaced(self, old: int | None, worker: Any) -> None:
         """Wait until a worker is another process."""
         while worker.pid in (old, None):
@@ -128,11 +165,8 @@ class WorkersTests(TestCase):
 
         await self.poll(16)
         await self.monitor()
-
-        killed = first.pid
-        os.kill(killed, signal.SIGKILL)
-        self.assertEqual(await self.ask(32), [200] * 32)
-        await self.replaced(killed, first)
+        await self.operate()
+        await self.drain(first)
 
         orphan = second.pid
         second._process.transport.closeStdin()  # as the kernel does when the parent dies
@@ -142,6 +176,7 @@ class WorkersTests(TestCase):
         await Deferred.fromCoroutine(parent.stop()).addTimeout(PATIENCE, reactor)
         self.assertEqual((first.pid, second.pid), (None, None))
         self.assertFalse((self.folder / "socket").exists())
+        self.assertFalse((self.folder / "control.sock").exists())
         self.assertEqual(self.logged.count("Stopping"), 3)
 
     async def test_cannot_start(self) -> None:

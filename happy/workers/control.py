@@ -1,0 +1,143 @@
+"""The control socket of a server with several workers: what is asked is asked of all, and answered as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import treq
+from twisted.internet.defer import Deferred, FirstError, TimeoutError, gatherResults
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseFailed
+
+from happy.base.waiting import within
+from happy.service.control import NAME, Impracticable, Instruction
+from happy.service.siblings import sibling_agent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE: Final = 20.0
+"""Seconds in which a worker has to answer, also one that is being replaced meanwhile."""
+
+LOOK_PATIENCE: Final = 3.0
+"""The same for the status, which says who does not answer."""
+
+_STEP: Final = 0.1
+"""Seconds between attempts to reach a worker."""
+
+
+class ControlledWorkers:
+    """The workers as one server. ``drained`` is told whether further workers are to take no sockets."""
+
+    def __init__(
+        self, reactor: Any, folder: Path, workers: Sequence[str], drained: Callable[[bool], None]
+    ) -> None:
+        self._reactor = reactor
+        self._workers = workers
+        self._drained = drained
+        self._began = reactor.seconds()
+        self._agent = sibling_agent(reactor, folder, NAME, persistent=False)
+
+    def instructions(self) -> dict[tuple[str, str], Instruction]:
+        """What the control socket offers: as that of one server (:mod:`happy.service.instructions`)."""
+        return {
+            ("GET", "/status"): self._status,
+            ("GET", "/drain"): partial(self._sum, "GET", "/drain", "left"),
+            ("POST", "/drain"): self._drain,
+            ("POST", "/access"): partial(self._sum, "POST", "/access", "closed"),
+            ("POST", "/push"): self._push,
+        }
+
+    async def _status(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        asked = [self._ask(worker, "GET", "/status", {}, LOOK_PATIENCE) for worker in self._workers]
+        answers = await gatherResults([asking.addErrback(_unknown) for asking in asked])
+        found = dict(zip(self._workers, answers, strict=True))
+        uptime = round((self._reactor.seconds() - self._began) * 1000)
+        return merged(found) | {"uptimeMs": uptime}
+
+    async def _drain(self, members: Mapping[str, Any]) -> dict[str, int]:
+        draining = members.get("draining", True)
+        if not isinstance(draining, bool):
+            raise Impracticable("draining is true or false")
+        self._drained(draining)
+        return await self._sum("POST", "/drain", "left", members)
+
+    async def _push(self, members: Mapping[str, Any]) -> Any:
+        """Any worker sends notifications."""
+        return await self._ask(self._workers[0], "POST", "/push", members, PATIENCE)
+
+    async def _sum(self, method: str, path: str, name: str, members: Mapping[str, Any]) -> dict[str, int]:
+        asked = [self._ask(worker, method, path, members, PATIENCE) for worker in self._workers]
+        try:
+            answers = await gatherResults(asked, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        return {name: sum(answer[name] for answer in answers)}
+
+    def _ask(
+        self, worker: str, method: str, path: str, members: Mapping[str, Any], seconds: float
+    ) -> Deferred[Any]:
+        """What a worker answers. Fails with Impracticable."""
+        asking = Deferred.fromCoroutine(self._asked(worker, method, path, members))
+        return within(seconds, asking, self._reactor).addErrback(_told, worker)
+
+    async def _asked(self, worker: str, method: str, path: str, members: Mapping[str, Any]) -> Any:
+        """One that is just being replaced is asked until it is there: every instruction may be repeated."""
+        url, body = f"http://{worker}{path}", msgspec.json.encode(members)
+        while True:
+            try:
+                answer = await treq.request(method, url, data=body, agent=self._agent)
+                found = msgspec.json.decode(await treq.content(answer))
+            except (ConnectError, ConnectionClosed, OSError, ResponseFailed):
+                await deferLater(self._reactor, _STEP)
+                continue
+            if answer.code != 200:
+                raise Impracticable(found["error"])
+            return found
+
+
+def merged(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """The reports of workers (:class:`happy.service.status.StatusReport`), by their names, as one.
+
+    Sockets are those of all, ``nodes`` has a line for each. None is the report of one that does not answer;
+    the server is ready when all are. Raises Impracticable if none answers.
+    """
+    answered = {name: report for name, report in reports.items() if report is not None}
+    if not answered:
+        raise Impracticable("no worker answers")
+    first = next(iter(answered.values()))
+    silent = [f"{name} does not answer" for name in reports if name not in answered]
+    reasons = dict.fromkeys(reason for report in answered.values() for reason in report["reasons"])
+    nodes = [{"name": name, **_line(report)} for name, report in reports.items()]
+    return {
+        **first,
+        "ready": not silent and all(report["ready"] for report in answered.values()),
+        "reasons": [*reasons, *silent],
+        "sockets": {
+            scope: sum(report["sockets"][scope] for report in answered.values()) for scope in first["sockets"]
+        },
+        "nodes": nodes,
+    }
+
+
+def _line(report: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is told of one worker."""
+    if report is None:
+        return {"state": "silent", "sockets": None}
+    return {"state": "ready" if report["ready"] else "not ready", "sockets": sum(report["sockets"].values())}
+
+
+def _unknown(failure: Failure) -> None:
+    failure.trap(Impracticable)
+
+
+def _told(failure: Failure, worker: str) -> Failure:
+    """Nobody who is asked would know more of it."""
+    if failure.check(TimeoutError):
+        raise Impracticable(f"{worker} does not answer") from None
+    return failure

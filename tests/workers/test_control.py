@@ -1,0 +1,36 @@
+"""Reports of workers as that of one server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from happy.service.control import Impracticable
+from happy.workers.control import merged
+
+
+def report(user: int, *reasons: str) -> dict[str, Any]:
+    """What a worker tells."""
+    sockets = {"user": user, "session": 1, "machine": 0}
+    return {"version": "1", "ready": not reasons, "reasons": list(reasons), "sockets": sockets}
+
+
+def test_merged() -> None:
+    """Sockets are added up, and everything else is what the first says."""
+    found = merged({"w1": report(2), "w2": report(3)})
+    assert (found["version"], found["ready"], found["reasons"]) == ("1", True, [])
+    assert found["sockets"] == {"user": 5, "session": 2, "machine": 0}
+    assert found["nodes"] == [
+        {"name": "w1", "state": "ready", "sockets": 3},
+        {"name": "w2", "state": "ready", "sockets": 4},
+    ]
+
+
+def test_silent() -> None:
+    """A worker that does not answer keeps the server from being ready."""
+    found = merged({"w1": None, "w2": report(3, "disk"), "w3": report(1, "disk")})
+    assert (found["ready"], found["reasons"]) == (False, ["disk", "w1 does not answer"])
+    assert [node["state"] for node in found["nodes"]] == ["silent", "not ready", "not ready"]
+    with pytest.raises(Impracticable, match="no worker answers"):
+        merged({"w1": None})
