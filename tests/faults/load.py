@@ -22,7 +22,7 @@ class _Watcher(Observer):
     """Notes when the load begins."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(port=port)
+        super().__init__(ports=[port])
         self.begun = threading.Event()
         self.begin = 0.0
 
