@@ -28,6 +28,7 @@ from happy.api.structs import (
     parse_json,
 )
 from happy.base.errors import (
+    AccountDisabled,
     AccountVanished,
     ChangedMeanwhile,
     DatabaseDown,
@@ -125,6 +126,8 @@ async def call_route(parts: Parts, route: Route, inputs: Inputs) -> Answer:
             )
         return answers.unauthorized(str(unproven)).answer(route.strips)
     except Refusal as refusal:
+        if isinstance(refusal, AccountDisabled):
+            parts.events.login_refused("account is disabled", inputs.facts(payload).address)
         return pieces.answer_with(parts, account, refusal.status, refusal.body())
     except Exception as error:
         fault = request_fault(error)

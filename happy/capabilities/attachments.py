@@ -173,11 +173,12 @@ async def upload(
     size = content.seek(0, os.SEEK_END)
     if size > LARGEST:
         raise FileTooLarge
-    await _check_quotas(server, caller, session_id, size)
     content.seek(0)
-    # One at a time for an account: whoever sends many files must not keep all threads with them.
+    # One at a time for an account: whoever sends many files must not keep all threads with them, and each
+    # counts for the next one's quota.
     release = await server.database.linearizer.acquire([f"files {caller.account}"])
     try:
+        await _check_quotas(server, caller, session_id, size)
         await server.objects.put(attachment(session_id, attachment_file), content)
     finally:
         release()

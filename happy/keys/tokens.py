@@ -33,7 +33,9 @@ _USED_STATES = 65_536
 
 Text = Annotated[str, Meta(min_length=1)]
 
-Refused = Literal["not a token of ours", "token of another secret", "token is not in force"]
+Refused = Literal[
+    "not a token of ours", "token of another secret", "token is not in force", "token is revoked"
+]
 """Why a token is refused, for whoever runs the server."""
 
 
@@ -273,6 +275,8 @@ class Tokens:
 
     def why_refused(self, token: str) -> Refused:
         """What is wrong with a bearer token that :meth:`verify` refuses."""
+        if self._known(token) is not None:
+            return "token is revoked"
         return self._bearer.why_refused(token) if _plausible(token) else "not a token of ours"
 
     def _remember(self, key: bytes, claims: Bearer) -> None:

@@ -105,8 +105,9 @@ class HappyApplication:
         handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
         bearer = self._identify(handshake.check(), socket)
         account = bearer.sub
+        labels = self._parts.metrics.client_labels(handshake.client)
         most = self._parts.config.account_sockets
-        if most and self._hub.crowded(account, most):
+        if most and self._hub.crowded(account, most) and not self._give_way(account, handshake, labels):
             raise ConnectRefused(TOO_MANY)
         if self._hub.crowded(account) or not socket.pay_as(owner_of(account)):
             raise Undecided  # The account has too much, but perhaps less when the client tries again.
@@ -117,7 +118,7 @@ class HappyApplication:
             subject=handshake.subject,
             declared=handshake.declared,
             viewing=handshake.viewing,
-            labels=self._parts.metrics.client_labels(handshake.client),
+            labels=labels,
             pairing=bearer.pairing,
         )
         self._note_pairing(bearer, client)
@@ -126,6 +127,19 @@ class HappyApplication:
             return self._admit_later(hosting, client, members)
         self._admit(client, members)
         return None
+
+    def _give_way(self, account: str, handshake: AuthObject, labels: tuple[str, str]) -> bool:
+        """End the oldest connection that a client which comes may have left behind; whether there is one.
+
+        A phone that changes its network is back long before anybody knows that its former connection is dead.
+        """
+        identity = account, handshake.scope, handshake.subject, handshake.declared
+        former = self._hub.oldest(identity, labels)
+        if former is None:
+            return False
+        self._hub.remove(former)  # It counts no more, however long closing takes.
+        former.socket.close()
+        return True
 
     async def _admit_later(self, hosting: Deferred[None], client: Client, members: Mapping[str, Any]) -> None:
         """Admit the first client of an account when nothing will be missed any more."""
@@ -147,13 +161,14 @@ class HappyApplication:
 
     def _identify(self, token: str, socket: Socket) -> Bearer:
         """What a token says. Raises ConnectRefused."""
+        address = socket.holding.owner.removeprefix("address:")
         try:
             bearer = self._parts.tokens.identify(token)
         except AccountDisabled as refusal:
+            self._parts.events.login_refused("account is disabled", address)
             raise ConnectRefused(refusal.error) from None
         if bearer is None:
-            reason = self._parts.tokens.why_refused(token)
-            self._parts.events.login_refused(reason, socket.holding.owner.removeprefix("address:"))
+            self._parts.events.login_refused(self._parts.tokens.why_refused(token), address)
             raise ConnectRefused(WRONG_TOKEN)
         return bearer
 

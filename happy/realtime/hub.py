@@ -267,6 +267,13 @@ class Hub:
             self.recovery is not None and self.recovery.replay.awaits_any(account)
         )
 
+    def oldest(self, identity: Identity, labels: tuple[str, str]) -> Client | None:
+        """Of the clients that may be the same one, by program and version too, the first that came."""
+        same = (
+            one for one in self.everybody(identity[0]) if one.identity == identity and one.labels == labels
+        )
+        return next(same, None)
+
     def viewing(self, account: str) -> bool:
         """Whether a declared user-scoped client of the account is in the foreground (realtime.md B.10)."""
         room = self._accounts.get(account)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities import _links
@@ -199,6 +200,16 @@ class FolderTests(AttachmentCase):
         self.assertEqual(refused.status, 413)
         self.assertEqual(refused.json, {"error": "The attachments of this account take up all their space"})
         self.assertEqual((await self.put(path, b"x" * 40, account=self.account)).status, 200)
+
+    async def test_uploads_at_once(self) -> None:
+        """Of several that are under way together only those are stored for which there is room."""
+        self.change(config=replace(self.server.config, account_attachments=100))
+        uploads = [
+            Deferred.fromCoroutine(self.put(f"{self.base}/{name}", b"x" * 60, account=self.account))
+            for name in "abc"
+        ]
+        answers = await gatherResults(uploads)
+        self.assertEqual(sorted(answer.status for answer in answers), [200, 413, 413])
 
 
 class S3Tests(AttachmentCase):

@@ -14,6 +14,15 @@ from tests.operator.case import OperatorCase, run
 class AccountTests(OperatorCase):
     """Against a server that runs."""
 
+    async def setUp(self) -> None:
+        self.noted: list[str] = []
+        await super().setUp()
+        self.patch(self.running.server.events, "_refusals", self)
+
+    def note(self, address: str, reason: str) -> None:
+        """As the log of refusals."""
+        self.noted.append(reason)
+
     async def paired(self, phone: Account) -> Account:
         """A terminal that was let into the phone's account, without the account's key."""
         pairing = TerminalPairing(self.remote())
@@ -67,12 +76,14 @@ class AccountTests(OperatorCase):
         await ended
         refusal = (403, {"error": "Account is disabled"})
         self.assertEqual(await self.refused(phone), refusal)
+        self.assertEqual(self.noted, ["account is disabled"])
         with self.assertRaises(Refused) as login:
             await sign_in(self.remote(), phone.keys)
         self.assertEqual(login.exception.status, 403)
         with self.assertRaises(SocketRefused) as connecting:
             await self.connect(phone)
         self.assertIn("Account is disabled", str(connecting.exception))
+        self.assertEqual(self.noted, ["account is disabled"] * 3)
         shown = await self.said("accounts", "show", phone.id)
         self.assertIs(shown["disabled"], True)
         await self.said("accounts", "enable", phone.id)
@@ -87,6 +98,7 @@ class AccountTests(OperatorCase):
         self.assertEqual(found["closed"], 1)
         await ended
         self.assertEqual(await self.refused(phone), (401, {"error": "Invalid token"}))
+        self.assertEqual(self.noted, ["token is revoked"])
         again = await sign_in(self.remote(), phone.keys)
         self.assertEqual((await self.refused(again))[0], 200)
         self.assertTrue(here.connected)

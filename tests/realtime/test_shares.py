@@ -87,11 +87,27 @@ class TestJoining:
         world = HappyWorld()
         world.server.config = Config(account_sockets=1)
         first = world.client()
-        second = world.asking({"token": TOKEN})
+        second = world.asking({"token": TOKEN, "clientType": "machine-scoped", "machineId": "m"})
         assert second.texts()[-1] == '44{"message":"Too many connections of this account"}'
         assert world.client(token=BOB)
         world.lose(first)
         assert world.client()
+
+    def test_quota_and_a_dead_connection(self) -> None:
+        """Who comes back is not refused for the sake of its own former connection, which goes."""
+        world = HappyWorld()
+        world.server.config = Config(account_sockets=3)
+        first, second = world.client(), world.client()
+        machine = world.client(clientType="machine-scoped", machineId="m")
+        world.client()
+        world.clock.advance(0)
+        assert first.closing() == 1005
+        world.client(clientType="machine-scoped", machineId="m")
+        world.clock.advance(0)
+        assert machine.closing() == 1005
+        second.text('421["ping"]')
+        assert second.texts()[-1] == "431[{}]"
+        assert len(world.server.hub.everybody("ann")) == 3
 
     def test_too_much_of_an_account(self) -> None:
         """A client of an account that keeps as much as it may is closed without an answer as well."""
