@@ -61,6 +61,7 @@ class Cluster:
         self._hub = hub
         self._clock = clock
         self._name = name
+        self._names: dict[str, str] = {}
         self._outlet = Outlet(bus, self.node, clock)
         self._draining = self._started = False
         self._looked = self._trimmed = self._said = 0.0
@@ -121,6 +122,18 @@ class Cluster:
         self.rosters.stop()
         self.hosting.stop()
         await self._bus.stop()
+
+    def told(self) -> list[dict[str, Any]]:
+        """The other nodes: ``name`` and ``state``."""
+        return [
+            {"name": self._called(node), "state": "leaving" if known.said.draining else "there"}
+            for node, known in self.nodes.known.items()
+        ]
+
+    def _called(self, node: str) -> str:
+        """What logs call another node."""
+        known = self.nodes.known.get(node)
+        return known.said.name if known is not None and known.said.name else self._names.get(node, node)
 
     def host(self, account: str) -> Deferred[None] | None:
         """See :meth:`happy.cluster.hosting.Hosting.host`."""
@@ -236,13 +249,15 @@ class Cluster:
 
     def appeared(self, node: str, *, again: bool) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
-        self._log.info("node {name} is there", name=self.nodes.known[node].said.name)
+        name = self._names[node] = self._called(node)
+        self._log.info("Node {name} is there", event="node-joined", name=name)
         if again:
             self._outlet.to(node, wire.Resync(self.node))
 
     def died(self, node: str, *, silent: bool) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
-        self._log.info("node {node} is {what}", node=node, what="dead" if silent else "gone")
+        name, what = self._names.pop(node, node), "does not answer" if silent else "has left"
+        self._log.info("Node {name} {what}", event="node-left", name=name, what=what)
         self.calls.died(node)
         self.rosters.drop(node)
         if silent:

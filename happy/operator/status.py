@@ -12,7 +12,7 @@ from rich.table import Table
 
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool, terminal
-from happy.operator.text import age, duration, facts, number, size
+from happy.operator.text import age, allowed, duration, facts, number, rate, size
 from happy.operator.trouble import Misused
 
 _STEP = 2.0
@@ -45,12 +45,14 @@ def _screen(found: Mapping[str, Any]) -> Table:
         ("up", duration(found["uptimeMs"])),
         ("ready", "yes" if found["ready"] else f"no: {', '.join(found['reasons'])}"),
         ("sockets", f"{number(sum(sockets.values()))} ({scopes})"),
+        ("messages a minute", rate(found.get("messagesPerMinute"))),
         ("accounts", number(found["accounts"])),
         ("pairings that wait", number(found["pairings"])),
         ("database", size(found["databaseBytes"])),
         ("files", size(found["filesBytes"])),
         ("free", size(found["freeBytes"])),
         ("last backup", age(found["lastBackupAt"])),
+        ("quotas", allowed(found["quotas"])),
     ]
     lines += [
         ("node", " ".join(f"{name}={value}" for name, value in node.items())) for node in found["nodes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
@@ -29,6 +29,25 @@ def size(count: int | None) -> str:
 def number(count: int | None) -> str:
     """A count: ``12,345``."""
     return UNKNOWN if count is None else f"{count:,}"
+
+
+def rate(value: float | None) -> str:
+    """How often something happens in a time: ``0.3``, ``12``."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.1f}" if 0 < value < 10 else f"{value:,.0f}"
+
+
+def allowed(quotas: Mapping[str, int]) -> str:
+    """The quotas of an account, by the names of :class:`happy.service.status.Quotas`."""
+    parts = []
+    if most := quotas["accountSockets"]:
+        parts.append(f"{number(most)} sockets")
+    if most := quotas["accountSessions"]:
+        parts.append(f"{number(most)} sessions")
+    if most := quotas["accountAttachments"]:
+        parts.append(f"{size(most)} of attachments")
+    return ", ".join(parts) or "none"
 
 
 def duration(millis: float) -> str:

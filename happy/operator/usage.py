@@ -10,7 +10,7 @@ from happy.operator.accounts import files_by_account
 from happy.operator.deployment import Deployment
 from happy.operator.files import Held
 from happy.operator.frame import Shown, Tool
-from happy.operator.text import number, size, table
+from happy.operator.text import allowed, number, size, table
 from happy.storage.blocking import BlockingDatabase
 from happy.storage.holders import Rows, message_rows, other_rows
 
@@ -31,7 +31,14 @@ def usage(deployment: Deployment, top: int | None) -> Shown:
         stored = files_by_account(deployment, database)
     found = [_document(id, one, stored.get(id, Held())) for id, one in counted.items()]
     found.sort(key=lambda one: (-one["bytes"], one["id"]))
-    return Shown(found[:top], [table(_COLUMNS, map(_row, found[:top]))])
+    config = deployment.config
+    most = {
+        "accountSockets": config.account_sockets,
+        "accountSessions": config.account_sessions,
+        "accountAttachments": config.account_attachments,
+    }
+    shown = [{**one, "fileBytesAllowed": config.account_attachments} for one in found[:top]]
+    return Shown(shown, [table(_COLUMNS, map(_row, shown)), f"Quotas of an account: {allowed(most)}."])
 
 
 def _counted(database: BlockingDatabase) -> dict[str, Rows]:

@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 
     from happy.base.clocks import Now
     from happy.cluster.bus import Bus
-    from happy.realtime.application import Others
+    from happy.cluster.cluster import Cluster
     from happy.realtime.broadcaster import Broadcaster
     from happy.service.place import WorkerPlace
     from happy.settings.config import Config
@@ -303,7 +303,7 @@ class Running:
         file.start(datetime.fromtimestamp(self._now()))
         self._lifecycle.started("the debug log", file.stop, 0.1)
 
-    async def _serve(self, server: Server, hub: Hub, others: Others | None) -> None:
+    async def _serve(self, server: Server, hub: Hub, others: Cluster | None) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
         realtime = HappyApplication(server, hub, server.calls, events, self._pace, others)
@@ -325,7 +325,8 @@ class Running:
             fast_requests=config.shortcuts,
         )
         self._lifecycle.started("requests", site.stop, 1.0)
-        self.status = Status(server, self.readiness, last_backup=lambda: server.database.read(backups.last))
+        nodes = tuple if others is None else others.told
+        self.status = Status(server, self.readiness, lambda: server.database.read(backups.last), nodes)
         await self._monitor(server)
         if self._place is not None:
             self._ports.own(self._place.requests, site, "requests of other workers")
@@ -358,6 +359,9 @@ class Running:
         gauges.start()
         self._lifecycle.started("gauges", gauges.stop, 0.1)
         history = History(self._metrics, self._reactor, self._now, self.status)
+        history.start()
+        self._lifecycle.started("the last hour", history.stop, 0.1)
+        self.status.messages = history.messages
         monitoring = Monitoring(
             server.config, self._metrics, self._reactor, self._now, self.readiness, self.status, history
         )
@@ -368,9 +372,6 @@ class Running:
             await monitoring.start()
         except CannotListenError as error:
             raise StartupError(f"metrics-port: cannot listen: {why(error.socketError)}") from None
-        if monitoring.port is not None:
-            history.start()
-            self._lifecycle.started("the last hour", history.stop, 0.1)
         self._lifecycle.started("metrics", monitoring.stop, 0.1)
 
     def _free_bytes(self) -> Deferred[int]:

@@ -23,7 +23,7 @@ SAMPLES: Final = 240
 """An hour."""
 
 COUNTED_EVERY: Final = 4
-"""Samples for which the size of the database is good."""
+"""Samples of a minute, for which the size of the database is good."""
 
 SLOW: Final = 0.99
 """The share of the quicker ones: what is slower than that is told as slow."""
@@ -60,6 +60,12 @@ class History:
     def columns(self) -> dict[str, list[float | None]]:
         """The samples by column, the oldest first."""
         return {name: [sample[name] for sample in self._samples] for name in COLUMNS}
+
+    def messages(self) -> float | None:
+        """How many messages were stored in the last minute; None if it is too early to tell."""
+        latest = [sample["messages"] for sample in list(self._samples)[-COUNTED_EVERY:]]
+        known = [rate for rate in latest if rate is not None]
+        return sum(known) / len(known) if known else None
 
     async def _sample(self) -> None:
         if self._taken % COUNTED_EVERY == 0:

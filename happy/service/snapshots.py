@@ -40,7 +40,8 @@ async def _save(config: Config, reactor: Any, dsn: str, newest: int, missing: Se
     except (ProgramFailed, QueryFailed) as failed:
         why = str(failed)
     else:
-        _log.info("saved the database in {path}; happyctl restore brings it back", path=str(path))
+        text = "saved the database in {path}; happyctl restore brings it back"
+        _log.info(text, event="snapshot", path=str(path))
         return
     raise StartupError(
         f"the database could not be saved before its migration, and was not changed: {why}; mend that, or "

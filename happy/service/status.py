@@ -35,10 +35,19 @@ class Sockets(Struct, frozen=True):
     machine: int
 
 
+class Quotas(Struct, frozen=True, rename="camel"):
+    """What an account may hold: numbers, and bytes of attachments. 0: any."""
+
+    account_sockets: int = 0
+    account_sessions: int = 0
+    account_attachments: int = 0
+
+
 class StatusReport(Struct, frozen=True, kw_only=True, rename="camel"):
     """Times in ms, sizes in bytes. None is what is not known, since the database or the disk does not tell.
 
-    ``accounts`` are counted one by one; ``pairings`` are those that wait to be answered.
+    ``accounts`` are counted one by one; ``pairings`` are those that wait to be answered; ``nodes`` are the
+    others.
     """
 
     version: str
@@ -55,35 +64,42 @@ class StatusReport(Struct, frozen=True, kw_only=True, rename="camel"):
     last_backup_at: int | None
     nodes: Sequence[Mapping[str, Any]]
     postgres: str | None
+    messages_per_minute: float | None = None
+    quotas: Quotas = Quotas()
 
 
 class Status:
     """Reports on a server. What has to be counted is counted anew at most every few seconds, for all who ask.
 
     ``last_backup`` tells the time of the last backup in epoch milliseconds, ``nodes`` what others there are.
+    ``messages`` may be set to what tells how many messages there were in the last minute.
     """
+
+    messages: Callable[[], float | None] | None = None
 
     def __init__(
         self,
         server: Server,
         readiness: Readiness,
-        *,
         last_backup: Callable[[], Awaitable[int | None]] | None = None,
         nodes: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self._server = server
         self._clock = server.clock
         self._readiness = readiness
-        self._last_backup = last_backup
         self._nodes = nodes
         self._began = self._clock.seconds()
         self._figures = Counted[Figures]("the database", self._count, FRESH, self._clock)
+        self._backups = None
+        if last_backup is not None:
+            self._backups = Counted[int | None]("backups", last_backup, FRESH, self._clock)
         self._files = Counted[int | None]("files", server.objects.total, FILES_FRESH, self._clock)
 
     async def report(self) -> StatusReport:
         """Everything as it is now. Takes a few seconds at most, whatever does not answer."""
         counting = Deferred.fromCoroutine(self._figures.fresh())
         adding = Deferred.fromCoroutine(self._files.fresh())
+        looking = Deferred.fromCoroutine(self._backed_up())
         reasons = await self._readiness.reasons()
         counted, files = await counting, await adding
         return StatusReport(
@@ -98,9 +114,11 @@ class Status:
             database_bytes=None if counted is None else counted.database_bytes,
             files_bytes=files,
             free_bytes=self._readiness.free,
-            last_backup_at=await self._backed_up(),
+            last_backup_at=await looking,
             nodes=self._nodes(),
             postgres=None if counted is None else counted.postgres,
+            messages_per_minute=None if self.messages is None else self.messages(),
+            quotas=self._quotas(),
         )
 
     @property
@@ -118,7 +136,11 @@ class Status:
         return counted
 
     async def _backed_up(self) -> int | None:
-        return None if self._last_backup is None else await self._last_backup()
+        return None if self._backups is None else await self._backups.fresh()
+
+    def _quotas(self) -> Quotas:
+        config = self._server.config
+        return Quotas(config.account_sockets, config.account_sessions, config.account_attachments)
 
 
 def sockets(metrics: Metrics) -> Sockets:

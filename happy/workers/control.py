@@ -121,8 +121,15 @@ def merged(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
         "sockets": {
             scope: sum(report["sockets"][scope] for report in answered.values()) for scope in first["sockets"]
         },
+        "messagesPerMinute": _total([report["messagesPerMinute"] for report in answered.values()]),
         "nodes": nodes,
     }
+
+
+def _total(numbers: Sequence[float | None]) -> float | None:
+    """The sum of those that are known."""
+    known = [one for one in numbers if one is not None]
+    return sum(known) if known else None
 
 
 def _line(report: Mapping[str, Any] | None) -> dict[str, Any]:

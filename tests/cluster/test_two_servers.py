@@ -50,6 +50,14 @@ class TestTwoServers(LiveCase):
         kinds = [update["body"]["t"] for update in heard]
         self.assertEqual(kinds, ["new-session", "new-message", "new-message"])
 
+    async def test_status(self) -> None:
+        """A server says which others it has heard."""
+        watcher = await self.socket(self.here)
+        await self.there.create_session("tag", {})
+        await watcher.next_event("update")
+        report = await self.running.status.report()
+        self.assertEqual([one["state"] for one in report.nodes], ["there"])
+
     async def test_calls(self) -> None:
         """A method that is offered at one server is called at the other."""
         machine = await self.here.register_machine(f"machine-{self.here.id}", {})

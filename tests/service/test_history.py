@@ -77,6 +77,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertAlmostEqual(latest["callMs"] or 0, 200)
         self.assertEqual(latest["callSlowMs"], 500)
         self.assertEqual(self.latest()["messages"], 0)
+        self.assertEqual(self.history.messages(), 297 * 4 / 2)
 
     def test_longer_than_any_bound(self) -> None:
         """Of times beyond every bound the mean is told."""

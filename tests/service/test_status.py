@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.metrics import Metrics
 from happy.service.counted import PATIENCE, Counted
-from happy.service.status import Sockets, Status, sockets
+from happy.service.status import Quotas, Sockets, Status, sockets
 from tests.capabilities.asking import CapabilityCase
 
 
@@ -92,8 +94,10 @@ class ReportTests(CapabilityCase):
         (self.folder / "public").mkdir()
         (self.folder / "public" / "a").write_bytes(b"x" * 1000)
         calm = Calm()
+        self.change(config=replace(self.server.config, account_sockets=7))
         status = Status(self.server, calm)  # type: ignore[arg-type]
         report = await status.report()
+        self.assertEqual(report.quotas, Quotas(account_sockets=7))
         self.assertEqual((report.ready, report.accounts, report.pairings), (True, 3, 1))
         self.assertEqual((report.files_bytes, report.free_bytes), (1000, 5))
         self.assertGreater(report.database_bytes or 0, 1_000_000)

@@ -13,14 +13,16 @@ from happy.workers.control import merged
 def report(user: int, *reasons: str) -> dict[str, Any]:
     """What a worker tells."""
     sockets = {"user": user, "session": 1, "machine": 0}
-    return {"version": "1", "ready": not reasons, "reasons": list(reasons), "sockets": sockets}
+    told = {"version": "1", "ready": not reasons, "reasons": list(reasons), "sockets": sockets}
+    return {**told, "messagesPerMinute": user or None}
 
 
 def test_merged() -> None:
-    """Sockets are added up, and everything else is what the first says."""
+    """Sockets and messages are added up, and everything else is what the first says."""
     found = merged({"w1": report(2), "w2": report(3)})
     assert (found["version"], found["ready"], found["reasons"]) == ("1", True, [])
     assert found["sockets"] == {"user": 5, "session": 2, "machine": 0}
+    assert found["messagesPerMinute"] == 5
     assert found["nodes"] == [
         {"name": "w1", "state": "ready", "sockets": 3},
         {"name": "w2", "state": "ready", "sockets": 4},

@@ -56,6 +56,7 @@ function numbers(status) {
   const shown = [
     ["Up for", span(status.uptimeMs)],
     ["Sockets", count(user + session + machine), `${count(user)} users, ${count(session)} sessions, ${count(machine)} machines`],
+    ["Messages a minute", rate(status.messagesPerMinute)],
     ["Accounts", count(status.accounts)],
     ["Pairings that wait", count(status.pairings)],
     ["Database", bytes(status.databaseBytes), status.postgres === null ? "" : `PostgreSQL ${status.postgres}`],
@@ -63,6 +64,12 @@ function numbers(status) {
     ["Free on the disk", bytes(status.freeBytes)],
     ["Last backup", backup],
   ];
+  const { accountSockets, accountSessions, accountAttachments } = status.quotas;
+  const most = [];
+  if (accountSockets) most.push(`${count(accountSockets)} sockets`);
+  if (accountSessions) most.push(`${count(accountSessions)} sessions`);
+  if (accountAttachments) most.push(`${bytes(accountAttachments)} of attachments`);
+  if (most.length) shown.push(["Quotas", most.join(", ")]);
   if (status.nodes.length) shown.push(["Nodes", count(status.nodes.length)]);
   return shown.map(([name, value, more]) => {
     const told = element("dd", { textContent: value });
