@@ -176,6 +176,9 @@ class Metrics:
         self.happy_catch_ups_total = self._counter(
             "happy_catch_ups_total", "Looks at the database for what other nodes may have told", "reason"
         )
+        self.happy_wrong_node_total = self._counter(
+            "happy_wrong_node_total", "Requests about sessions that another node has, by their ids"
+        )
 
     def _count_sockets(self) -> None:
         self.happy_sockets = self._gauge("happy_sockets", "Open Engine.IO sessions")

@@ -63,7 +63,7 @@ from happy.service.membership import NodeMembership
 from happy.service.monitoring import Gauges, Monitoring, free_bytes
 from happy.service.named_folders import check_data, check_webapp
 from happy.service.object_store import object_store
-from happy.service.passing import Passing
+from happy.service.passing import Astray, Passing
 from happy.service.ports import Ports
 from happy.service.readiness import Readiness
 from happy.service.socket_settings import origin, socket_settings
@@ -346,8 +346,10 @@ class Running:
         """What sessions here have that those of other nodes and workers have not."""
         place = self._place
         if place is None:
-            return {"sid_prefix": f"{config.node}." if config.node else ""}
-        return {"sid_prefix": place.sid_prefix, "elsewhere": Passing(self._reactor, place)}
+            prefix = f"{config.node}." if config.node else ""
+            return {"sid_prefix": prefix, "elsewhere": Astray(self._metrics, prefix)}
+        passing = Passing(self._reactor, place, Astray(self._metrics, place.sid_prefix))
+        return {"sid_prefix": place.sid_prefix, "elsewhere": passing}
 
     def _control_folder(self) -> Path:
         return self._config.data_dir if self._place is None else self._place.folder

@@ -215,8 +215,7 @@ class EngineEndpoint:
         try:
             sid = self._session_of(request, query, upgrading=False)
         except Refused as refusal:
-            astray = refusal.problem is EngineProblem.UNKNOWN_SID
-            if not (astray and self.settings.elsewhere(request, query["sid"])):
+            if not self._elsewhere(request, query, refusal.problem):
                 polling.refuse(request, refusal.problem)
             return
         if sid is None:
@@ -231,6 +230,10 @@ class EngineEndpoint:
             self._post(request, self._connections[sid])
         else:
             polling.refuse(request, EngineProblem.BAD_HANDSHAKE_METHOD)
+
+    def _elsewhere(self, request: Request, query: Mapping[str, str], problem: EngineProblem) -> bool:
+        """Whether somebody else answers, who has the session."""
+        return problem is EngineProblem.UNKNOWN_SID and self.settings.elsewhere(request, query["sid"])
 
     def _post(self, request: Request, connection: EngineConnection) -> None:
         if (request.getHeader(b"Content-Type") or b"").startswith(_OCTETS):
@@ -252,7 +255,8 @@ class EngineEndpoint:
             if not upgrade.acceptable(request):
                 raise Refused(EngineProblem.BAD_REQUEST)
         except Refused as refusal:
-            polling.refuse_upgrade(request, refusal.problem.message)
+            if not (upgrade.acceptable(request) and self._elsewhere(request, query, refusal.problem)):
+                polling.refuse_upgrade(request, refusal.problem.message)
             return
         start = self._start_of(request, query, sid)
         if start is None:

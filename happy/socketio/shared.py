@@ -38,7 +38,7 @@ class EndpointSettings(EngineSettings):
     """What the ids of sessions begin with, so that proxies can tell whose they are."""
 
     elsewhere: Callable[[Any, str], bool] = lambda request, sid: False
-    """Asked about a request of polling whose session is not here, and its id: whether it answers."""
+    """Asked about a request whose session is not here, and its id: whether it answers."""
 
     connect_timeout: float = 20.0
     """How long a connection may stay without joining a namespace."""

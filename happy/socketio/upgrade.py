@@ -83,18 +83,34 @@ def take_over(channel: Any, websocket: EngineWebSocket, opening: Opening, header
         ``websocket`` has an owner. What is still on its way reaches it by itself.
     """
     transport: Any = channel.transport
-    channel.setTimeout(None)
-    transport.unregisterProducer()
-    hand_over = getattr(channel, "hand_over", None)
-    if hand_over is not None:
-        websocket.place = hand_over()
-    _replace(transport, channel, websocket)
+    place = detach(channel, websocket)
+    if place is not None:
+        websocket.place = place
     websocket.begin(transport, opening.key, opening.subprotocol, headers)
     transport.resumeProducing()
+    return unread(channel)
+
+
+def unread(channel: Any) -> bytes:
+    """What a client sent after the request that its connection was detached for."""
     return b"".join(channel._dataBuffer)
 
 
-def _replace(transport: Any, channel: Any, websocket: EngineWebSocket) -> None:
+def detach(channel: Any, protocol: Any) -> Any:
+    """Let ``protocol`` have whatever still comes on a channel's connection, which is not read meanwhile.
+
+    :return: the connection's :class:`happy.web.places.Place` if it has one, to be left when it is gone.
+    """
+    transport: Any = channel.transport
+    channel.setTimeout(None)
+    transport.unregisterProducer()
+    hand_over = getattr(channel, "hand_over", None)
+    place = None if hand_over is None else hand_over()
+    _replace(transport, channel, protocol)
+    return place
+
+
+def _replace(transport: Any, channel: Any, websocket: Any) -> None:
     if isinstance(transport, ProtocolWrapper):  # TLS in memory, or another wrapper
         transport.wrappedProtocol = websocket
     elif isinstance(getattr(transport, "protocol", None), ProtocolWrapper):  # TLS started on the transport

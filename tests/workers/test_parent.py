@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import signal
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,21 +16,14 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from happy.base.errors import StartupError
 from happy.client import AccountKeys, RemoteServer, sign_in
-from happy.metrics import Metrics
-from happy.settings.config import load
-from happy.workers.parent import WorkersRunning
-from tests.harness import scratch_database
-from tests.live.serving import free_port
 from tests.operator.case import run
-
-PATIENCE = 60.0
+from tests.workers.case import PATIENCE, WorkersCase
 
 
 @implementer(IAgentEndpointFactory)
@@ -47,35 +37,7 @@ class OnSocket:
         return UNIXClientEndpoint(reactor, str(self._path))
 
 
-class WorkersTests(TestCase):
-    timeout = 120
-
-    def setUp(self) -> None:
-        database = scratch_database()
-        self.dsn = database.__enter__()
-        self.addCleanup(database.__exit__, None, None, None)
-        self.folder = Path(tempfile.mkdtemp(prefix="happy-workers-"))
-        self.addCleanup(shutil.rmtree, self.folder)
-        self.port, self.metrics = free_port(), free_port()
-        self.logged: list[str] = []
-
-    def make(self, **settings: str) -> WorkersRunning:
-        """A parent of two."""
-        given = {
-            "data-dir": [str(self.folder)],
-            "database-url": [self.dsn],
-            "database-pool": ["2"],
-            "workers": ["2"],
-            "metrics-port": [str(self.metrics)],
-            "listen": [f"tcp:{self.port}:interface=127.0.0.1", f"unix:{self.folder}/socket:mode=600"],
-            "master-secret": [secrets.token_hex(32)],
-            **{name: [text] for name, text in settings.items()},
-        }
-        return WorkersRunning(load(given, {}), reactor, Metrics(), 2, self)
-
-    def pass_on(self, when: float, level: str, namespace: str, text: str) -> None:
-        self.logged.append(text)
-
+class WorkersTests(WorkersCase):
     async def ask(self, times: int) -> list[int]:
         """The answers to requests that are made at once, each on a connection of its own."""
         agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
@@ -130,9 +92,9 @@ class WorkersTests(TestCase):
         self.assertEqual((status["ready"], status["sockets"]["user"]), (True, 6))
         self.assertEqual([node["name"] for node in status["nodes"]], ["w1", "w2"])
         self.assertEqual(sum(node["sockets"] for node in status["nodes"]), 6)
-        self.assertEqual((await self.said("revoke", phone.id))["closed"], 6)
-        for socket in sockets:
-            await socket.close()
+        ended = [socket.closed() for socket in sockets]
+        await self.said("revoke", phone.id)
+        await gatherResults(ended)
         await server.close()
 
     async def drain(self, worker: Any) -> None:
@@ -155,8 +117,7 @@ class WorkersTests(TestCase):
 
     async def test_life(self) -> None:
         """All serve on the same endpoints, who dies is replaced and nobody turned away; all end in order."""
-        parent = self.make()
-        await Deferred.fromCoroutine(parent.start()).addTimeout(PATIENCE, reactor)
+        parent = await self.started()
         first, second = parent.pool.workers
         self.assertNotEqual(first.pid, second.pid)
         self.assertEqual(await self.ask(32), [200] * 32)
