@@ -19,6 +19,10 @@ from tests.readme import README, WRITTEN, command_lines, present_tables
 ROOT = Path(__file__).parents[1]
 
 
+KEPT = ("happy/**/*.py", "happy/**/*.sql", "happy/py.typed", "happy/service/page/*.*", "twisted/plugins/*.py")
+"""What a wheel is made of."""
+
+
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a program of this environment on the code of this checkout."""
     program = str(Path(sys.executable).parent / command[0])
@@ -69,13 +73,9 @@ def test_builds_do_not_mix(source: Path, wheel: zipfile.ZipFile, tmp_path: Path)
 
 
 def test_wheel_has_everything(wheel: zipfile.ZipFile) -> None:
-    """Every module, migration and marker is in the wheel, and nothing else."""
+    """Every module, migration, page and marker is in the wheel, and nothing else."""
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    kept = {
-        str(file.relative_to(ROOT))
-        for pattern in ("happy/**/*.py", "happy/**/*.sql", "happy/py.typed", "twisted/plugins/*.py")
-        for file in ROOT.glob(pattern)
-    }
+    kept = {str(file.relative_to(ROOT)) for pattern in KEPT for file in ROOT.glob(pattern)}
     assert shipped == kept
     assert "twisted/__init__.py" not in shipped
     assert "twisted/plugins/__init__.py" not in shipped

@@ -27,8 +27,10 @@ class _Connection(WebSocketClientProtocol):
     engine: Engine
 
     def send(self, text: bytes) -> None:
-        """Send one packet; Autobahn ignores it once the connection is closing."""
-        self.sendMessage(text)
+        """Send one packet; nothing, once the connection is closing."""
+        # Autobahn raises then, and whoever sends may not have heard of it yet.
+        if self.state == self.STATE_OPEN:
+            self.sendMessage(text)
 
     def close(self) -> None:
         """Begin the closing handshake; before the opening one is over, just hang up."""

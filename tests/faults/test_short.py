@@ -85,8 +85,8 @@ def test_postgres_dies(outcome: Outcome) -> None:
 
 def test_the_server_dies(outcome: Outcome) -> None:
     """A server that starts again takes its clients back."""
-    died = effect(outcome, "server")
     assert outcome.log.count("Ready after") == 2
-    assert any(reason.startswith("socket lost") for reason in died.reasons)
-    assert outcome.run.seconds
+    # In any second: on a busy machine the clients hear of it before the fault's own clock says that it began.
+    reasons = [reason for second in outcome.run.seconds.values() for reason in second.errors]
+    assert any(reason.startswith("socket lost") for reason in reasons), reasons
     assert sum(second.amounts["reconnections"] for second in outcome.run.seconds.values()) > 0
