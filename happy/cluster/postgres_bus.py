@@ -29,6 +29,10 @@ START_ATTEMPTS: Final = 5
 MOST_WAITING: Final = 32 * 1024 * 1024
 """Bytes that may wait to be sent. With more than that, PostgreSQL is as good as gone."""
 
+THROUGH_A_POOLER: Final = (
+    "bus: nodes cannot hear each other through a PgBouncer; set REDIS_URL, or connect directly"
+)
+
 _AT_ONCE: Final = 1024 * 1024
 """Bytes after which a statement takes no further message."""
 _OVERHEAD: Final = 512
@@ -112,8 +116,7 @@ class PostgresBus:
     def start(self, owner: BusOwner) -> Deferred[None]:
         """Connect and listen; fires when it is up. Fails with StartupError where that cannot be."""
         if self._target.pooled:
-            reason = "nodes cannot hear each other through a PgBouncer; set REDIS_URL, or connect directly"
-            return fail(StartupError(f"bus: {reason}"))
+            return fail(StartupError(THROUGH_A_POOLER))
         self._owner = owner
         self._starting = starting = Deferred[None](lambda _: self._end())
         self._running = Deferred.fromCoroutine(self._run())
@@ -207,17 +210,28 @@ class PostgresBus:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
+        if isinstance(error, StartupError):
+            self._give_up(error)
+            self._trouble.again(str(error))
+            return
         why = (error.reason if isinstance(error, ConnectionLost) else "") or describe_fault(error)
         self._trouble.again(why)
-        if self._starting is not None and self._failures == START_ATTEMPTS:
+        if self._failures == START_ATTEMPTS:
+            self._give_up(StartupError(f"bus: PostgreSQL cannot be listened to: {why}"))
+
+    def _give_up(self, reason: StartupError) -> None:
+        """End the start, if it is one."""
+        if self._starting is not None:
             starting, self._owner, self._starting = self._starting, None, None
-            starting.errback(StartupError(f"bus: PostgreSQL cannot be listened to: {why}"))
+            starting.errback(reason)
 
     async def _serve(self) -> None:
         """One connection, until it breaks. Raises what came of it."""
         connection = await self._connector.open(_CONNECT_SECONDS)
         connection.hear = self._hear
         try:
+            if self._connector.pooled:
+                raise StartupError(THROUGH_A_POOLER)
             self._reader = NoticeReader()
             self._unlistened = list(self._wanted)
             await self._listen(connection)

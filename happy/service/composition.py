@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from happy.api.rate_limits import Limits
 from happy.base.bounds import Budget
-from happy.base.errors import StartupError
+from happy.base.errors import DatabaseDown, Overloaded, QueryFailed, StartupError
 from happy.base.pace import Pace
 from happy.base.threads import Threads
 from happy.capabilities import CAPABILITIES
@@ -154,8 +154,12 @@ class Running:
         listening = zip(self.server.config.listen, (port.getHost() for port in self.ports), strict=True)
         where = addresses(self.server.config, listening)
         default = self.server.config.registration
-        held = await self.server.database.read(lambda tx: registration.current(tx, default))
-        return greeting(self.server.config, await self.status.report(), where, held.state)
+        report = await self.status.report()
+        try:
+            state = (await self.server.database.read(lambda tx: registration.current(tx, default))).state
+        except (DatabaseDown, QueryFailed, Overloaded):  # which is no reason to end what serves already
+            state = "unknown"
+        return greeting(self.server.config, report, where, state)
 
     def reopen(self) -> None:
         """Open files again that somebody may have put in the place of others."""
@@ -361,7 +365,7 @@ class Running:
         gauges.start()
         self._lifecycle.started("gauges", gauges.stop, 0.1)
         history = History(self._metrics, self._reactor, self._now, self.status)
-        history.start()
+        history.start(at_once=server.config.metrics_enabled)
         self._lifecycle.started("the last hour", history.stop, 0.1)
         self.status.messages = history.messages
         monitoring = Monitoring(

@@ -49,9 +49,9 @@ class History:
             "sampling for the status page", self._sample, clock, seconds=SECONDS, patience=60.0
         )
 
-    def start(self) -> None:
-        """Take samples from now on."""
-        self._sampling.start(at_once=True)
+    def start(self, *, at_once: bool = True) -> None:
+        """Take samples from now on, the first one now or after the usual time."""
+        self._sampling.start(at_once=at_once)
 
     def stop(self) -> None:
         """Take no more."""

@@ -16,8 +16,8 @@ from psycopg2.extensions import quote_ident
 from twisted.internet.defer import Deferred, fail, succeed
 
 from happy.base.errors import ConnectionLost
-from happy.storage.dsn import parse_target
-from happy.storage.refusals import is_hopeless, reason_of
+from happy.storage.dsn import DatabaseTarget, parse_target
+from happy.storage.refusals import is_hopeless, reason_of, wants_no_options
 from happy.storage.transaction import Transaction
 from happy.storage.types import register_casts
 
@@ -64,13 +64,23 @@ def connect(dsn: str, name: str) -> BlockingConnection:
     target = parse_target(dsn)
     more = {"application_name": name, "client_encoding": "UTF8", "connect_timeout": str(CONNECT_SECONDS)}
     try:
-        raw = psycopg2.connect(target.conninfo(**more))
-    except psycopg2.Error as error:
-        reason = reason_of(error)
-        raise ConnectionLost(error.pgcode, reason, hopeless=is_hopeless(reason)) from None
+        raw = _connected(target, more)
+    except ConnectionLost as lost:
+        if not wants_no_options(lost.reason):
+            raise
+        raw = _connected(target, {**more, "options": ""})
     raw.autocommit = True
     register_casts(raw)
     return BlockingConnection(raw)
+
+
+def _connected(target: DatabaseTarget, parameters: dict[str, str]) -> Any:
+    """The driver's connection. Raises ConnectionLost."""
+    try:
+        return psycopg2.connect(target.conninfo(**parameters))
+    except psycopg2.Error as error:
+        reason = reason_of(error)
+        raise ConnectionLost(error.pgcode, reason, hopeless=is_hopeless(reason)) from None
 
 
 class BlockingDatabase:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from happy.base.errors import StartupError
 from happy.cluster import postgres_bus
 from happy.cluster.bus import NODES, BusLost, account_channel, node_channel
 from happy.cluster.postgres_bus import PostgresBus
+from happy.storage.dsn import parse_target
 from happy.storage.pool import execute
 from tests.cluster.ears import Ear
 from tests.harness import cluster, psql, scratch_database
+from tests.storage.poolers import SmallPooler
 
 PATIENCE = 20.0
 
@@ -148,6 +150,11 @@ class PostgresBusTests(TestCase):
     async def test_cannot_listen(self) -> None:
         """A start says why it cannot listen."""
         error = await self.assertFailure(self.make(f"{self.dsn}&pgbouncer=true").start(Ear()), StartupError)
+        self.assertIn("PgBouncer", str(error))
+        pooler = SmallPooler(reactor, drops=True)
+        self.addCleanup(lambda: Deferred.fromCoroutine(pooler.stop()))
+        found = pooler.url(parse_target(self.dsn).parameters["dbname"])
+        error = await self.assertFailure(self.make(found).start(Ear()), StartupError)
         self.assertIn("PgBouncer", str(error))
         self.patch(postgres_bus, "START_ATTEMPTS", 1)
         error = await self.assertFailure(self.make(cluster().dsn("missing")).start(Ear()), StartupError)

@@ -10,11 +10,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from happy.base.errors import DatabaseDown
 from happy.client import ClientError
 from happy.operator.control import Control
 from happy.operator.trouble import CommandFailed, NotReachable
+from happy.storage import registration
 from tests.operator.case import OperatorCase
 
 
@@ -31,6 +34,19 @@ class StatusTests(OperatorCase):
         shown = await self.happyctl("status")
         self.assertIn("\nready               yes\n", shown.out)
         self.assertIn("1 (1 user, 0 session, 0 machine)", shown.out)
+
+    async def test_hiccup(self) -> None:
+        """A database that is away for the last question of a start does not end a server that serves."""
+        await self.running.stop()
+
+        async def away(*_: object) -> None:
+            raise DatabaseDown("it went away")
+
+        self.patch(registration, "current", away)
+        self.running = self.make_running()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.running.stop()))
+        await self.running.start()
+        self.assertEqual((await self.said("status"))["ready"], True)
 
     async def test_nobody_to_ask(self) -> None:
         """A folder whose server does not run is said to be that, with exit status 3."""

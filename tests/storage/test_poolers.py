@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from happy.base.coroutines import drive
+from happy.storage.blocking import connect
 from happy.storage.database import Database, Transaction
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate
@@ -62,6 +64,15 @@ class PoolerTests(DatabaseCase):
         pooler = SmallPooler(reactor, drops=False)
         self.addCleanup(lambda: drive(pooler.stop(), lambda _: None, lambda error: None))
         await self.works(pooler.url(self.name()))
+
+    async def test_refused_options_of_the_url(self) -> None:
+        """Who waits for the database reaches it as well, without what the URL asks for and may not have."""
+        pooler = SmallPooler(reactor, drops=False)
+        self.addCleanup(lambda: drive(pooler.stop(), lambda _: None, lambda error: None))
+        url = f"{pooler.url(self.name())}&options=-c%20work_mem%3D1MB"
+        connection = await deferToThread(connect, url, "a tool")
+        self.addCleanup(connection.close)
+        self.assertTrue(connection.alive)
 
     async def test_dropped_options(self) -> None:
         """One that drops it in silence is noticed as well."""
