@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from twisted import copyright
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from happy import __version__
@@ -150,7 +151,7 @@ class HappyService(Service):
         self._tell(reason)
         exit_with(1)
         _end_in_time()
-        self._reactor.stop()
+        _stop(self._reactor)
 
     def stopService(self) -> Deferred[None]:
         """Stop in order; fires when everything is stored and PostgreSQL has stopped."""
@@ -194,10 +195,16 @@ def _stop_at_a_signal(reactor: Any) -> None:
     def stop(received: int, frame: object) -> None:
         _end_at_the_next_signal()
         _end_in_time()
-        reactor.callFromThread(reactor.stop)
+        reactor.callFromThread(_stop, reactor)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+
+
+def _stop(reactor: Any) -> None:
+    """Stop the reactor, unless somebody else has."""
+    with suppress(ReactorNotRunning):
+        reactor.stop()
 
 
 def _end_at_the_next_signal() -> None:

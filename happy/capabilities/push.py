@@ -117,6 +117,8 @@ def _in_a_word(reason: str) -> str:
 
 async def _delivered(server: Server, account: str, session: str, happening: Happening) -> PushOutcome:
     """Push unless somebody is looking; whatever goes wrong is an outcome, not a failed request."""
+    if (acquainted := server.hub.acquainted(account)) is not None:
+        await acquainted
     if server.hub.viewing(account):
         return PushOutcome(result="suppressed", reason="active-ui-client")
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater
 
 from happy.base.waiting import within
 from happy.cluster import wire
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 ORDER_SECONDS: Final = 1.0
 """How long an answer waits for updates of other nodes that come before it."""
+
+ANSWER_SECONDS: Final = 0.25
+"""What others have to say that somebody looks at an account, after they were asked."""
+
+_STEP: Final = 0.01
 
 ACQUAINTED_SECONDS: Final = 1.0
 """How long the others may take to say what they have of an account; until then they may have anything."""
@@ -126,6 +133,22 @@ class Everywhere:
         """See :class:`happy.realtime.broadcaster.Broadcaster`."""
         hosted = self.hosting.get(account)
         return self._hub.viewing(account) or (hosted is not None and hosted.roster.viewing)
+
+    def acquainted(self, account: str) -> Deferred[None] | None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`."""
+        hosted = self.hosting.get(account)
+        if self.viewing(account) or (hosted is not None and self._acquainted(hosted)):
+            return None
+        return Deferred.fromCoroutine(self._get_acquainted(account))
+
+    async def _get_acquainted(self, account: str) -> None:
+        """Host an account without clients here, so that others say what they have of it."""
+        with suppress(TimeoutError):
+            if (hosting := self.hosting.host(account)) is not None:
+                await hosting
+        until = self._clock.seconds() + ANSWER_SECONDS
+        while not self.viewing(account) and self._clock.seconds() < until:
+            await deferLater(self._clock, _STEP)
 
     def machine_connected(self, account: str, machine: str) -> bool:
         """See :class:`happy.realtime.broadcaster.Broadcaster`."""

@@ -39,6 +39,9 @@ class Broadcaster(Protocol):
     def viewing(self, account: str) -> bool:
         """Whether a declared user-scoped client of the account is in the foreground (realtime.md B.10)."""
 
+    def acquainted(self, account: str) -> Deferred[None] | None:
+        """Fires when :meth:`viewing` knows of other nodes, as far as they say in time; None if it does."""
+
     def machine_connected(self, account: str, machine: str) -> bool:
         """Whether some machine-scoped connection of the machine is open."""
 

@@ -241,6 +241,9 @@ class Hub:
         account = self._accounts.get(audience.account)
         return iter(()) if account is None else account.audience(audience)
 
+    def acquainted(self, account: str) -> None:
+        """See :class:`happy.realtime.broadcaster.Broadcaster`: there are no others."""
+
     def machine_connected(self, account: str, machine: str) -> bool:
         """Whether some machine-scoped connection of the machine is open."""
         room = self._accounts.get(account)

@@ -71,6 +71,9 @@ class ListeningPublisher(RecordingPublisher):
         super().__init__()
         self.viewers: set[str] = set()
 
+    def acquainted(self, account: str) -> None:
+        """There are no other nodes."""
+
     def viewing(self, account: str) -> bool:
         return account in self.viewers
 

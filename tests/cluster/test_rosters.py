@@ -88,6 +88,8 @@ class TestRosters(SeveralCase):
         node.everywhere.look(phone, True)
         await self.until(lambda: self.nodes[0].everywhere.viewing(self.account))
         self.assertFalse(self.nodes[2].everywhere.viewing(self.account))
+        await self.nodes[2].everywhere.acquainted(self.account)
+        self.assertTrue(self.nodes[2].everywhere.viewing(self.account))
         self.engine.leave()
         self.assertFalse(self.nodes[0].everywhere.viewing(self.account))
         self.assertTrue(node.everywhere.viewing(self.account))
