@@ -100,8 +100,6 @@ def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Sh
         f"{id} is gone: {number(gone.sessions)} sessions, {number(gone.messages)} messages, "
         f"{number(gone.files)} files of {size(gone.bytes)}."
     ]
-    if files.root(deployment.config) is None:
-        text.append("Attachments in the bucket go with the server's next sweep, within an hour.")
     return Shown({"id": id, "deleted": gone._asdict()}, text)
 
 

@@ -50,22 +50,24 @@ def held(folder: Path | None) -> Held:
     return found
 
 
-def of_account(config: Config, account: str) -> Path | None:
-    """The folder of an account's own pictures."""
-    folder = root(config)
-    return None if folder is None else folder / "public" / "users" / account
-
-
 def of_session(config: Config, session: str) -> Path | None:
     """The folder of a session's attachments."""
     folder = root(config)
     return None if folder is None else folder / "sessions" / session
 
 
-def remove(folder: Path | None) -> Held:
-    """Remove a folder, which may be missing; what was in it. Raises OSError."""
-    if folder is None:
-        return Held()
+def remove_below(config: Config, prefix: str) -> Held:
+    """Remove what is below a path that ends with a slash, here or in the bucket; what that was.
+
+    Raises OSError, or StartupError for a bucket that cannot be used.
+    """
+    if config.s3_host:
+        from happy.outbound import s3
+
+        sizes = s3.sizes(config, prefix)
+        s3.remove(config, prefix)
+        return Held(len(sizes), sum(sizes.values()))
+    folder = config.data_dir / "files" / prefix
     found = held(folder)
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)

@@ -36,14 +36,15 @@ def remove(config: Config, database: BlockingDatabase, account: str) -> Removal:
     for _ in range(_ATTEMPTS):
         for session in database.transact(lambda tx: sessions_of(tx, account)):
             gone = _add(gone, _remove_session(config, database, session))
+        pictures = files.remove_below(config, f"public/users/{account}/")
+        gone = _add(gone, Removal(files=pictures.files, bytes=pictures.bytes))
         try:
             database.transact(lambda tx: removal.remove_account(tx, account))
         except QueryFailed as failed:
             if failed.sqlstate != _FOREIGN_KEY:
                 raise
         else:
-            pictures = files.remove(files.of_account(config, account))
-            return _add(gone, Removal(files=pictures.files, bytes=pictures.bytes))
+            return gone
     raise CommandFailed(f"somebody still writes for {account}; do it again")
 
 
@@ -57,7 +58,7 @@ def _remove_session(config: Config, database: BlockingDatabase, session: str) ->
         if failed.sqlstate != _FOREIGN_KEY:
             raise
         return Removal(messages=messages)  # Something came meanwhile: the next attempt has it.
-    stored: Held = files.remove(files.of_session(config, session))
+    stored: Held = files.remove_below(config, f"sessions/{session}/")
     return Removal(1, messages, stored.files, stored.bytes)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 
 import treq
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from happy.client import Account
 from happy.client.records import Session
 from tests.live.case import LiveCase
+from tests.operator.case import run
 from tests.outbound.s3_server import S3Server
 
 
@@ -42,6 +46,22 @@ class S3Tests(LiveCase):
         self.assertEqual(await phone.download(session, reference), content)
         foreign = await (await self.new_phone()).request("GET", f"/v1/{reference}")
         self.assertEqual((foreign.status, foreign.json()), (404, {"error": "Session not found"}))
+
+    async def test_deleted_account(self) -> None:
+        """Attachments and pictures of an account that the operator deletes go from the bucket, no others."""
+        (phone, session), (other, elsewhere) = await self.new_session(), await self.new_session()
+        before = set(self.s3.names())
+        await phone.upload(session, b"content")
+        kept = await other.upload(elsewhere, b"content")
+        picture = f"public/users/{phone.id}/avatars/a.png"
+        self.s3.client.put_object("happy", picture, io.BytesIO(b"picture"), 7)
+        settings = {name.replace("_", "-"): value for name, value in self.s3.settings.items()}
+        file = self.folder / "happy.toml"
+        file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+        where = ["--config", str(file), "--data-dir", str(self.folder), "--database-url", self.dsn]
+        ran = await deferToThread(run, [*where, "accounts", "delete", phone.id, "--yes", "--json"])
+        self.assertEqual((ran.status, ran.document["deleted"]["files"]), (0, 2), ran)
+        self.assertEqual(set(self.s3.names()) - before, {kept})
 
     async def test_redirect(self) -> None:
         """The attachment's address here leads to a signed one in S3; uploading to it is refused."""
