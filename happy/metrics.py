@@ -176,6 +176,21 @@ class Metrics:
         self.happy_catch_ups_total = self._counter(
             "happy_catch_ups_total", "Looks at the database for what other nodes may have told", "reason"
         )
+        self.happy_bus_messages_total = self._counter(
+            "happy_bus_messages_total", "Messages between nodes", "direction", "kind"
+        )
+        self.happy_bus_seconds = self._histogram(
+            "happy_bus_seconds", "Time until a node hears over the bus what it said itself"
+        )
+        self.happy_feed_waiting = self._gauge(
+            "happy_feed_waiting", "Updates that wait for those of other nodes before them", "node"
+        )
+        self.happy_unconfirmed = self._gauge(
+            "happy_unconfirmed", "Accounts that are about to be heard from other nodes", "node"
+        )
+        self.happy_calls_remote_total = self._counter(
+            "happy_calls_remote_total", "RPC calls that went to another node", "result"
+        )
         self.happy_wrong_node_total = self._counter(
             "happy_wrong_node_total", "Requests about sessions that another node has, by their ids"
         )

@@ -62,7 +62,7 @@ class Cluster:
         self._clock = clock
         self._name = name
         self._names: dict[str, str] = {}
-        self._outlet = Outlet(bus, self.node, clock)
+        self._outlet = Outlet(bus, self.node, clock, metrics)
         self._draining = self._started = False
         self._looked = self._trimmed = self._said = 0.0
         self._server = ""
@@ -82,12 +82,19 @@ class Cluster:
             needed=self.rosters.needed,
         )
         self.everywhere.hosting = self.rosters.hosting = self.hosting
-        self.calls = RemoteCalls(self.node, bus, clock, self.hosting, self.rosters)
+        self.calls = RemoteCalls(self.node, bus, clock, self.hosting, self.rosters, metrics)
         hub.observer = self.rosters
         self._metrics = metrics
-        metrics.happy_bus_up.labels(name).set_function(lambda: bus.up)
+        self._show(metrics, name)
+        heard = metrics.happy_bus_messages_total
+        self._heard = {kind: heard.labels("in", kind.__name__) for kind in _KINDS}
+
+    def _show(self, metrics: Metrics, name: str) -> None:
+        metrics.happy_bus_up.labels(name).set_function(lambda: self._bus.up)
         metrics.happy_nodes.labels(name).set_function(lambda: 1 + len(self.nodes.known))
         metrics.happy_hosted_accounts.labels(name).set_function(lambda: len(self.hosting))
+        metrics.happy_feed_waiting.labels(name).set_function(lambda: self.hosting.held_back)
+        metrics.happy_unconfirmed.labels(name).set_function(lambda: self.hosting.unconfirmed)
 
     async def start(self, database: Database, calls: Calls, stops: Stops) -> None:
         """Join the others. Raises StartupError when the bus will never be there."""
@@ -218,9 +225,12 @@ class Cluster:
         said = wire.decode(payload)
         if said is None:
             return
+        self._heard[type(said)].inc()
         if isinstance(said, wire.Beat):
             if said.node == self.node:
-                self._metrics.redis_stream_lag_ms.set((self._clock.seconds() - self._said) * 1000)
+                took = self._clock.seconds() - self._said
+                self._metrics.redis_stream_lag_ms.set(took * 1000)
+                self._metrics.happy_bus_seconds.observe(took)
             self.nodes.heard(said)
         elif said.node != self.node:
             if said.node not in self.nodes.known:
@@ -286,3 +296,5 @@ _HEARERS: Final[dict[type[Any], Any]] = {
     wire.NodeCall: lambda cluster, said: cluster.calls.serve(said),
     wire.NodeAnswer: lambda cluster, said: cluster.calls.hear(said),
 }
+
+_KINDS: Final[tuple[type[wire.NodeWord], ...]] = (*_HEARERS, wire.Beat)

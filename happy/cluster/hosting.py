@@ -94,6 +94,16 @@ class Hosting:
         """The feeds of all of them."""
         return [hosted.feed for hosted in self._accounts.values()]
 
+    @property
+    def held_back(self) -> int:
+        """How many updates wait for those before them."""
+        return sum(len(hosted.feed.waiting) for hosted in self._accounts.values())
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many accounts are about to be hosted."""
+        return sum(hosted.waiting is not None for hosted in self._accounts.values())
+
     def host(self, account: str) -> Deferred[None] | None:
         """Fires when the account is hosted, at least for a while; None if it is.
 

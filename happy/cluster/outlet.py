@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from happy.cluster.bus import Bus
     from happy.cluster.feed import Told
+    from happy.metrics import Metrics
 
 GOODBYE_SECONDS: Final = 0.5
 
@@ -34,8 +35,10 @@ class Outlet:
 
     _log = Logger()
 
-    def __init__(self, bus: Bus, node: str, clock: IReactorTime) -> None:
+    def __init__(self, bus: Bus, node: str, clock: IReactorTime, metrics: Metrics) -> None:
         self._bus = bus
+        self._counts = metrics.happy_bus_messages_total
+        self._counted: dict[type[wire.NodeWord], Any] = {}
         self._clock = clock
         self.node = node
         self._unheard = False
@@ -83,8 +86,16 @@ class Outlet:
             self._unheard = False
             self._say(NODES, wire.Look(self.node), self._not_heard)
 
+    def _count(self, said: wire.NodeWord) -> None:
+        kind = type(said)
+        counted = self._counted.get(kind)
+        if counted is None:
+            counted = self._counted[kind] = self._counts.labels("out", kind.__name__)
+        counted.inc()
+
     def _say(self, channel: str, said: wire.NodeWord, failed: Callable[[Failure | None], None]) -> None:
         if self._bus.up:
+            self._count(said)
             self._bus.publish(channel, wire.encode(said)).addErrback(failed)
         else:
             failed(None)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from happy.cluster.bus import Bus
     from happy.cluster.hosting import Hosting
     from happy.cluster.rosters import Rosters
+    from happy.metrics import Metrics
     from happy.realtime.calls import Calls
 
 MAX_SERVED: Final = 20_000
@@ -56,6 +57,7 @@ class _Remote:
     def settle(self, outcome: Sequence[Raw] | Failure) -> None:
         """It has an answer, or will have none."""
         if self._calls.forget(self):
+            self._calls.count(outcome)
             self.answer.settle(outcome)
 
     def fail(self, error: Exception) -> None:
@@ -78,7 +80,19 @@ class _Remote:
 class RemoteCalls:
     """Calls to other nodes, and by them (:class:`happy.realtime.pending.Elsewhere`)."""
 
-    def __init__(self, node: str, bus: Bus, clock: IReactorTime, hosting: Hosting, rosters: Rosters) -> None:
+    def __init__(
+        self,
+        node: str,
+        bus: Bus,
+        clock: IReactorTime,
+        hosting: Hosting,
+        rosters: Rosters,
+        metrics: Metrics,
+    ) -> None:
+        self._results = {
+            result: metrics.happy_calls_remote_total.labels(result)
+            for result in ("answered", "failed", "undelivered")
+        }
         self._node = node
         self._bus = bus
         self._hosting = hosting
@@ -137,6 +151,14 @@ class RemoteCalls:
         if call.deadline is not None:
             self._expiry.drop(call.deadline)
         return True
+
+    def count(self, outcome: Sequence[Raw] | Failure) -> None:
+        """A call has an outcome."""
+        if not isinstance(outcome, Failure):
+            result = "answered"
+        else:
+            result = "undelivered" if outcome.check(Undelivered) else "failed"
+        self._results[result].inc()
 
     def hear(self, said: wire.NodeAnswer) -> None:
         """Another node says what became of a call."""

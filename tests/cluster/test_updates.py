@@ -108,6 +108,8 @@ class TestUpdates(SeveralCase):
         await a.change(self.account)
         self.assertEqual(seqs(self.clients[0]), [1])
         await self.everybody_hears(1)
+        heard = b.metrics.happy_bus_messages_total.labels("in", "NodeUpdate")._value
+        self.assertEqual(heard.get(), 0)
         newcomer = await b.client(await self.new_account())
         await self.reconnected()
         await self.acquainted()
@@ -115,6 +117,7 @@ class TestUpdates(SeveralCase):
         await a.change(newcomer.account)
         await self.everybody_hears(2)
         await self.everybody_hears(1, [newcomer])
+        self.assertGreater(heard.get(), 0)
 
     async def test_a_node_dies_before_it_tells(self) -> None:
         """The others look for what it may have committed."""
