@@ -1,7 +1,8 @@
-"""Certificates for localhost: a root, one below it, and the server's."""
+"""Certificates for localhost and 127.0.0.1: a root, one below it, and the server's."""
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 _HOUR = timedelta(hours=1)
+_USES = (
+    "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
+    "encipher_only decipher_only"
+)
+_VOUCHES = x509.KeyUsage(**{use: use in ("key_cert_sign", "crl_sign") for use in _USES.split()})
 
 
 class Authority:
@@ -57,8 +63,12 @@ def _certificate(
     subject, above = (
         x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (name, issuer)
     )
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    return (
+    here = ipaddress.ip_address("127.0.0.1")
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(here)])
+    # Strict clients, as Python itself from 3.13 on, want to know whose key it is, and whose vouches for it.
+    its = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    above_it = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
+    made = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(above)
@@ -68,8 +78,12 @@ def _certificate(
         .not_valid_after(now + _HOUR)
         .add_extension(x509.BasicConstraints(authority, None), critical=True)
         .add_extension(names, critical=False)
-        .sign(by, SHA256())
+        .add_extension(its, critical=False)
+        .add_extension(above_it, critical=False)
     )
+    if authority:
+        made = made.add_extension(_VOUCHES, critical=True)
+    return made.sign(by, SHA256())
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
 from happy.cluster.bus import BusLost, BusOwner
@@ -80,6 +81,7 @@ class MemoryBus:
         self._session = 0
         self._up = False
         self._asked: dict[Deferred[Any], None] = {}
+        self._again: IDelayedCall | None = None
 
     @property
     def up(self) -> bool:
@@ -95,6 +97,8 @@ class MemoryBus:
         self._owner = None
         self._engine.buses.remove(self)
         self._break()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         return succeed(None)
 
     def publish(self, channel: str, payload: bytes) -> Deferred[int | None]:
@@ -116,7 +120,7 @@ class MemoryBus:
 
     def cut(self) -> None:
         self._break()
-        self._engine.clock.callLater(self._engine.reconnecting, self._connect, self._session)
+        self._connect_later()
 
     def _break(self) -> None:
         self._session += 1
@@ -128,11 +132,14 @@ class MemoryBus:
         for answer in asked:
             answer.errback(BusLost())
 
+    def _connect_later(self) -> None:
+        self._again = self._engine.clock.callLater(self._engine.reconnecting, self._connect, self._session)
+
     def _connect(self, session: int) -> None:
         if self._owner is None or session != self._session:
             return
         if self._engine.away:
-            self._engine.clock.callLater(self._engine.reconnecting, self._connect, session)
+            self._connect_later()
             return
         self._up = True
         for channel in list(self._wanted):

@@ -31,7 +31,7 @@ ANY = NEWEST or INSTALLED or OLDEST
 class RedisServer:
     """One process, which keeps nothing, with a TCP ``port`` and a ``path``; it ends with the tests.
 
-    With ``certificates`` the port speaks TLS; the folder holds what ``write_certificates`` makes.
+    With ``certificates`` the port speaks TLS; the folder holds what an ``Authority`` writes.
     """
 
     def __init__(self, program: str, certificates: Path | None = None) -> None:
@@ -48,7 +48,7 @@ class RedisServer:
         }
         if certificates is not None:
             settings |= {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"}
-            for name, file in (("cert", "server"), ("key", "key"), ("ca-cert", "authority")):
+            for name, file in (("cert", "chain"), ("key", "key"), ("ca-cert", "root")):
                 settings[f"tls-{name}-file"] = str(certificates / f"{file}.pem")
         options = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self._command = [program, *options]

@@ -20,7 +20,7 @@ from happy.cluster import redis_bus
 from happy.cluster.bus import NODES, BusLost, account_channel, node_channel
 from happy.cluster.redis_bus import RedisBus
 from happy.cluster.redis_url import parse_redis
-from tests.cluster.certificates import write_certificates
+from tests.base.certificates import Authority
 from tests.cluster.ears import Ear
 from tests.cluster.redis_server import ANY, INSTALLED, NEWEST, OLDEST, RedisServer
 
@@ -248,7 +248,7 @@ class TLSTests(RedisCase):
     def setUpClass(cls) -> None:
         cls.certificates = Path(tempfile.mkdtemp(prefix="happy-certificates-"))
         cls.addClassCleanup(shutil.rmtree, cls.certificates)
-        write_certificates(cls.certificates)
+        Authority(cls.certificates)
         super().setUpClass()
 
     def url(self, **query: object) -> str:
@@ -257,7 +257,7 @@ class TLSTests(RedisCase):
 
     async def test_trusted(self) -> None:
         """A server whose authority is named is talked to."""
-        url = self.url(ssl_ca_certs=self.certificates / "authority.pem")
+        url = self.url(ssl_ca_certs=self.certificates / "root.pem")
         bus, _ = await self.connected("a:1", url=url)
         self.assertEqual(await bus.publish("a:1", b"1"), 1)
 

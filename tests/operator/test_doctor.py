@@ -20,7 +20,7 @@ from happy.operator.outside import BANNER, from_outside
 from happy.settings.config import Config
 from happy.settings.parsers import network
 from happy.storage.alone import TAKE, lock_keys
-from tests.cluster.certificates import write_certificates
+from tests.base.certificates import Authority
 from tests.harness import psql, scratch_database
 from tests.operated import operated
 from tests.operator.test_backup import ENVIRONMENT, QUIET
@@ -123,7 +123,7 @@ def proxy(certificates: Path | None = None) -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Proxy)
     if certificates is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificates / "server.pem", certificates / "key.pem")
+        context.load_cert_chain(certificates / "chain.pem", certificates / "key.pem")
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -158,10 +158,10 @@ def test_a_proxy_in_between() -> None:
 
 def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A certificate that nobody vouches for is told as such; one that ends soon is worth a word."""
-    write_certificates(tmp_path)
+    Authority(tmp_path)
     with proxy(tmp_path) as authority:
         assert "whole chain" in seen(f"https://{authority}")["reachable"].detail
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
         checks = seen(f"https://{authority}")
         assert checks["TLS"].state == "warn"
         assert checks["banner"].state == "ok"
