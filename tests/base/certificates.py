@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 _HOUR = timedelta(hours=1)
 _USES = (
-    "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
-    "encipher_only decipher_only"
+    "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign"
+    " crl_sign encipher_only decipher_only"
 )
 _VOUCHES = x509.KeyUsage(**{use: use in ("key_cert_sign", "crl_sign") for use in _USES.split()})
 
