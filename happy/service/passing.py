@@ -9,11 +9,11 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import FileBodyProducer, ResponseDone, ResponseFailed
+from twisted.web.client import FileBodyProducer, ResponseDone
 from twisted.web.http_headers import Headers
 
 from happy.base.trouble import Trouble
@@ -96,7 +96,7 @@ class Passing:
 
     def _failed(self, failure: Failure, request: Request) -> None:
         """The client has gone, or the worker has, with all its sessions."""
-        if failure.check(CancelledError, ResponseFailed) or request.channel is None:
+        if request.channel is None:
             return
         self._trouble.again(type(failure.value).__name__)
         request.setResponseCode(503)

@@ -76,6 +76,19 @@ class WorkersTests(WorkersCase):
             self.assertEqual((polled.code, (await treq.content(polled))[:2]), (200, b"44"))
         self.assertEqual(workers, {"w1", "w2"})
 
+    async def hang(self, worker: str, times: int) -> list[Deferred[Any]]:
+        """Polls for sessions of one worker, which wait there, through whoever got the connection."""
+        agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+        url = f"http://127.0.0.1:{self.port}/v1/updates/?EIO=4&transport=polling"
+        ended: list[Deferred[Any]] = []
+        while len(ended) < times:
+            opened = await treq.text_content(await agent.request(b"GET", url.encode()))
+            sid = json.loads(opened[1:])["sid"]
+            if sid.startswith(f"{worker}."):
+                # It ends with an answer, or with the connection of the worker that has it.
+                ended.append(agent.request(b"GET", f"{url}&sid={sid}".encode()).addBoth(lambda _: None))
+        return ended
+
     async def said(self, *arguments: str) -> Any:
         """The document of a command that an operator gives."""
         given = ["--data-dir", str(self.folder), "--database-url", self.dsn, *arguments, "--json"]
@@ -127,7 +140,10 @@ class WorkersTests(WorkersCase):
         await self.poll(16)
         await self.monitor()
         await self.operate()
+        hanging = await self.hang("w1", 8)
         await self.drain(first)
+        # Well before the client's connection would be taken for idle.
+        await gatherResults(hanging).addTimeout(PATIENCE / 3, reactor)
 
         orphan = second.pid
         second._process.transport.closeStdin()  # as the kernel does when the parent dies
