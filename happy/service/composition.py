@@ -304,7 +304,7 @@ class Running:
 
     def _write_debug_file(self) -> None:
         file = DebugFile()
-        file.start(datetime.fromtimestamp(self._now()))
+        file.start(datetime.fromtimestamp(self._now()), self._place.name if self._place else "")
         self._lifecycle.started("the debug log", file.stop, 0.1)
 
     async def _serve(self, server: Server, hub: Hub, others: Cluster | None) -> None:

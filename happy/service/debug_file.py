@@ -31,9 +31,12 @@ class DebugFile:
         self._file: _Escaping
         self._observer: ILogObserver
 
-    def start(self, now: datetime) -> None:
-        """Open the file, named after the time, and begin to copy. Raises StartupError."""
-        name = now.strftime("%m-%d-%H-%M-%S.log")
+    def start(self, now: datetime, worker: str = "") -> None:
+        """Open the file, named after the time, and begin to copy. Raises StartupError.
+
+        Workers start in the same second, so each has its own name in that of its file.
+        """
+        name = "-".join([now.strftime("%m-%d-%H-%M-%S"), *([worker] if worker else [])]) + ".log"
         try:
             make_folder(self._folder)
             self._file = _Escaping(

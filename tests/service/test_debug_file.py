@@ -32,6 +32,19 @@ def test_copies_the_log(tmp_path: Path) -> None:
     assert "too late" not in text
 
 
+def test_workers(tmp_path: Path) -> None:
+    """Workers that start in the same second write into files of their own."""
+    files = [DebugFile(tmp_path / "logs", LogPublisher()) for _ in range(2)]
+    for number, file in enumerate(files, 1):
+        file.start(NOW, f"w{number}")
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == [
+        "01-31-12-30-59-w1.log",
+        "01-31-12-30-59-w2.log",
+    ]
+    for file in files:
+        file.stop()
+
+
 def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a file that is full so many are kept, all private, whatever is logged."""
     monkeypatch.setattr(debug_file, "FILE_SIZE", 1000)
