@@ -99,7 +99,7 @@ class Metrics:
             "database_records_total", "Rows of a table: accounts are counted, the others estimated", "table"
         )
         self.redis_stream_lag_ms = self._gauge(
-            "redis_stream_lag_ms", "How long the bus takes, ms; 0 without one"
+            "redis_stream_lag_ms", "What the bus takes, ms; 0 without one"
         )
 
     def _count_calls(self) -> None:
