@@ -98,9 +98,7 @@ class Metrics:
         self.database_records_total = self._gauge(
             "database_records_total", "Rows of a table: accounts are counted, the others estimated", "table"
         )
-        self.redis_stream_lag_ms = self._gauge(
-            "redis_stream_lag_ms", "What the bus takes, ms; 0 without one"
-        )
+        self.redis_stream_lag_ms = self._gauge("redis_stream_lag_ms", "What the bus takes, ms; 0 without one")
 
     def _count_calls(self) -> None:
         """Remote calls, by the names of the contract."""
