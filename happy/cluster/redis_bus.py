@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -83,9 +84,12 @@ class RedisBus:
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self, owner: BusOwner) -> Deferred[None]:
-        """Connect; fires when it is up. Fails with StartupError if Redis refuses or is not reached."""
+        """Connect; fires when it is up, or its host has no address yet: that is an engine that is away.
+
+        Fails with StartupError if Redis refuses or is not reached.
+        """
         try:
-            endpoint = _Watched(self._target.endpoint(self._reactor), self.failed)
+            endpoint = _Watched(self._target.endpoint(self._reactor), self)
         except ValueError as wrong:
             return fail(StartupError(f"redis-url: it must {wrong}"))
         self._owner = owner
@@ -215,6 +219,12 @@ class RedisBus:
         if self._owner is not None:
             self._trouble.again(why)
 
+    def nameless(self) -> None:
+        """Its host has no address: it may get one when whatever brings up both has come to it."""
+        starting = self._end_start()
+        if starting is not None:
+            starting.callback(None)
+
     def refused(self, why: str) -> None:
         """Redis lets nobody in who comes like this: a start ends, and later it is tried again."""
         self._why = why
@@ -276,14 +286,16 @@ class RedisBus:
 class _Watched:
     """An endpoint that tells why connecting failed."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, failed: Any) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, bus: RedisBus) -> None:
         self._endpoint = endpoint
-        self._failed = failed
+        self._bus = bus
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
         return connecting.addErrback(self._tell)
 
     def _tell(self, failure: Failure) -> Failure:
-        self._failed(str(failure.value).rstrip("."))
+        self._bus.failed(str(failure.value).rstrip("."))
+        if failure.check(DNSLookupError):
+            self._bus.nameless()
         return failure

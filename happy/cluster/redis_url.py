@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -56,11 +56,12 @@ class RedisTarget:
 def parse_redis(url: str) -> RedisTarget:
     """Read ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user, password and database.
 
-    ``ssl_ca_certs`` in the query names a file of trusted certificates; parameters that have no meaning here
-    are ignored. Raises ValueError, whose text follows the word "must" and repeats nothing of the URL.
+    User and password may hold what a URL should have encoded. ``ssl_ca_certs`` in the query names a file of
+    trusted certificates; parameters that have no meaning here are ignored. Raises ValueError, whose text
+    follows the word "must" and repeats nothing of the URL.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(_with_the_user_encoded(url))
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         place = _PLACES[parts.scheme](parts, query)
         database = int(place.pop("database") or 0)
@@ -74,6 +75,17 @@ def parse_redis(url: str) -> RedisTarget:
         password=unquote(parts.password) if parts.password else None,
         database=database,
     )
+
+
+def _with_the_user_encoded(url: str) -> str:
+    """The URL, in which a ``#``, ``/`` or ``?`` of the password no longer ends the host's part."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix" or "@" not in f"{parts.path}{parts.query}{parts.fragment}":
+        return url
+    scheme, _, rest = url.partition("://")
+    user, _, place = rest.rpartition("@")
+    encoded = ":".join(quote(unquote(part), safe="") for part in user.split(":", 1))
+    return f"{scheme}://{encoded}@{place}"
 
 
 def _over_network(parts: SplitResult, query: dict[str, str]) -> dict[str, Any]:

@@ -320,7 +320,7 @@ class Config:
         "Processes that serve clients; auto: one for each core.", "auto",
     )
     redis_url: str | None = setting(
-        "several nodes", None, parsers.url("redis", "rediss", "unix", hostless=True), "REDIS_URL",
+        "several nodes", None, parsers.redis_url, "REDIS_URL",
         "Redis or Valkey by which nodes hear each other.", "redis://user:password@localhost:6379/0",
         secret=True,
     )

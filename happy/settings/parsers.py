@@ -110,13 +110,13 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def url(*schemes: str, hostless: bool = False) -> Callable[[str], str]:
-    """An absolute URL of one of the schemes, whose host may be missing if ``hostless``."""
+def url(*schemes: str) -> Callable[[str], str]:
+    """An absolute URL of one of the schemes."""
 
     def parse(value: str) -> str:
         try:
             parts = urlsplit(value)
-            usable = parts.scheme in schemes and (hostless or bool(parts.hostname)) and parts.port != 0
+            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
         except ValueError:
             usable = False
         if not usable or re.search(r"\s", value):
@@ -130,6 +130,13 @@ def database_url(value: str) -> str:
     """A URL of PostgreSQL; :func:`happy.storage.dsn.parse_target` reads what follows its scheme."""
     if not re.match(r"postgres(ql)?://", value) or "\0" in value:
         raise ValueError("be a URL that begins with postgresql:// or postgres://")
+    return value
+
+
+def redis_url(value: str) -> str:
+    """A URL of Redis; :func:`happy.cluster.redis_url.parse_redis` reads what follows its scheme."""
+    if not re.match(r"(rediss?|unix)://\S*$", value):
+        raise ValueError("be a URL that begins with redis:// or rediss:// or unix://")
     return value
 
 

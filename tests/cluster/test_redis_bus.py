@@ -211,6 +211,12 @@ class PlaceTests(RedisCase):
         self.assertIn("refused", said)
         self.assertIn("No such file", await self.refusal("unix:///nowhere/at/all"))
 
+    async def test_no_such_name(self) -> None:
+        """A host that has no address is an engine that is away: the start goes on without it."""
+        bus = self.make("redis://redis.invalid:6379")
+        await bus.start(Ear()).addTimeout(PATIENCE, reactor)
+        self.assertFalse(bus.up)
+
     async def test_there_later(self) -> None:
         """A Redis that starts after the server is waited for."""
         self.server.kill()

@@ -14,6 +14,8 @@ from happy.cluster.redis_url import RedisTarget, parse_redis
     [
         ("redis://cache", RedisTarget(host="cache")),
         ("redis://:p%40ss@cache:7000/2", RedisTarget(host="cache", port=7000, password="p@ss", database=2)),
+        ("redis://:a#b@cache:7000", RedisTarget(host="cache", port=7000, password="a#b")),
+        ("redis://a:1#/?@b@cache/2", RedisTarget(host="cache", user="a", password="1#/?@b", database=2)),
         ("redis://user:word@[::1]/", RedisTarget(host="::1", user="user", password="word")),
         ("redis://cache?db=4&family=6", RedisTarget(host="cache", database=4)),
         (
