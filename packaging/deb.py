@@ -178,7 +178,7 @@ class Builder:
     def version(self) -> str:
         """The version that this package has."""
         (wheel,) = self.wheels.glob("happy_server-*.whl")
-        return debian_version(wheel.name.split("-")[1], self.python)
+        return in_debian_order(wheel.name.split("-")[1], self.python)
 
     def write(self, place: str | Path, text: str, mode: int = 0o644) -> None:
         """Write a text of the package."""
@@ -192,7 +192,7 @@ class Builder:
         path.chmod(mode)
 
 
-def debian_version(version: str, python: str) -> str:
+def in_debian_order(version: str, python: str) -> str:
     """A version as Debian orders them: what comes before a release has a tilde."""
     before = re.sub(r"\.?(dev|a|b|rc)(?=\d)", r"~\1", version)
     return f"{before}-1+py{python.replace('.', '')}"

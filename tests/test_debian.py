@@ -20,7 +20,7 @@ SCRIPTS = ("happyctl", "happy-server", "debian/postinst", "debian/prerm", "debia
 
 
 @pytest.fixture(scope="module")
-def deb() -> ModuleType:
+def builder() -> ModuleType:
     """The program that builds the package."""
     found = importlib.util.spec_from_file_location("deb", PACKAGING / "deb.py")
     assert found is not None and found.loader is not None
@@ -61,9 +61,9 @@ def test_scripts_are_programs(name: str) -> None:
     subprocess.run(["sh", "-n", script], check=True)
 
 
-def test_builder_finds_its_files(deb: ModuleType) -> None:
+def test_builder_finds_its_files(builder: ModuleType) -> None:
     """Everything that goes into the package as it is lies beside the builder."""
-    assert [name for name in deb.FILES if not (PACKAGING / name).is_file()] == []
+    assert [name for name in builder.FILES if not (PACKAGING / name).is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_builder_finds_its_files(deb: ModuleType) -> None:
         ("0.2.0.post1", "0.2.0.post1-1+py311"),
     ],
 )
-def test_versions_are_ordered_as_debian_does(deb: ModuleType, version: str, debian: str) -> None:
+def test_versions_are_ordered_as_debian_does(builder: ModuleType, version: str, debian: str) -> None:
     """What comes before a release sorts before it."""
-    assert deb.debian_version(version, "3.11") == debian
+    assert builder.in_debian_order(version, "3.11") == debian
 
 
 def test_unit_is_hardened() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from happy.storage.sessions import DELETE_ACCESS_KEYS, DELETE_MESSAGES, DELETE_USAGE_REPORTS
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -44,18 +45,6 @@ SELECT 1 FROM "Session"
 WHERE "id" = %(session)s AND "lastActiveAt" < %(cut)s AND "updatedAt" < %(cut)s FOR UPDATE
 """
 
-MESSAGES = """
-DELETE FROM "SessionMessage" WHERE "sessionId" = %(session)s
-"""
-
-USAGE_OF_SESSION = """
-DELETE FROM "UsageReport" WHERE "sessionId" = %(session)s
-"""
-
-KEYS_OF_SESSION = """
-DELETE FROM "AccessKey" WHERE "sessionId" = %(session)s
-"""
-
 SESSION = """
 DELETE FROM "Session" WHERE "id" = %(session)s
 """
@@ -91,8 +80,8 @@ async def remove_session(tx: Transaction, session: str, cut: int) -> int | None:
     values = {"session": session, "cut": Millis(cut)}
     if await tx.row(STILL_OLD, values) is None:
         return None
-    count = await tx.run(MESSAGES, values)
-    for statement in (USAGE_OF_SESSION, KEYS_OF_SESSION, SESSION):
+    count = await tx.run(DELETE_MESSAGES, values)
+    for statement in (DELETE_USAGE_REPORTS, DELETE_ACCESS_KEYS, SESSION):
         await tx.run(statement, values)
     return count
 
