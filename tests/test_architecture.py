@@ -67,6 +67,7 @@ ROOMS = {
     # What it is to be a running process: the composition root, start and stop, listening, measuring.
     "service": {
         "api",
+        "backup",
         "base",
         "capabilities",
         "cluster",
@@ -76,10 +77,6 @@ ROOMS = {
         "metrics",
         "outbound",
         "postgres",
-    }
-    | {
-        "backup",
-        "cluster",
         "realtime",
         "settings",
         "socketio",

@@ -68,7 +68,6 @@ from happy.service.ports import Ports
 from happy.service.readiness import Readiness
 from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
-from happy.settings.declaration import BadSetting
 from happy.socketio.endpoint import SocketIOEndpoint
 from happy.storage import backups, registration
 from happy.storage.database import Database
@@ -129,24 +128,13 @@ class Running:
         self._ports = Ports(reactor, self._lifecycle, place)
         self.ports = self._ports.listening
         self._reopened.append(self._ports.reload)
-        self._starting: Deferred[None] | None = None
 
     async def start(self) -> None:
         """Start everything; what was started is stopped again when a later part cannot be.
 
         Raises StartupError with a line for the operator, or CancelledError when it was stopped meanwhile.
         """
-        began = self._reactor.seconds()
-        self._starting = Deferred.fromCoroutine(self._start())
-        try:
-            await self._starting
-        except BadSetting as wrong:
-            await self._lifecycle.stop()
-            raise StartupError(str(wrong)) from None
-        except BaseException:
-            await self._lifecycle.stop()
-            raise
-        seconds = self._reactor.seconds() - began
+        seconds = await self._lifecycle.start(self._start())
         text = "Ready after {seconds:.2f} s: {greeting}"
         self.log.info(text, event="ready", seconds=seconds, greeting=await self._greeting())
 
@@ -168,8 +156,6 @@ class Running:
 
     async def stop(self) -> None:
         """Stop everything that was started, in the reverse order; a start under way ends."""
-        if self._starting is not None:
-            self._starting.cancel()
         await self._lifecycle.stop()
 
     async def _start(self) -> None:

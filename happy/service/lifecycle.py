@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
@@ -38,16 +38,37 @@ class Lifecycle:
     def __init__(self, clock: IReactorTime, seconds: float = STOP_SECONDS) -> None:
         self._clock = clock
         self._seconds = seconds
+        self._starting: Deferred[None] | None = None
         self._deadline: float | None = None
         self._parts: list[_Part] = []
         self._one_at_a_time = DeferredLock()
+
+    async def start(self, parts: Coroutine[Any, Any, None]) -> float:
+        """Await ``parts``, which start one after the other; answers how many seconds that took.
+
+        What was started is stopped again when a later part cannot be. Raises whatever that part raised, or
+        CancelledError when a stop came meanwhile.
+        """
+        began = self._clock.seconds()
+        self._starting = Deferred.fromCoroutine(parts)
+        try:
+            await self._starting
+        except BaseException:
+            await self.stop()
+            raise
+        return self._clock.seconds() - began
 
     def started(self, what: str, undo: Step, share: float) -> None:
         """Note a part that runs now; ``undo`` stops it, and gets ``share`` of the time beside the others'."""
         self._parts.append(_Part(what, undo, share))
 
     async def stop(self) -> None:
-        """Undo every step, the newest first; called again meanwhile, wait until that is done."""
+        """Undo every step, the newest first; a start under way ends.
+
+        Called again meanwhile, it waits until that is done.
+        """
+        if self._starting is not None:
+            self._starting.cancel()
         if self._deadline is None:
             self._deadline = self._clock.seconds() + self._seconds
         async with self._one_at_a_time:

@@ -6,10 +6,8 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from happy.base.errors import StartupError
 from happy.keys.master_secret import settle
 from happy.postgres import EmbeddedPostgres
 from happy.service import takeover
@@ -18,7 +16,6 @@ from happy.service.descriptors import raise_limit
 from happy.service.holding import hold_for_workers
 from happy.service.lifecycle import Lifecycle
 from happy.service.place import WorkerPlace
-from happy.settings.declaration import BadSetting
 from happy.workers.control import ControlledWorkers
 from happy.workers.monitoring import WorkersMonitoring
 from happy.workers.pool import Spare, Worker, WorkerPool
@@ -58,7 +55,6 @@ class WorkersRunning:
         self._count = count
         self._written = written
         self._lifecycle = Lifecycle(reactor)
-        self._starting: Deferred[None] | None = None
         self.pool: WorkerPool
 
     async def start(self) -> None:
@@ -66,26 +62,14 @@ class WorkersRunning:
 
         Raises StartupError with a line for the operator, or CancelledError when it was stopped meanwhile.
         """
-        began = self._reactor.seconds()
-        self._starting = Deferred.fromCoroutine(self._start())
-        try:
-            await self._starting
-        except BadSetting as wrong:
-            await self._lifecycle.stop()
-            raise StartupError(str(wrong)) from None
-        except BaseException:
-            await self._lifecycle.stop()
-            raise
-        took = self._reactor.seconds() - began
-        self.log.info("Ready after {seconds:.2f} s, with {count} workers", seconds=took, count=self._count)
+        seconds = await self._lifecycle.start(self._start())
+        self.log.info("Ready after {seconds:.2f} s, with {count} workers", seconds=seconds, count=self._count)
 
     def _write(self, logged: Logged) -> None:
         self._written.pass_on(logged.when, logged.level, logged.namespace, logged.text)
 
     async def stop(self) -> None:
         """Stop everything that was started, in the reverse order; a start under way ends."""
-        if self._starting is not None:
-            self._starting.cancel()
         await self._lifecycle.stop()
 
     def reopen(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,6 +41,39 @@ class LifecycleTests(SynchronousTestCase):
         while not stopping.called:
             self.clock.advance(0.01)
         return self.clock.seconds() - begun
+
+    async def starting(self, last: Deferred[None]) -> None:
+        """A start of two parts, the second of which is there when ``last`` has fired."""
+        self.started("database", takes=1.0)
+        await last
+        self.started("port")
+
+    def test_start(self) -> None:
+        """A start tells how long it took, and what it started runs on."""
+        last: Deferred[None] = Deferred()
+        start = Deferred.fromCoroutine(self.lifecycle.start(self.starting(last)))
+        self.clock.advance(1.5)
+        last.callback(None)
+        self.assertEqual((self.successResultOf(start), self.begun), (1.5, []))
+
+    def test_start_that_fails(self) -> None:
+        """What runs already is stopped before the reason is told."""
+        last: Deferred[None] = Deferred()
+        start = Deferred.fromCoroutine(self.lifecycle.start(self.starting(last)))
+        last.errback(KeyError())
+        self.assertNoResult(start)
+        self.clock.advance(1.0)
+        self.failureResultOf(start, KeyError)
+        self.assertEqual([what for what, _ in self.begun], ["database"])
+
+    def test_stop_of_a_start(self) -> None:
+        """A stop ends a start under way, and what that had started."""
+        start = Deferred.fromCoroutine(self.lifecycle.start(self.starting(Deferred())))
+        stop = self.stop()
+        self.clock.advance(1.0)
+        self.successResultOf(stop)
+        self.failureResultOf(start, CancelledError)
+        self.assertEqual([what for what, _ in self.begun], ["database"])
 
     def test_reverse_order(self) -> None:
         """What was started last is stopped first, and each step waits for the one before it."""
