@@ -2,7 +2,8 @@
 
 ``python -m tests.mutation`` tries a sample of each module of :data:`tests.mutation.modules.MODULES`, and
 prints a row of a table for each, with the lines of those mutants that no test noticed. ``python -m
-tests.mutation happy.realtime.hub`` tries one module; ``--sample 0`` tries every mutant.
+tests.mutation happy.realtime.hub happy.wire`` tries one module, and those of a room; ``--sample 0`` tries
+every mutant.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutation.modules import MODULES, ROOT, chosen_tests, source_of
+from tests.mutation.modules import MODULES, ROOT, chosen_tests, named, source_of
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.running import Tree
 
@@ -63,7 +64,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutation", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("modules", nargs="*", default=MODULES, help="such as happy.realtime.hub; else all")
+    parser.add_argument("modules", nargs="*", default=MODULES, help="or rooms; else all")
     parser.add_argument("--sample", type=int, default=12, help="mutants a module; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="which ones")
     parser.add_argument("--jobs", type=int, default=2, help="modules at once")
@@ -89,4 +90,4 @@ def run(modules: Sequence[str], sample: int, seed: int, jobs: int) -> bool:
 
 if __name__ == "__main__":
     chosen = options()
-    sys.exit(0 if run(chosen.modules, chosen.sample, chosen.seed, chosen.jobs) else 1)
+    sys.exit(0 if run(named(chosen.modules), chosen.sample, chosen.seed, chosen.jobs) else 1)

@@ -6,6 +6,7 @@ Those in which a fault is hardest to see: formats, Socket.IO, delivery in order,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.socketio.socket": ("test_application",),
     "happy.socketio.upgrade": ("test_endpoint", "test_upgrades", "test_websocket"),
     "happy.socketio.websocket": ("test_reading", "test_slow_readers"),
+    "happy.realtime.application": (),
+    "happy.realtime.batches": ("test_committer", "test_delivering"),
     "happy.realtime.calls": ("test_application",),
     "happy.realtime.committer": ("test_message_queue",),
     "happy.realtime.heartbeats": ("test_presence",),
@@ -59,14 +62,18 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.realtime.lines": (),
     "happy.realtime.lookups": (),
     "happy.realtime.message_queue": (),
+    "happy.realtime.pending": (),
     "happy.realtime.presence": ("test_heartbeats",),
     "happy.realtime.recovery": (),
     "happy.realtime.replay": (),
     "happy.realtime.updates": (),
     "happy.storage.append": (),
     "happy.storage.attempt": ("test_database", "test_lost_connections"),
+    "happy.storage.calls": (),
+    "happy.storage.database": (),
     "happy.storage.lending": ("test_pool",),
     "happy.storage.linearizer": (),
+    "happy.storage.log": (),
     "happy.storage.pool": ("test_database",),
     "happy.storage.transaction": ("test_database",),
 }
@@ -77,6 +84,12 @@ ROOMS = {module.split(".")[1] for module in MODULES}
 
 SLOW = {"bench", "browser", "client", "contract", "faults", "hostile", "live", "scale", "soak"}
 """Folders of tests that start servers; the others should do without them."""
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """The modules that names are of, or of the rooms that names are of."""
+    found = [[one for one in MODULES if f"{one}.".startswith(f"{name}.")] or [name] for name in names]
+    return [module for modules in found for module in modules]
 
 
 def source_of(module: str) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("cosmic_ray")
 
-from tests.mutation.modules import MODULES, ROOT, chosen_tests, source_of
+from tests.mutation.modules import MODULES, ROOT, chosen_tests, named, source_of
 from tests.mutation.mutants import mutants
 
 SOURCE = """\
@@ -28,6 +28,12 @@ def test_table(module: str) -> None:
     found = chosen_tests(module)
     assert found
     assert {stem for stem in MODULES[module] if not any(f"/{stem}.py" in file for file in found)} == set()
+
+
+def test_names_of_rooms() -> None:
+    """A room's name stands for its modules, and the name of a module for that one."""
+    assert named(["happy.base", "happy.wire.chunks"]) == ["happy.base.pace", "happy.wire.chunks"]
+    assert named(["happy.wire"]) == [one for one in MODULES if one.startswith("happy.wire.")]
 
 
 def test_what_behaves_differently() -> None:
