@@ -11,6 +11,8 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _COUNTS = 36**4
 _RANDOMS = 36**8
+_AT_ONCE = 64
+"""Random numbers that are asked of the system together: each question costs more than the rest of an id."""
 
 
 class CuidSource:
@@ -24,6 +26,7 @@ class CuidSource:
         self._milliseconds = -1
         self._prefix = ""
         self._count = -1
+        self._tails: list[str] = []
 
     def cuid(self, now_ms: int) -> str:
         """A new id that carries ``now_ms``, the time in epoch milliseconds.
@@ -37,8 +40,9 @@ class CuidSource:
         if now_ms > self._milliseconds:
             self._milliseconds = now_ms
             self._prefix = "c" + _eight(now_ms)
-        tail = _eight(int.from_bytes(os.urandom(7)) % _RANDOMS)
-        return f"{self._prefix}{_four(self._count)}{self._fingerprint}{tail}"
+        if not self._tails:
+            self._tails = _random_tails(_AT_ONCE)
+        return f"{self._prefix}{_four(self._count)}{self._fingerprint}{self._tails.pop()}"
 
 
 def cuid(now_ms: int) -> str:
@@ -55,6 +59,12 @@ def new_cuid() -> str:
 def _source_of(pid: int) -> CuidSource:
     """The source of the running process: keyed by its id, so that a daemonised child has its own."""
     return CuidSource(pid, socket.gethostname())
+
+
+def _random_tails(count: int) -> list[str]:
+    """So many times eight digits that nobody can foresee."""
+    numbers = memoryview(os.urandom(7 * count))
+    return [_eight(int.from_bytes(numbers[7 * i : 7 * i + 7]) % _RANDOMS) for i in range(count)]
 
 
 def _four(number: int) -> str:

@@ -85,19 +85,22 @@ class Batch:
             if row.new and row.account_seq is not None:
                 yield _announcement(self.sources[row.row - 1], self.rows[row.row - 1], row, row.account_seq)
 
-    def answers(self, rows: Iterable[AppendedRow]) -> Iterator[tuple[Append, Stored]]:
-        """What became of each sender's messages."""
-        stored: dict[int, list[StoredMessage]] = {id(append): [] for append in self.appends}
+    def answers(self, rows: Iterable[AppendedRow]) -> Iterator[tuple[Append, Stored, bool]]:
+        """What became of each sender's messages, and whether some of them were there before."""
+        stored: dict[Append, list[StoredMessage]] = {append: [] for append in self.appends}
+        repeated: set[Append] = set()
         for row in rows:
-            record = StoredMessage(
-                row.id, row.seq, self.rows[row.row - 1].local_id, row.created_at, row.updated_at, row.new
+            append = self.sources[row.row - 1]
+            local_id = self.rows[row.row - 1].local_id
+            stored[append].append(
+                StoredMessage(row.id, row.seq, local_id, row.created_at, row.updated_at, row.new)
             )
-            stored[id(self.sources[row.row - 1])].append(record)
-        for append in self.appends:
-            found = stored[id(append)]
+            if not row.new:
+                repeated.add(append)
+        for append, found in stored.items():
             if len(found) > 1:
                 found.sort(key=lambda message: message.seq)
-            yield append, found or None
+            yield append, found or None, append in repeated
 
 
 class Commit:

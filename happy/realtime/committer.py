@@ -243,9 +243,8 @@ class Committer:
                 except Exception:
                     # A fault of ours must not leave a sender without an answer, nor stop the others.
                     self.log.failure("Delivering a message failed")
-            for append, stored in batch.answers(rows):
-                found = stored is not None and not all(message.new for message in stored)
-                current = self._hub.current(append.account) if found else None
+            for append, stored, repeated in batch.answers(rows):
+                current = self._hub.current(append.account) if repeated else None
                 if current is None:
                     after(append.account, append.succeed, stored)
                 else:

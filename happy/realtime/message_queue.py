@@ -132,20 +132,19 @@ class MessageQueue:
                 self._put_first(line)
                 break
             release = self._hold(line)
-            if release is not None:
-                share = 2 if self.common else 1
-                most_rows, most_size = min(rows, MAX_BATCH_ROWS // share), min(size, MAX_BATCH_BYTES // share)
-                if light:
-                    most_rows, most_size = (
-                        min(most_rows, LIGHT_BYTES // ROW_BYTES),
-                        min(most_size, LIGHT_BYTES),
-                    )
-                of_line, line_rows, line_size = line.take(most_rows, most_size)
-                rows -= line_rows
-                size -= line_size
-                taken += of_line
-                releases.append(release)
-                self._left(line, line_rows, line_size)
+            if release is None:
+                continue
+            most_rows, most_size = rows, size
+            if self.common:
+                most_rows, most_size = min(rows, MAX_BATCH_ROWS // 2), min(size, MAX_BATCH_BYTES // 2)
+            if light:
+                most_rows, most_size = min(most_rows, LIGHT_BYTES // ROW_BYTES), min(most_size, LIGHT_BYTES)
+            of_line, line_rows, line_size = line.take(most_rows, most_size)
+            rows -= line_rows
+            size -= line_size
+            taken += of_line
+            releases.append(release)
+            self._left(line, line_rows, line_size)
         for line in reversed(heavy):
             self._put_first(line)
         return taken, releases

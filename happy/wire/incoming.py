@@ -101,13 +101,16 @@ class Decoder:
         if self.pending is not None:
             raise InvalidPacket("text in place of an attachment")
         plain_event = data.startswith(b"2")
-        if len(data) > DEEPEST and not plain_event:
-            _check_complexity(data, MOST_VALUES)
-        usual = _usual(data)
-        if len(data) > DEEPEST and plain_event:
+        usual = _usual(data) if plain_event else None
+        if len(data) > DEEPEST:
             # The one argument of a usual event stays as it is: how many values it has is for whoever decodes
             # it to judge, and to answer. How deep it nests is not, since some pass it on.
-            _check_complexity(data, MOST_VALUES if usual is None else len(data))
+            try:
+                check_complexity(data, MOST_VALUES if usual is None else len(data))
+            except TooComplex as excess:
+                raise InvalidPacket(str(excess)) from None
+        if not plain_event:
+            usual = _usual(data)
         if usual is not None:
             return usual
         packet, expected = _decode(data)
@@ -130,13 +133,6 @@ class Decoder:
         packet, attachments = self.pending, self._attachments
         self.pending, self.held, self._attachments = None, 0, []
         return _attach(packet, tuple(attachments))
-
-
-def _check_complexity(data: bytes, most_values: int) -> None:
-    try:
-        check_complexity(data, most_values)
-    except TooComplex as excess:
-        raise InvalidPacket(str(excess)) from None
 
 
 def _usual(data: bytes) -> EventPacket | Ack | None:
