@@ -47,23 +47,22 @@ BYTES: Final[dict[Share, int]] = {
 OVERHEAD: Final = 256
 """Bytes that a line has besides its message: time, namespace and level, in whatever form it is written."""
 
-_OPERATORS: Final = (
-    "happy.service.lifecycle",
-    "happy.keys.master_secret",
-    "happy.service.monitoring",
+OPERATORS: Final = (
+    "happy.cluster",
+    "happy.keys",
     "happy.postgres",
-    "happy.service.composition",
-    "happy.service.readiness",
+    "happy.service",
+    "happy.storage.alone",
     "happy.storage.migrate",
-    "happy.service.takeover",
     "happy.tap",
+    "happy.workers",
     "twisted.application",
     "twisted.internet.base",
     "twisted.scripts",
 )
 """Namespaces of what an operator must see."""
 
-_OTHERS: Final[dict[str, Share]] = {
+OTHERS: Final[dict[str, Share]] = {
     "happy.postgres.logs.LogSink": "database",
     "happy.capabilities.debug_log": "development",
     "happy.logs.events.Events": "events",
@@ -76,9 +75,9 @@ _BOUNDED_BY_BYTES: Final[frozenset[Share]] = frozenset({"development", "events"}
 
 def share_of(subject: Subject) -> Share:
     """Whose bytes the messages of a subject take."""
-    if subject.namespace in _OTHERS:
-        return _OTHERS[subject.namespace]
-    if subject.namespace.startswith(_OPERATORS):
+    if subject.namespace in OTHERS:
+        return OTHERS[subject.namespace]
+    if subject.namespace.startswith(OPERATORS):
         return "operator"
     return "failures" if subject.failed else "clients"
 

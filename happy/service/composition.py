@@ -13,13 +13,12 @@ from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from happy.api.rate_limits import Limits
 from happy.base.bounds import Budget
-from happy.base.errors import DatabaseDown, Overloaded, QueryFailed, StartupError
+from happy.base.errors import DatabaseDown, Overloaded, QueryFailed
 from happy.base.pace import Pace
 from happy.base.threads import Threads
 from happy.capabilities import CAPABILITIES
@@ -51,6 +50,7 @@ from happy.service.control import ControlSocket
 from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
 from happy.service.eager import bound_accepting, make_eager
+from happy.service.gauges import Gauges, free_bytes
 from happy.service.greeting import addresses, greeting
 from happy.service.history import History
 from happy.service.housekeeping import Housekeeping
@@ -58,9 +58,9 @@ from happy.service.identity import recognise
 from happy.service.instructions import Controlled, instructions
 from happy.service.joining import bus_of
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
-from happy.service.listening import why
 from happy.service.membership import NodeMembership
-from happy.service.monitoring import Gauges, Monitoring, free_bytes
+from happy.service.metrics_port import MetricsPort
+from happy.service.monitoring import MonitoringResource
 from happy.service.named_folders import check_data, check_webapp
 from happy.service.object_store import object_store
 from happy.service.passing import Astray, Passing
@@ -68,6 +68,7 @@ from happy.service.ports import Ports
 from happy.service.readiness import Readiness
 from happy.service.socket_settings import origin, socket_settings
 from happy.service.status import Status
+from happy.service.watchers_site import WatchersSite
 from happy.socketio.endpoint import SocketIOEndpoint
 from happy.storage import backups, registration
 from happy.storage.database import Database
@@ -354,17 +355,16 @@ class Running:
         history.start(at_once=server.config.metrics_enabled)
         self._lifecycle.started("the last hour", history.stop, 0.1)
         self.status.messages = history.messages
-        monitoring = Monitoring(
-            server.config, self._metrics, self._reactor, self._now, self.readiness, self.status, history
+        resource = MonitoringResource(
+            self._metrics, self._now, self._reactor, self.readiness, self.status, history
         )
+        site = WatchersSite(resource, reactor=self._reactor)
         if self._place is not None:
-            self._ports.own(self._place.metrics, monitoring.site, "metrics")
+            self._ports.own(self._place.metrics, site, "metrics")
             return
-        try:
-            await monitoring.start()
-        except CannotListenError as error:
-            raise StartupError(f"metrics-port: cannot listen: {why(error.socketError)}") from None
-        self._lifecycle.started("metrics", monitoring.stop, 0.1)
+        port = MetricsPort(server.config, self._reactor)
+        await port.start(site)
+        self._lifecycle.started("metrics", port.stop, 0.1)
 
     def _free_bytes(self) -> Deferred[int]:
         pool = self._reactor.getThreadPool()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from happy.service.eager import CountingServer, eager_kind
-from happy.service.monitoring import Stalls
+from happy.service.gauges import Stalls
 from happy.service.turns import Turns, poll_directly
 
 if TYPE_CHECKING:

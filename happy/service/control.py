@@ -20,11 +20,11 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from happy.base.redaction import describe_fault
 from happy.base.unix_sockets import reachable
-from happy.service.monitoring import MonitoringSite
+from happy.service.watchers_site import WatchersSite, answer_later
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
@@ -65,7 +65,7 @@ class ControlResource(Resource):
             members = _members(request)
         except ValueError as error:
             return _answer(request, 400, {"error": str(error)})
-        return _later(request, instruction(members))
+        return answer_later(request, _carried_out(request, instruction(members)))
 
 
 def _members(request: Request) -> Mapping[str, Any]:
@@ -87,31 +87,15 @@ def _answer(request: Request, status: int, document: Any) -> bytes:
     return msgspec.json.encode(document) + b"\n"
 
 
-def _later(request: Request, working: Working) -> int:
-    """Answer with what comes of an instruction, if anybody still waits for it."""
-    gone = False
-
-    def leave(_: object) -> None:
-        nonlocal gone
-        gone = True
-
-    def send(body: bytes) -> None:
-        if not gone:
-            request.write(body)
-            request.finish()
-
-    def fail(failure: Failure) -> bytes:
-        error = failure.value
-        if isinstance(error, Impracticable):
-            return _answer(request, 409, {"error": str(error)})
-        assert error is not None
+async def _carried_out(request: Request, working: Working) -> bytes:
+    """What comes of an instruction."""
+    try:
+        return _answer(request, 200, await working)
+    except Impracticable as error:
+        return _answer(request, 409, {"error": str(error)})
+    except Exception as error:
         _log.error("An instruction failed: {fault}", fault=describe_fault(error))
         return _answer(request, 500, {"error": f"it failed: {type(error).__name__}; the log says more"})
-
-    request.notifyFinish().addErrback(leave)
-    doing = Deferred.fromCoroutine(working)
-    doing.addCallbacks(lambda document: _answer(request, 200, document), fail).addCallback(send)
-    return NOT_DONE_YET
 
 
 class ControlSocket:
@@ -122,8 +106,7 @@ class ControlSocket:
     ) -> None:
         self._path = folder.absolute() / NAME
         self._reactor = reactor
-        self._site = MonitoringSite(ControlResource(instructions), reactor=reactor)
-        self._site.displayTracebacks = False
+        self._site = WatchersSite(ControlResource(instructions), reactor=reactor)
         self._port: IListeningPort | None = None
         self._name = ExitStack()
 

@@ -15,9 +15,11 @@ from happy.service.control import ControlSocket
 from happy.service.descriptors import raise_limit
 from happy.service.holding import hold_for_workers
 from happy.service.lifecycle import Lifecycle
+from happy.service.metrics_port import MetricsPort
 from happy.service.place import WorkerPlace
+from happy.service.watchers_site import WatchersSite
 from happy.workers.control import ControlledWorkers
-from happy.workers.monitoring import WorkersMonitoring
+from happy.workers.monitoring import WorkersResource
 from happy.workers.pool import Spare, Worker, WorkerPool
 from happy.workers.process import INHERITED, Spawning
 from happy.workers.reserving import Reserved
@@ -135,9 +137,10 @@ class WorkersRunning:
         self._lifecycle.started("workers", self._stop_workers, 5.8)
         await self.pool.start()
         names = [worker.name for worker in workers]
-        monitoring = WorkersMonitoring(config, self._reactor, self._metrics, folder, names)
-        await monitoring.start()
-        self._lifecycle.started("metrics", monitoring.stop, 0.1)
+        port = MetricsPort(config, self._reactor)
+        resource = WorkersResource(self._reactor, self._metrics, folder, names)
+        await port.start(WatchersSite(resource, reactor=self._reactor))
+        self._lifecycle.started("metrics", port.stop, 0.1)
         together = ControlledWorkers(self._reactor, folder, names, self.pool.drained)
         control = ControlSocket(config.data_dir, together.instructions(), self._reactor)
         control.start()

@@ -14,12 +14,12 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
+from twisted.web.server import Site
 
 from happy.metrics import Metrics
 from happy.service.history import SECONDS, History
-from happy.service.monitoring import Monitoring
+from happy.service.monitoring import MonitoringResource
 from happy.service.status import Sockets, StatusReport
-from happy.settings.config import Config
 from tests.browser.test_static_mode import HERE, chromium
 from tests.nodejs import PLAYWRIGHT, node, node_folder
 
@@ -85,12 +85,10 @@ class StatusPageTests(TestCase):
         metrics, busy = Metrics(), Busy()
         parts: Any = busy
         history = an_hour(metrics, parts)
-        config = Config(metrics_port=0)
-        monitoring = Monitoring(config, metrics, reactor, time.time, parts, parts, history)
-        await monitoring.start()
-        self.addCleanup(monitoring.stop)
-        assert monitoring.port is not None
-        url = f"http://127.0.0.1:{monitoring.port.getHost().port}/"
+        resource = MonitoringResource(metrics, time.time, Clock(), parts, parts, history)
+        port = reactor.listenTCP(0, Site(resource), interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        url = f"http://127.0.0.1:{port.getHost().port}/"
         pages = {page["name"]: page for page in await self.look(folder, url)}
         self.assertEqual(set(pages), {"light", "dark", "phone"})
         for page in pages.values():

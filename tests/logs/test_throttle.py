@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -10,6 +12,8 @@ from happy.logs.throttle import (
     BYTES,
     MOST_SUBJECTS,
     MOST_SUMMARIES,
+    OPERATORS,
+    OTHERS,
     OVERHEAD,
     QUIET,
     SAME,
@@ -113,6 +117,13 @@ def test_shares() -> None:
 def test_whose(namespace: str, share: str) -> None:
     """Messages take the bytes of whom they matter to."""
     assert share_of(message("x", namespace)) == share
+
+
+def test_who_is_there() -> None:
+    """Each namespace that has a share of its own is a module's or a room's, or a class's in it."""
+    for name in (*OPERATORS, *OTHERS):
+        module = ".".join(part for part in name.split(".") if part.islower())
+        assert find_spec(module) is not None, name
 
 
 def test_every_subject_is_told() -> None:

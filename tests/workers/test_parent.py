@@ -47,7 +47,7 @@ class WorkersTests(WorkersCase):
         return [answer.code for answer in answers]
 
     async def monitor(self) -> None:
-        """The metrics of all are on one page, and readiness is any worker's."""
+        """The metrics of all are on one page; readiness, and the page for people, are any worker's."""
         url = f"http://127.0.0.1:{self.metrics}"
         page = await treq.text_content(await treq.get(f"{url}/metrics", persistent=False))
         expected = (
@@ -58,6 +58,12 @@ class WorkersTests(WorkersCase):
         self.assertEqual([one for one in expected if one not in page], [])
         ready = await treq.get(f"{url}/ready", persistent=False)
         self.assertEqual((ready.code, (await treq.json_content(ready))["ready"]), (200, True))
+        people = await treq.get(f"{url}/", persistent=False)
+        self.assertIn(b"<html", await treq.content(people))
+        self.assertEqual(people.headers.getRawHeaders("content-type"), ["text/html; charset=utf-8"])
+        self.assertTrue(people.headers.hasHeader("content-security-policy"))
+        nothing = await treq.post(f"{url}/metrics", persistent=False)
+        self.assertEqual((nothing.code, (await treq.json_content(nothing))["error"]), (404, "Not Found"))
 
     async def poll(self, times: int) -> None:
         """Open sessions of polling and use each, on a connection for each request: any worker gets it."""
