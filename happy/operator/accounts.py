@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from happy.operator.trouble import CommandFailed
 from happy.storage import access
 from happy.storage.blocking import BlockingDatabase
 from happy.storage.holders import Holder, holder, holders, owners, sessions_of
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
 
 _COLUMNS = ("id", "created", "seen", ">devices", ">sessions", ">messages", ">bytes", "")
 
@@ -85,7 +88,8 @@ def enable(deployment: Deployment, account: str) -> Shown:
 def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Shown:
     """Delete an account with everything that it has, files too.
 
-    Its tokens are refused from then on. Its keys may make a new account, if registration lets them.
+    It is disabled first, and stays so if this is interrupted; do it again then. Its tokens are refused from
+    then on. Its keys may make a new account afterwards, if registration lets them.
     """
     with deployment.database() as database:
         id = account_named(database, account)
@@ -93,14 +97,21 @@ def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Sh
         what = f"{id} goes with {found['sessions']} sessions, {found['messages']} messages, its files"
         if not agreed(what, yes=yes, dry_run=dry_run):
             return Shown({"id": id, "wouldDelete": found}, [f"{what}. Nothing was done."])
-        database.transact(lambda tx: access.revoke(tx, id))
+        database.transact(lambda tx: _keep_out(tx, id))
         deployment.look_at_access()
         gone = remove(deployment.config, database, id)
+    deployment.look_at_access()
     text = [
         f"{id} is gone: {number(gone.sessions)} sessions, {number(gone.messages)} messages, "
         f"{number(gone.files)} files of {size(gone.bytes)}."
     ]
     return Shown({"id": id, "deleted": gone._asdict()}, text)
+
+
+async def _keep_out(tx: Transaction, account: str) -> None:
+    """Let nobody see what is going, nor add to it, with a token or with the key."""
+    await access.revoke(tx, account)
+    await access.disable(tx, account)
 
 
 accounts.add_command(export)

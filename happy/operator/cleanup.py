@@ -16,14 +16,14 @@ from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool, agreed, destroys
 from happy.operator.kinds import DURATION
 from happy.operator.progress import Steps
+from happy.operator.removing import Removal, nothing_refers, remove_session, taking_turns
 from happy.operator.text import age, number, size
 from happy.storage import auth_requests, retention, uploads
-from happy.storage.retention import AT_ONCE, Cuts, OldSession
+from happy.storage.retention import Cuts, OldSession
 
 if TYPE_CHECKING:
     from happy.settings.config import Config
     from happy.storage.blocking import BlockingDatabase
-    from happy.storage.transaction import Transaction
 
 _DAY = 86_400_000
 _ALONE = 24 * 3600
@@ -53,13 +53,13 @@ def cleanup(
 
     What is not said is as the settings keep-sessions, keep-usage and keep-feed say; without those it stays.
     Pairing requests that nobody waits for, and files of sessions that do not exist, go in any case. The
-    server may run: one session goes at a time, and it has the time between two. Open apps see it when
-    they look again.
+    server may run: what goes is gone for its owner at once, and removed in slices with pauses. It may be
+    interrupted, and done again. Open apps see it when they look again.
     """
     config = deployment.config
     with deployment.database() as database:
         cuts = _cuts(config, inactive, usage, feed)
-        sessions = [] if cuts.sessions is None else _old(database, cuts.sessions)
+        sessions = _old(database, cuts.sessions)
         strays = _strays(config, database)
         reports, items = database.transact(lambda tx: retention.count_old(tx, cuts))
         folders = [config.data_dir / "files" / "sessions" / one.id for one in sessions] + strays
@@ -87,7 +87,7 @@ def _cuts(config: Config, inactive: int | None, usage: int | None, feed: int | N
     return Cuts._make(None if one is None else now - one for one in ages)
 
 
-def _old(database: BlockingDatabase, cut: int) -> list[OldSession]:
+def _old(database: BlockingDatabase, cut: int | None) -> list[OldSession]:
     return database.transact(lambda tx: retention.old_sessions(tx, cut))
 
 
@@ -99,29 +99,30 @@ def _remove(
     strays: Sequence[Path],
 ) -> dict[str, int]:
     """What was removed, where that may be another number than was announced."""
-    gone: list[tuple[str, int]] = []
+    gone: list[Removal] = []
     with Steps() as steps:
         steps.begin("Removing sessions", sum(one.size for one in sessions))
         for one in sessions:
-            assert cuts.sessions is not None
-            work = partial(retention.remove_session, session=one.id, cut=cuts.sessions)
-            count = _taking_turns(database, work)
-            steps.told(one.size)
-            if count is not None:
-                gone.append((one.id, count))
-                _remove_files(config, one.id)
+            if database.transact(partial(retention.take_away, session=one.id, cut=cuts.sessions)):
+                told = partial(_tell, steps, one.size / max(one.messages, 1))
+                gone.append(remove_session(config, database, one.id, told))
         steps.begin("Removing the rest")
+        nothing_refers(database, retention.forget_removed)
         reports = _all_of(database, retention.remove_usage, cuts.usage)
         items = _all_of(database, retention.remove_feed, cuts.feed)
         database.transact(auth_requests.purge)
         for folder in strays:
             shutil.rmtree(folder, ignore_errors=True)
     return {
-        "sessions": len(gone),
-        "messages": sum(count for _, count in gone),
+        "sessions": sum(one.sessions for one in gone),
+        "messages": sum(one.messages for one in gone),
         "usageReports": reports,
         "feedItems": items,
     }
+
+
+def _tell(steps: Steps, each: float, messages: int) -> None:
+    steps.told(round(each * messages))
 
 
 def _all_of(
@@ -129,29 +130,9 @@ def _all_of(
 ) -> int:
     """Remove slice by slice; how many there were."""
     total = 0
-    while cut is not None:
-        count: int = _taking_turns(database, partial(remove, cut=cut))
+    while cut is not None and (count := taking_turns(database, partial(remove, cut=cut))):
         total += count
-        if count < AT_ONCE:
-            break
     return total
-
-
-def _taking_turns(database: BlockingDatabase, work: Callable[[Transaction], Coroutine[Any, Any, Any]]) -> Any:
-    """Do it, then leave the database to others for as long as that took."""
-    begun = time.monotonic()
-    found = database.transact(work)
-    time.sleep(time.monotonic() - begun)
-    return found
-
-
-def _remove_files(config: Config, session: str) -> None:
-    if config.s3_host:
-        from happy.outbound import s3
-
-        s3.remove(config, f"sessions/{session}/")
-    else:
-        shutil.rmtree(config.data_dir / "files" / "sessions" / session, ignore_errors=True)
 
 
 def _strays(config: Config, database: BlockingDatabase) -> list[Path]:

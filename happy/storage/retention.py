@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from happy.storage.sessions import DELETE_ACCESS_KEYS, DELETE_MESSAGES, DELETE_USAGE_REPORTS
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -12,6 +11,9 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 2_000
 """Rows that one statement removes, where many go."""
+
+REMOVED: Final = "happy-removed"
+"""The account that has the sessions which are being removed. Nobody can log in to it: its key is no key."""
 
 
 class OldSession(NamedTuple):
@@ -37,16 +39,33 @@ FROM "Session", LATERAL (
     SELECT count(*) AS "count", coalesce(sum(pg_column_size("content")), 0)::bigint AS "size"
     FROM "SessionMessage" WHERE "sessionId" = "Session"."id"
 ) AS "messages"
-WHERE "lastActiveAt" < %(cut)s AND "updatedAt" < %(cut)s ORDER BY 2, 1
+WHERE "accountId" = %(removed)s OR ("lastActiveAt" < %(cut)s::timestamp AND "updatedAt" < %(cut)s::timestamp)
+ORDER BY 2, 1
 """
 
-STILL_OLD = """
-SELECT 1 FROM "Session"
-WHERE "id" = %(session)s AND "lastActiveAt" < %(cut)s AND "updatedAt" < %(cut)s FOR UPDATE
+# Whoever changes a session holds its account first.
+HOLD_OWNER = """
+SELECT 1 FROM "Account" WHERE "id" = (SELECT "accountId" FROM "Session" WHERE "id" = %(session)s)
+FOR NO KEY UPDATE
 """
 
-SESSION = """
-DELETE FROM "Session" WHERE "id" = %(session)s
+HOLD_REMOVED = """
+INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES (%(removed)s, %(removed)s, %(now)s)
+ON CONFLICT ("id") DO UPDATE SET "updatedAt" = EXCLUDED."updatedAt"
+"""
+
+TAKE_AWAY = """
+UPDATE "Session" SET "accountId" = %(removed)s, "tag" = "id"
+WHERE "id" = %(session)s AND "accountId" <> %(removed)s AND "lastActiveAt" < %(cut)s AND "updatedAt" < %(cut)s
+"""
+
+IS_REMOVED = """
+SELECT 1 FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(removed)s
+"""
+
+FORGET_REMOVED = """
+DELETE FROM "Account" WHERE "id" = %(removed)s
+AND NOT EXISTS (SELECT 1 FROM "Session" WHERE "accountId" = %(removed)s)
 """
 
 USAGE = """
@@ -70,20 +89,32 @@ SELECT count(*) FROM "UserFeedItem" WHERE "updatedAt" < %(cut)s
 """
 
 
-async def old_sessions(tx: Transaction, cut: int) -> list[OldSession]:
-    """The sessions without activity since then, those first that were used longest ago."""
-    return [OldSession._make(row) for row in await tx.rows(OLD_SESSIONS, {"cut": Millis(cut)})]
+async def old_sessions(tx: Transaction, cut: int | None) -> list[OldSession]:
+    """The sessions without activity since then, those first that were used longest ago.
+
+    Those that an earlier removal left behind are among them; without ``cut`` there are no others.
+    """
+    values = {"cut": None if cut is None else Millis(cut), "removed": REMOVED}
+    return [OldSession._make(row) for row in await tx.rows(OLD_SESSIONS, values)]
 
 
-async def remove_session(tx: Transaction, session: str, cut: int) -> int | None:
-    """Remove a session with everything of it; how many messages. None for one that was used meanwhile."""
-    values = {"session": session, "cut": Millis(cut)}
-    if await tx.row(STILL_OLD, values) is None:
-        return None
-    count = await tx.run(DELETE_MESSAGES, values)
-    for statement in (DELETE_USAGE_REPORTS, DELETE_ACCESS_KEYS, SESSION):
-        await tx.run(statement, values)
-    return count
+async def take_away(tx: Transaction, session: str, cut: int | None) -> bool:
+    """Take a session from its owner, for whom it is gone at once, whatever time its messages take to go.
+
+    False for one that was used since ``cut``, or does not exist; True for one that was taken before.
+    """
+    values = {"session": session, "removed": REMOVED, "now": tx.now}
+    if await tx.row(IS_REMOVED, values) is not None:
+        return True
+    if cut is None or await tx.row(HOLD_OWNER, values) is None:
+        return False
+    await tx.run(HOLD_REMOVED, values)
+    return await tx.run(TAKE_AWAY, {**values, "cut": Millis(cut)}) > 0
+
+
+async def forget_removed(tx: Transaction) -> bool:
+    """Remove the account that sessions were taken to, unless it has some; QueryFailed if it gets one."""
+    return await tx.run(FORGET_REMOVED, {"removed": REMOVED}) > 0
 
 
 async def count_old(tx: Transaction, cuts: Cuts) -> tuple[int, int]:
@@ -96,7 +127,7 @@ async def count_old(tx: Transaction, cuts: Cuts) -> tuple[int, int]:
 
 
 async def remove_usage(tx: Transaction, cut: int) -> int:
-    """Remove some old usage reports; how many, which is fewer than :data:`AT_ONCE` at the end."""
+    """Remove some old usage reports; how many, which is none at the end."""
     return await tx.run(USAGE, {"cut": Millis(cut), "most": AT_ONCE})
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from happy.client import Account, Refused, Scope, SocketRefused, TerminalPairing, sign_in
-from happy.storage import access
+from happy.storage import access, removal
 from happy.storage.blocking import opened
 from tests.harness import psql
 from tests.operator.case import OperatorCase, run
+
+
+async def _interrupt(*_: object, **__: object) -> bool:
+    raise KeyboardInterrupt
 
 
 class AccountTests(OperatorCase):
@@ -164,6 +168,20 @@ class AccountTests(OperatorCase):
         after = await self.said("accounts", "show", other.id)
         self.assertEqual({**after, "bytes": 0}, {**before, "bytes": 0})  # which are an estimate
         self.assertEqual((await self.happyctl("accounts", "show", phone.id)).status, 1)
+        self.assertEqual(self.left_of(phone.id), [])
+
+    async def test_an_interrupted_delete(self) -> None:
+        """Nobody sees half of an account: it is disabled until all of it is gone, when it is done again."""
+        phone = await self.new_phone()
+        session = await phone.create_session("a", {})
+        await phone.send_messages(session, [{"text": "hello"}] * 3)
+        interrupted = self.patch(removal, "remove_account", _interrupt)
+        self.assertEqual((await self.happyctl("accounts", "delete", phone.id, "--yes")).status, 1)
+        interrupted.restore()
+        self.assertEqual((await self.refused(phone))[0], 403)
+        self.assertIs((await self.said("accounts", "show", phone.id))["disabled"], True)
+        await self.said("accounts", "delete", phone.id, "--yes")
+        self.assertEqual((await self.refused(phone))[0], 401)
         self.assertEqual(self.left_of(phone.id), [])
 
     def left_of(self, account: str) -> list[str]:

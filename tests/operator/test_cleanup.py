@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from happy.operator import ctl
+from happy.storage import removal, retention
+from happy.storage.blocking import opened
+from happy.storage.retention import REMOVED
 from tests.harness import psql, scratch_database
+from tests.operated import ROOT
 from tests.operator.test_backup import ENVIRONMENT, fails, run
+
+if TYPE_CHECKING:
+    from happy.storage.transaction import Transaction
 
 FILL = """
 INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES ('a', 'k', now());
@@ -90,6 +103,87 @@ def test_by_setting(
     monkeypatch.setenv("HAPPY_KEEP_SESSIONS", "150")
     assert run(capsys, *given)["sessions"] == 1
     assert sessions(dsn) == ["new", "old"]
+
+
+def test_an_interrupted_one(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is stopped within a session has taken it from its owner, and the next one removes the rest."""
+    fill_files(tmp_path)
+    monkeypatch.setattr(removal, "AT_ONCE", 4)
+    remove, left_to_do = removal.remove_messages, 2
+
+    async def stopping(tx: Transaction, session: str, first: int) -> removal.Slice:
+        nonlocal left_to_do
+        left_to_do -= 1
+        if left_to_do < 0:
+            raise KeyboardInterrupt
+        return await remove(tx, session, first)
+
+    given = ("cleanup", "--database-url", dsn, "--data-dir", tmp_path, "--yes")
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "remove_messages", stopping)
+        assert ctl.main([*map(str, given), "--inactive", "150d"]) == 1
+        assert "interrupted" in capsys.readouterr().err
+    assert psql(dsn, 'SELECT "id", "accountId" FROM "Session" ORDER BY 1') == [
+        ("new", "a"),
+        ("old", "a"),
+        ("older", REMOVED),
+    ]
+    assert psql(dsn, 'SELECT count(*) FROM "SessionMessage" WHERE "sessionId" = $$older$$') == [(2,)]
+    done = run(capsys, *given)
+    assert (done["sessions"], done["messages"]) == (1, 2)
+    assert sessions(dsn) == ["new", "old"]
+    assert psql(dsn, 'SELECT count(*) FROM "SessionMessage"') == [(20,)]
+    assert psql(dsn, 'SELECT "id" FROM "Account"') == [("a",)]
+    assert left(tmp_path) == {"new", "old", "coming"}
+
+
+def test_two_at_once(dsn: str, tmp_path: Path) -> None:
+    """What two remove at the same time is removed once, and counted once."""
+    psql(
+        dsn,
+        """INSERT INTO "SessionMessage" ("id", "sessionId", "seq", "content", "updatedAt")
+        SELECT 'more' || i, 'old', i, '{}', now() FROM generate_series(11, 9000) i""",
+    )
+    command = [sys.executable, "-m", "happy.operator.ctl", "cleanup", "--inactive", "90d", "--yes", "--json"]
+    both = [
+        subprocess.Popen(
+            [*command, "--database-url", dsn, "--data-dir", str(tmp_path)],
+            stdout=subprocess.PIPE,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        )
+        for _ in range(2)
+    ]
+    said = [json.loads(one.communicate()[0]) for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert sum(one["sessions"] for one in said) == 2
+    assert sum(one["messages"] for one in said) == 9010
+    assert sessions(dsn) == ["new"]
+    assert psql(dsn, 'SELECT "id" FROM "Account"') == [("a",)]
+
+
+def test_one_that_is_used_meanwhile(dsn: str) -> None:
+    """Who uses a session after it was listed keeps it."""
+    long_ago = int(time.time() * 1000) - 90 * 86_400_000
+    psql(dsn, 'UPDATE "Session" SET "updatedAt" = now() WHERE "id" = $$old$$')
+    with opened(dsn, "test") as database:
+        for name, taken in (("old", False), ("older", True), ("older", True), ("none", False)):
+            assert database.transact(partial(retention.take_away, session=name, cut=long_ago)) is taken
+        assert not database.transact(retention.forget_removed)
+
+
+def test_large_messages(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice has no more than so many bytes, but one message at least."""
+    monkeypatch.setattr(removal, "MOST_BYTES", 5)
+    psql(dsn, 'UPDATE "SessionMessage" SET "content" = \'{"c": "xxxxxxxxxx"}\' WHERE "seq" = 3')
+    some, counts = removal.Slice(1, 0), []
+    with opened(dsn, "test") as database:
+        while some.messages:
+            work = partial(removal.remove_messages, session="old", first=some.following)
+            some = database.transact(work)
+            counts.append(some.messages)
+    assert (sum(counts), set(counts)) == (10, {1, 0})
 
 
 def test_a_wrong_database(dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

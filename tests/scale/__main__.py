@@ -1,4 +1,4 @@
-"""Measurements on large data: ``python -m tests.scale lists`` and ``python -m tests.scale startup``.
+"""Measurements on large data: ``python -m tests.scale lists``, ``startup``, ``cleanup`` or ``backup``.
 
 Each makes a server of its own in a folder that is removed afterwards (``--folder`` says where). The
 database needs about 0.5 KB a message; nothing is asserted, everything is printed.
@@ -11,29 +11,32 @@ import tempfile
 from pathlib import Path
 
 from tests.operated import operated
-from tests.scale import lists, startup
+from tests.scale import commands, lists, startup
 from tests.scale.filling import Size
 
 
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.scale", description=__doc__)
-    parser.add_argument("what", choices=["lists", "startup"])
+    parser.add_argument("what", choices=["lists", "startup", "cleanup", "backup"])
     parser.add_argument("--sessions", type=int, default=10_000)
-    parser.add_argument("--messages", type=int, default=None, help="1,000,000; for startup 10,000,000")
+    parser.add_argument("--messages", type=int, default=None, help="1,000,000; startup: 10,000,000")
     parser.add_argument("--machines", type=int, default=200)
+    parser.add_argument("--scale", type=float, default=0.1, help="cleanup, backup: load meanwhile")
     parser.add_argument("--folder", type=Path, default=None, help="where the scratch folder goes")
     options = parser.parse_args()
-    messages = options.messages or (1_000_000 if options.what == "lists" else 10_000_000)
+    messages = options.messages or (10_000_000 if options.what == "startup" else 1_000_000)
     size = Size(sessions=options.sessions, messages=messages, machines=options.machines)
     with tempfile.TemporaryDirectory(prefix="happy-scale-", dir=options.folder) as folder:
         Path(folder).chmod(0o755)
-        with operated(Path(folder), "--metrics-enabled=false") as server:
+        with operated(Path(folder), "--metrics-enabled=false", "--address-limit=0") as server:
             if options.what == "lists":
                 server.start()
                 lists.measure(server, size)
-            else:
+            elif options.what == "startup":
                 startup.measure(server, size)
+            else:
+                commands.measure(server, size, options.what, options.scale)
 
 
 if __name__ == "__main__":
