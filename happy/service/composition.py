@@ -177,8 +177,8 @@ class Running:
         membership = NodeMembership(hub, self._reactor, self._now, self._metrics, bus, self._node)
         # The embedded database's folder has a lock of its own.
         alone = config.database_url is not None and self._place is None
-        database = await membership.start_database(config, dsn, self._lifecycle, alone=alone)
         keys = await deriving
+        database = await membership.start_database(config, dsn, keys, self._lifecycle, alone=alone)
         former = await recognise(database, keys, config.accept_new_secret)
         tokens = Tokens(keys, self._now, former)
         self._access = AccessRounds(database, tokens.access, hub, self._reactor, self._events)

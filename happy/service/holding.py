@@ -23,9 +23,13 @@ async def hold(
 ) -> None:
     """Let only servers use it that know of this one: nodes of one cluster whose ``bus`` is of the same kind.
 
-    ``database`` has been connected to. A pooler's sessions belong to nobody, so behind one nobody can tell.
-    Raises StartupError.
+    A database that is not there yet is waited for. A pooler's sessions belong to nobody, so behind one nobody
+    can tell. Raises StartupError.
     """
+    try:
+        (await database.connect(PATIENCE)).close()
+    except DatabaseDown as down:
+        raise StartupError(f"DATABASE_URL: {down}") from None
     if not database.connector.pooled:
         known_by = None if bus is None else f"{bus} {config.cluster}"
         lock = Alone(database.connect, clock, parse_target(dsn).schema, known_by)
@@ -38,10 +42,6 @@ async def hold_for_workers(
 ) -> None:
     """As :func:`hold`, once for all workers. Raises StartupError."""
     database = Database(dsn, size=1, clock=reactor, publisher=Hub(metrics))
-    try:
-        (await database.connect(PATIENCE)).close()
-    except DatabaseDown as down:
-        raise StartupError(f"DATABASE_URL: {down}") from None
     make_bus = bus_of(config, reactor, "")
     assert make_bus is not None
     await hold(config, database, reactor, dsn, type(make_bus(dsn)).__name__, lifecycle)

@@ -33,10 +33,22 @@ async def recognise(database: Database, keys: Keys, accept_new: bool) -> list[Fo
     return await database.transact(lambda tx: _recognise(tx, keys, accept_new), aside=True)
 
 
-async def _recognise(tx: Transaction, keys: Keys, accept_new: bool) -> list[FormerKey]:
-    known = await storage.known(tx, alone=True)
+async def refuse_stranger(database: Database, keys: Keys) -> None:
+    """Raise StartupError for a secret that :func:`recognise` would refuse; nothing is changed."""
+    if await database.read(storage.recorded):
+        used, same = _found(await database.read(storage.known), keys)
+        if used is not None and same is not used and (same is None or same.since is not None):
+            _refuse(keys, used, same, accept_new=False)
+
+
+def _found(known: Sequence[KnownSecret], keys: Keys) -> tuple[KnownSecret | None, KnownSecret | None]:
+    """The secret in use, and the one that the keys come from."""
     used = next((one for one in known if one.in_use), None)
-    same = next((one for one in known if one.public_key == keys.public_key), None)
+    return used, next((one for one in known if one.public_key == keys.public_key), None)
+
+
+async def _recognise(tx: Transaction, keys: Keys, accept_new: bool) -> list[FormerKey]:
+    used, same = _found(await storage.known(tx, alone=True), keys)
     if used is None:
         await storage.use(tx, keys.public_key, tx.now)
     elif same is not None and same.since is None:

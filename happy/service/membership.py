@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from happy.cluster.cluster import Cluster
 from happy.service.holding import hold
+from happy.service.identity import refuse_stranger
 from happy.service.snapshots import saving_first
 from happy.storage.database import Database
 from happy.storage.migrate import migrate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from happy.base.clocks import Now
     from happy.capabilities.server import Server
     from happy.cluster.bus import Bus
+    from happy.keys.tokens import Keys
     from happy.metrics import Metrics
     from happy.realtime.broadcaster import Broadcaster
     from happy.realtime.hub import Hub
     from happy.service.lifecycle import Lifecycle
     from happy.settings.config import Config
+    from happy.storage.migrate import Migration
 
 
 class NodeMembership:
@@ -41,9 +46,13 @@ class NodeMembership:
         self._now = now
 
     async def start_database(
-        self, config: Config, dsn: str, lifecycle: Lifecycle, *, alone: bool
+        self, config: Config, dsn: str, keys: Keys, lifecycle: Lifecycle, *, alone: bool
     ) -> Database:
-        """Connect and migrate it; ``alone`` says that nobody may use it who knows nothing of this one."""
+        """Connect and migrate it; ``alone`` says that nobody may use it who knows nothing of this one.
+
+        A stranger changes nothing: neither who may not use the database, nor who comes with another secret
+        than that of the data. Raises StartupError.
+        """
         database = Database(
             dsn,
             size=config.database_pool,
@@ -53,10 +62,18 @@ class NodeMembership:
             noting=None if self.others is None else self.others.everywhere.note,
             metrics=self._metrics,
         )
-        await migrate(database, before=saving_first(config, self._reactor, dsn))
         if alone:
             bus = None if self.others is None else self.others.bus
             await hold(config, database, self._reactor, dsn, bus, lifecycle)
+        saving = saving_first(config, self._reactor, dsn)
+
+        async def before(newest: int, missing: Sequence[Migration]) -> None:
+            if not config.accept_new_secret:
+                await refuse_stranger(database, keys)
+            if saving is not None:
+                await saving(newest, missing)
+
+        await migrate(database, before=before)
         await database.start()
         lifecycle.started("the database connections", database.stop, 1.0)
         if self.others is not None:
