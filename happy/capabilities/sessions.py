@@ -196,7 +196,7 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
 
     row, new = await server.database.transact(work, accounts=[account])
     if not new:
-        server.presence.resume_session(account, row.id)
+        await server.presence.resume_session(account, row.id)
         await server.committer.settled(account, row.id)
     return OpenedSession(session=SessionViewV1(**members_of(row)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from happy.base.redaction import describe_fault
@@ -29,8 +29,8 @@ GOODBYE_SECONDS: Final = 0.5
 class Outlet:
     """A node's voice. ``node`` is its id.
 
-    Nobody waits for what is said. When an update may not have been heard, the others are told to look for it
-    as soon as there is a way to tell them.
+    Hardly anybody waits for what is said. When an update may not have been heard, the others are told to look
+    for it as soon as there is a way to tell them.
     """
 
     _log = Logger()
@@ -61,9 +61,9 @@ class Outlet:
             said = wire.Wake(self.node, audience.account, told.seq)
         self._say(account_channel(audience.account), said, self._not_heard)
 
-    def about(self, account: str, said: wire.NodeWord) -> None:
-        """Say something to the nodes that host an account."""
-        self._say(account_channel(account), said, self._lost)
+    def about(self, account: str, said: wire.NodeWord) -> Deferred[None] | None:
+        """Say something to the nodes that host an account; fires when it has gone out, or is lost."""
+        return self._say(account_channel(account), said, self._lost)
 
     def to(self, node: str, said: wire.NodeWord) -> None:
         """Say something to one node."""
@@ -93,12 +93,14 @@ class Outlet:
             counted = self._counted[kind] = self._counts.labels("out", kind.__name__)
         counted.inc()
 
-    def _say(self, channel: str, said: wire.NodeWord, failed: Callable[[Failure | None], None]) -> None:
-        if self._bus.up:
-            self._count(said)
-            self._bus.publish(channel, wire.encode(said)).addErrback(failed)
-        else:
+    def _say(
+        self, channel: str, said: wire.NodeWord, failed: Callable[[Failure | None], None]
+    ) -> Deferred[None] | None:
+        if not self._bus.up:
             failed(None)
+            return None
+        self._count(said)
+        return self._bus.publish(channel, wire.encode(said)).addCallbacks(_gone_out, failed)
 
     def _not_heard(self, failure: Failure | None) -> None:
         self._unheard = True
@@ -108,3 +110,7 @@ class Outlet:
         error = None if failure is None else failure.value
         if error is not None and not isinstance(error, BusLost):
             self._log.error("Telling other nodes failed: {fault}", fault=describe_fault(error))
+
+
+def _gone_out(_: int | None) -> None:
+    """How many hear it matters to nobody."""

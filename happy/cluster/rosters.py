@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from twisted.internet.defer import Deferred, TimeoutError
+
+from happy.base.waiting import relayed, within
 from happy.cluster import wire
 from happy.realtime.updates import MachineActivity, devices_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
 
     from happy.base.clocks import Now
     from happy.cluster.hosting import Hosted, Hosting
@@ -26,6 +30,10 @@ OFFLINE_AFTER_SECONDS: Final = 5.0
 
 STATES_AT_ONCE: Final = 500
 """Accounts of which everything is told in one turn of the reactor."""
+
+
+SAID_SECONDS: Final = 0.25
+"""How long it may take until something has gone out; nobody waits for longer."""
 
 
 class Stops(Protocol):
@@ -79,9 +87,13 @@ class Rosters:
         """A method is offered here, or, without a rank, not any more."""
         self._change(account)[method] = rank
 
-    def tell_stop(self, account: str, session: str, seconds: float) -> None:
-        """A session's heartbeats are ignored for so long, or not any more."""
-        self._outlet.about(account, wire.Stop(self._outlet.node, account, session, seconds))
+    def tell_stop(self, account: str, session: str, seconds: float) -> Deferred[None] | None:
+        """A session's heartbeats are ignored for so long, or not any more.
+
+        Whoever is answered after it has gone out may send the next heartbeat to another node.
+        """
+        said = self._outlet.about(account, wire.Stop(self._outlet.node, account, session, seconds))
+        return said and within(SAID_SECONDS, relayed(said), self._clock).addErrback(_not_yet)
 
     def needed(self, hosted: Hosted) -> bool:
         """Whether an account still has to be hosted."""
@@ -224,3 +236,7 @@ class Rosters:
         hosted = self.hosting.get(account)
         elsewhere = hosted is not None and hosted.roster.has_machine(machine)
         return elsewhere or self._hub.machine_connected(account, machine)
+
+
+def _not_yet(failure: Failure) -> None:
+    failure.trap(TimeoutError)

@@ -52,8 +52,8 @@ class Presence:
     is so for a time on ``clock``.
     """
 
-    tell_stop: Callable[[str, str, float], None] = staticmethod(_to_nobody)
-    """Tells other nodes what they are to hear by :meth:`hear_stop`."""
+    tell_stop: Callable[[str, str, float], Deferred[None] | None] = staticmethod(_to_nobody)
+    """Tells other nodes what they are to hear by :meth:`hear_stop`; fires when that went out, if it can."""
 
     def __init__(
         self,
@@ -174,17 +174,24 @@ class Presence:
         long.
         """
         self.hear_stop(account, session, STOP_SECONDS)
-        self.tell_stop(account, session, STOP_SECONDS)
+        told = self.tell_stop(account, session, STOP_SECONDS)
         for over in self._sessions.writes_of(session):
             try:
                 await within(ANSWER_SECONDS, over, self._clock)
             except TimeoutError:
                 raise DatabaseDown("a heartbeat may yet revive the session") from None
+        if told is not None:
+            await told
 
-    def resume_session(self, account: str, session: str) -> None:
-        """Lift the stop window: the session was opened again."""
-        if self._stopped.pop((account, session)) is not None:
-            self.tell_stop(account, session, 0)
+    async def resume_session(self, account: str, session: str) -> None:
+        """Lift the stop window: the session was opened again.
+
+        Other nodes are told in any case: this one may not have heard that the session was stopped.
+        """
+        self._stopped.pop((account, session))
+        told = self.tell_stop(account, session, 0)
+        if told is not None:
+            await told
 
     def hear_stop(self, account: str, session: str, seconds: float) -> None:
         """Ignore the session's heartbeats for so long; not any more, for 0."""

@@ -25,7 +25,7 @@ class Notes(list[tuple[Any, ...]]):
     async def stop_session(self, account: str, session: str) -> None:
         self.append(("stop", account, session))
 
-    def resume_session(self, account: str, session: str) -> None:
+    async def resume_session(self, account: str, session: str) -> None:
         self.append(("resume", account, session))
 
     def forget_machine(self, machine: str) -> None:

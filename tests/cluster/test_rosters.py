@@ -167,8 +167,19 @@ class TestRosters(SeveralCase):
         self.assertLessEqual(stopped(self.account)["s"], 60.0)
         await self.machine(2)
         await self.until(lambda: self.nodes[2].presence.stopped(self.account))
-        self.nodes[1].presence.resume_session(self.account, "s")
+        await self.nodes[1].presence.resume_session(self.account, "s")
         await self.until(lambda: not self.nodes[0].presence.stopped(self.account))
+
+    async def test_resumed_by_an_outsider(self) -> None:
+        """A node that hosts nobody of the account, and never heard of the stop, resumes it for all others."""
+        await self.machine(1)
+        await self.acquainted()
+        await self.nodes[0].presence.stop_session(self.account, "s")
+        here, there = self.nodes[0].presence.stopped, self.nodes[1].presence.stopped
+        await self.until(lambda: there(self.account))
+        self.assertEqual(self.nodes[2].presence.stopped(self.account), {})
+        await self.nodes[2].presence.resume_session(self.account, "s")
+        await self.until(lambda: not (here(self.account) or there(self.account)))
 
     async def test_machines_of_a_signal(self) -> None:
         """A machine that comes is told to apps at other nodes."""

@@ -164,7 +164,7 @@ class PresenceTests(DatabaseCase):
         await self.presence.flush()
         self.assertEqual(self.row("Session", session), (True, 5 * MINUTE))
         self.assertEqual(len(bodies(self.device)), 1)
-        self.presence.resume_session(self.account, session)
+        await self.presence.resume_session(self.account, session)
         await self.beat(session, thinking=True)
         self.assertEqual(len(bodies(self.device)), 2)
 
