@@ -12,7 +12,7 @@ from datetime import datetime
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -167,9 +167,7 @@ class Running:
             self._write_debug_file()
         config = settle(self._config)
         self._events = self._start_events()
-        deriving = deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), Keys.derive, config.master_secret
-        )
+        deriving = self._derive(config.master_secret)
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
         make_bus = self._make_bus or bus_of(config, self._reactor, self._node)
@@ -195,6 +193,12 @@ class Running:
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
         await self._serve(self.server, hub, membership.others)
         membership.serving(self._lifecycle)
+
+    def _derive(self, secret: str) -> Deferred[Keys]:
+        """What a worker's parent has derived already, or else a thread does."""
+        if self._place is not None and self._place.keys is not None:
+            return succeed(self._place.keys)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), Keys.derive, secret)
 
     def _start_events(self) -> Events:
         """What says what happens, here and, where that is asked for, in a file with addresses."""

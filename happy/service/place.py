@@ -15,6 +15,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+    from happy.keys.tokens import Keys
+
 WORKER_STOP_SECONDS: Final = 5.0
 """What all steps of a worker's stop take together: PostgreSQL, which outlives it, has the rest."""
 
@@ -38,6 +40,8 @@ class WorkerPlace:
     stop_seconds: float = WORKER_STOP_SECONDS
     draining: bool = False
     """Whether it is to take no sockets from the beginning, since the server is being emptied."""
+    keys: Keys | None = None
+    """What its parent derived, for which it need not do so."""
 
     @property
     def sid_prefix(self) -> str:

@@ -6,9 +6,11 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from happy.keys.master_secret import settle
+from happy.keys.tokens import Keys
 from happy.postgres import EmbeddedPostgres
 from happy.service import takeover
 from happy.service.control import ControlSocket
@@ -83,12 +85,14 @@ class WorkersRunning:
         takeover.check(self._config)
         config = settle(self._config)
         raise_limit()
+        pool = self._reactor.getThreadPool()
+        deriving = deferToThreadPool(self._reactor, pool, Keys.derive, config.master_secret)
         sockets = await self._reserve(config)
         if config.database_url:
             await hold_for_workers(config, config.database_url, self._reactor, self._metrics, self._lifecycle)
         else:
             config = replace(config, database_url=await self._start_postgres(config))
-        await self._start_workers(self._shared_out(config), sockets)
+        await self._start_workers(self._shared_out(config), sockets, await deriving)
 
     def _shared_out(self, config: Config) -> Config:
         """What one of the workers may take."""
@@ -116,18 +120,19 @@ class WorkersRunning:
         await postgres.start()
         return postgres.dsn
 
-    async def _start_workers(self, config: Config, sockets: dict[str, Reserved]) -> None:
+    async def _start_workers(self, config: Config, sockets: dict[str, Reserved], keys: Keys) -> None:
         folder = config.data_dir.absolute() / FOLDER
         shutil.rmtree(folder, ignore_errors=True)
         every = [descriptor for one in sockets.values() for descriptor in one.descriptors]
         numbers = {descriptor: number for number, descriptor in enumerate(every, start=INHERITED)}
-        spare = Spare(self._reactor, Spawning(self._reactor, every, self._write))
+        spare = Spare(Spawning(self._reactor, every, self._write))
         places = [
             WorkerPlace(
                 number,
                 folder / f"w{number}",
                 {name: numbers[one.descriptor(number)] for name, one in sockets.items()},
                 f"{config.node}." if config.node else "",
+                keys=keys,
             )
             for number in range(1, self._count + 1)
         ]

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from happy.workers.process import Spawning, WorkerProcess
     from happy.workers.talk import Brief
 
-LONG_LIFE: Final = 30.0
-"""Seconds after which an end says nothing about the next start."""
+LONG_LIFE: Final = 1.0
+"""Seconds of serving after which an end says nothing about the next start."""
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
-_SPARE_PAUSE: Final = 2.0
 _KILL_BEFORE: Final = 0.3
 """Seconds before the end of a stop in which what still runs is killed."""
 
@@ -31,33 +30,40 @@ _KILL_BEFORE: Final = 0.3
 class Spare:
     """A process that has loaded the program and waits: the next worker need not load it first."""
 
-    def __init__(self, reactor: Any, spawning: Spawning) -> None:
-        self._reactor = reactor
+    def __init__(self, spawning: Spawning) -> None:
         self._spawning = spawning
         self._process: WorkerProcess | None = None
-        self._timer: Any = None
+        self._starting = 0
+        self._stopped = False
 
     def take(self) -> WorkerProcess:
-        """A process to be told what it is; another one will be there soon. Raises OSError."""
-        process, self._process = self._process, None
-        self.prepare()
-        return process if process is not None and process.running else self._spawning.spawn()
+        """A process to be told what it is. Another one is made as soon as this one serves. Raises OSError."""
+        taken = self._ready() or self._spawning.spawn()
+        self._process = None
+        self._starting += 1
+        taken.serving.addBoth(self._started)
+        return taken
 
-    def prepare(self) -> None:
-        """Have one in a while, when whoever is served first has been."""
-        if self._timer is None:
-            self._timer = self._reactor.callLater(_SPARE_PAUSE, self._make)
-
-    def _make(self) -> None:
-        self._timer = None
-        self._process = process = self._spawning.spawn()
+    def _ready(self) -> WorkerProcess | None:
+        """The one that waits, if it still does."""
+        process = self._process
+        if process is None or process.running:
+            return process
         process.serving.addErrback(_unneeded)
+        return None
+
+    def _started(self, outcome: None | Failure) -> None | Failure:
+        """Make one only now: nobody who is waited for shares the processor with it."""
+        self._starting -= 1
+        if not (self._starting or self._stopped or self._ready()):
+            self._process = self._spawning.spawn()
+        return outcome
 
     def stop(self) -> None:
         """End it, and make no other."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stopped = True
         if self._process is not None:
+            self._process.serving.addErrback(_unneeded)
             self._process.send(signal.SIGKILL)
 
 
@@ -73,7 +79,7 @@ class Worker:
         self._spare = spare
         self._replaced = replaced
         self._process: WorkerProcess | None = None
-        self._began = 0.0
+        self._serves_since: float | None = None
         self._pause = 0.0
         self._keeping: Deferred[None] | None = None
         self._stopping = False
@@ -82,6 +88,11 @@ class Worker:
     def pid(self) -> int | None:
         """The process's id, while it runs."""
         return self._process.pid if self._process is not None else None
+
+    @property
+    def serves(self) -> bool:
+        """Whether the process that is there now takes clients."""
+        return self._serves_since is not None
 
     async def start(self) -> None:
         """Start it; done when it serves. Raises StartupError with its reason."""
@@ -94,19 +105,28 @@ class Worker:
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
     def _fill(self) -> WorkerProcess:
-        self._began = self._reactor.seconds()
+        self._serves_since = None
         self._process = process = self._spare.take()
+        process.serving.addCallback(self._serves)
         process.assign(self._brief)
         return process
 
+    def _serves(self, _: None) -> None:
+        self._serves_since = self._reactor.seconds()
+
+    def _has_proved_itself(self) -> bool:
+        """Whether it has served for a while."""
+        since = self._serves_since
+        return since is not None and self._reactor.seconds() - since >= LONG_LIFE
+
     async def _keep(self, process: WorkerProcess) -> None:
-        """Replace it whenever it ends: at once after a long life, later and later after short ones."""
+        """Replace it whenever it ends: at once if it has served, later and later if it did not get to it."""
         while True:
             how = await process.ended
             if self._stopping:
                 return
             self._log.error("{worker} is replaced after {how}", worker=self.name, how=how)
-            if self._reactor.seconds() - self._began > LONG_LIFE:
+            if self._has_proved_itself():
                 self._pause = 0.0
             pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             await deferLater(self._reactor, pause)

@@ -1,0 +1,115 @@
+"""When workers are replaced, and by what, on a clock of the test's."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from happy.service.place import WorkerPlace
+from happy.settings.config import load
+from happy.workers.pool import LONG_LIFE, Spare, Worker, WorkerPool
+from happy.workers.talk import Brief
+
+
+class Process:
+    """What a pool sees of a process."""
+
+    def __init__(self) -> None:
+        self.serving: Deferred[None] = Deferred()
+        self.ended: Deferred[str] = Deferred()
+        self.running = True
+        self.pid = id(self)
+        self.brief: Brief | None = None
+
+    def assign(self, brief: Brief) -> None:
+        self.brief = brief
+
+    def send(self, number: signal.Signals) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self.running = False
+        if not self.serving.called:
+            self.serving.errback(RuntimeError("it ended"))
+        self.ended.callback("signal 9")
+
+
+class PoolTests(SynchronousTestCase):
+    """One worker and the spare; ``made`` are all processes, in order."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.made: list[Process] = []
+        self.spare = Spare(self)  # type: ignore[arg-type]
+        brief = Brief(load({}, {}), WorkerPlace(1, self.mktemp()))  # type: ignore[arg-type]
+        self.worker = Worker(self.clock, brief, self.spare, lambda: None)
+        self.pool = WorkerPool([self.worker], self.spare)
+        started = Deferred.fromCoroutine(self.pool.start())
+        self.made[0].serving.callback(None)
+        self.successResultOf(started)
+
+    def spawn(self) -> Any:
+        """As :class:`happy.workers.process.Spawning` does."""
+        self.made.append(Process())
+        return self.made[-1]
+
+    def assigned(self) -> list[bool]:
+        """Which of the processes were told what they are."""
+        return [process.brief is not None for process in self.made]
+
+    def end(self, process: Process) -> None:
+        """One ends, and the reactor turns."""
+        process.end()
+        self.clock.advance(0)
+
+    def test_spare(self) -> None:
+        """Whoever serves is followed by a process in reserve, which takes its place at once."""
+        self.assertEqual(self.assigned(), [True, False])
+        self.clock.advance(LONG_LIFE)
+        self.end(self.made[0])
+        self.assertEqual(self.assigned(), [True, True])
+        self.made[1].serving.callback(None)
+        self.assertEqual(self.assigned(), [True, True, False])
+
+    def test_again_and_again(self) -> None:
+        """A worker that served for a while is replaced at once, however often that happens."""
+        for times in range(1, 10):
+            self.clock.advance(LONG_LIFE)
+            self.end(self.made[times - 1])
+            self.assertEqual(len([one for one in self.assigned() if one]), times + 1)
+            self.made[times].serving.callback(None)
+
+    def test_before_the_spare_is_there(self) -> None:
+        """A process that has died in reserve is not waited for."""
+        self.made[1].end()
+        self.clock.advance(LONG_LIFE)
+        self.end(self.made[0])
+        self.assertEqual(self.assigned(), [True, False, True])
+
+    def test_failing_starts(self) -> None:
+        """Who does not get to serving is tried later and later, until one does."""
+        self.clock.advance(LONG_LIFE)
+        self.end(self.made[0])
+        pauses = []
+        for _ in range(7):
+            before = self.clock.seconds()
+            dying = next(one for one in reversed(self.made) if one.brief is not None)
+            dying.end()
+            while dying is next(one for one in reversed(self.made) if one.brief is not None):
+                self.clock.advance(0.5)
+            pauses.append(self.clock.seconds() - before)
+        self.assertEqual(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0])
+        serving = next(one for one in reversed(self.made) if one.brief is not None)
+        serving.serving.callback(None)
+        self.clock.advance(LONG_LIFE)
+        self.end(serving)
+        self.assertIs(self.made[-1].brief, self.made[0].brief)
+
+    def test_stop(self) -> None:
+        """Nothing is made any more, and nothing is left."""
+        self.successResultOf(Deferred.fromCoroutine(self.pool.stop(5.0)))
+        self.assertEqual([process.running for process in self.made], [False, False])
