@@ -331,6 +331,9 @@ def _abandonable(connection: Connection, outcome: Deferred[T]) -> Deferred[T]:
         connection.close()
 
     def settled(result: T | Failure) -> None:
+        if isinstance(result, Failure):
+            # What is refused at once is so in the frames of who asked, and these will have the failure.
+            result.tb = None
         if not abandoned:
             waiting.callback(result)
 
@@ -356,8 +359,10 @@ async def execute(connection: Connection, sql: str, params: Sequence[Any] | Mapp
         explained = explain(error, lost=not connection.alive)
         if explained.sqlstate == DISK_FULL:
             connection.found_no_room()
-    except ValueError:  # what the driver says of a text with U+0000, before the server can
+        error.__traceback__ = None  # As below: who waited for it may have it.
+    except ValueError as error:  # what the driver says of a text with U+0000, before the server can
         explained = QueryFailed(NUL_IN_TEXT)
+        error.__traceback__ = None
     try:
         raise explained
     finally:

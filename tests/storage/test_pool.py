@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import socket
 import weakref
+from select import select
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -12,7 +15,7 @@ from twisted.internet.task import deferLater
 from happy.base.coroutines import drive
 from happy.base.errors import QueryFailed
 from happy.storage.database import Transaction
-from happy.storage.pool import LARGE_STATEMENT
+from happy.storage.pool import LARGE_STATEMENT, Connection, Cursor
 from tests.harness import DatabaseCase
 
 
@@ -20,6 +23,23 @@ class Text(str):
     """A text that tells when it is gone."""
 
     __slots__ = ("__weakref__",)
+
+
+READY = b"Z\0\0\0\5"
+"""What the last message of an answer begins with; a byte follows."""
+
+
+class AnsweredAtOnce(Cursor):
+    """A cursor that looks for an answer only when all of it is there."""
+
+    def poll(self) -> Deferred[Cursor]:
+        answer = b""
+        with socket.socket(fileno=os.dup(self.pollable().fileno())) as wire:
+            while answer[-6:-1] != READY:
+                select([wire], [], [])
+                answer = wire.recv(4096, socket.MSG_PEEK)
+        polling: Deferred[Cursor] = super().poll()
+        return polling
 
 
 class PoolTests(DatabaseCase):
@@ -46,7 +66,19 @@ class PoolTests(DatabaseCase):
 
     async def test_failures_are_freed(self) -> None:
         """A statement that fails leaves nothing of its parameters for Python's collector."""
-        text = Text("no number")
+        await self.assert_freed("no number")
+
+    async def test_refusals_are_freed(self) -> None:
+        """Nor does one that the driver refuses to send."""
+        await self.assert_freed("\0")
+
+    async def test_failures_at_once_are_freed(self) -> None:
+        """Nor does one whose answer is there before it is first looked for."""
+        self.patch(Connection, "cursorFactory", AnsweredAtOnce)
+        await self.assert_freed("no number")
+
+    async def assert_freed(self, parameter: str) -> None:
+        text = Text(parameter)
         left = weakref.ref(text)
 
         async def work(tx: Transaction, texts: list[Text]) -> None:
