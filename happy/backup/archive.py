@@ -16,6 +16,7 @@ A file that was cut off has no manifest, so nothing that is incomplete is ever t
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
@@ -35,6 +36,7 @@ ROWS: Final = "rows/"
 """Members that an account's file has instead of a database; each has the rows of one table."""
 
 _CHUNK = 1024 * 1024
+_FLUSHED_AT_ONCE = 16 * 1024 * 1024
 _LARGEST_DOCUMENT = 256 * 1024 * 1024
 
 Told = Callable[[int], object]
@@ -90,11 +92,15 @@ class Manifest(Struct, rename="camel", kw_only=True):
 
 
 class ArchiveWriter:
-    """Writes an archive into a file that can be sought in. Raises OSError, as each method does."""
+    """Writes an archive into a file that can be sought in. Raises OSError, as each method does.
+
+    The disk gets it piece by piece: others who write would wait long for all of it at once.
+    """
 
     def __init__(self, file: BinaryIO, mark: Mark, told: Told = lambda _: None) -> None:
         self._file = file
         self._told = told
+        self._unsafe = 0
         self.members: dict[str, Member] = {}
         self.add(HEAD, BytesIO(msgspec.json.encode(mark)))
 
@@ -105,6 +111,7 @@ class ArchiveWriter:
         digest, size = hashlib.sha256(), 0
         while chunk := content.read(_CHUNK):
             self._file.write(chunk)
+            self._flush_now_and_then(len(chunk))
             digest.update(chunk)
             size += len(chunk)
             self._told(len(chunk))
@@ -114,6 +121,13 @@ class ArchiveWriter:
         self._file.write(_header(name, size))
         self._file.seek(end)
         self.members[name] = Member(size, digest.hexdigest())
+
+    def _flush_now_and_then(self, size: int) -> None:
+        self._unsafe += size
+        if self._unsafe >= _FLUSHED_AT_ONCE:
+            self._unsafe = 0
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def finish(self, manifest: Manifest) -> None:
         """Add the manifest, which makes it a backup."""

@@ -49,7 +49,7 @@ class ProgramsMissing(ProgramFailed):
 
 
 class PgTool:
-    """A program that talks to a database; it ends when the process that began it does."""
+    """A program that talks to a database and gives way to servers; it ends with the process that began it."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class PgTool:
         command = [installation.program(name), *arguments]
         self.name = name
         self.process = subprocess.Popen(
-            Program(command, None, ()).wrapped(),
+            Program(command, None, (), gives_way=True).wrapped(),
             env=_environment(target),
             stdin=subprocess.PIPE if pipe_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -28,7 +28,7 @@ class _Process:
     def __init__(self, job: Job) -> None:
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "happy.bench.worker"],
+            [sys.executable, "-P", "-m", "happy.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},

@@ -27,6 +27,7 @@ from happy.base.clocks import follow_monotonic_time
 from happy.base.errors import StartupError
 from happy.operator.trouble import NotReachable
 from happy.postgres import EmbeddedPostgres
+from happy.postgres.child import give_way
 from happy.postgres.orphans import FolderLock
 
 if TYPE_CHECKING:
@@ -38,20 +39,25 @@ _STOP_SECONDS = 20.0
 
 
 @contextmanager
-def hosted(config: Config, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+def hosted(
+    config: Config, settings: Mapping[str, str] | None = None, *, gives_way: bool = False
+) -> Iterator[None]:
     """PostgreSQL runs, under the lock of the server's folder; ``settings`` are further ones of PostgreSQL.
 
-    Raises StartupError while somebody else has the lock, and NotReachable with any other reason.
+    One that gives way takes only what others leave of the processor. Raises StartupError while somebody else
+    has the lock, and NotReachable with any other reason.
     """
     options = {
         "folder": os.path.realpath(config.data_dir / "postgres"),
         "bin_dir": config.postgres_bin_dir and str(config.postgres_bin_dir.absolute()),
         "connections": config.database_pool,
         "settings": settings,
+        "gives_way": gives_way,
     }
-    # A session of its own, which a Ctrl-C in the terminal does not reach before the command is over.
+    # A session of its own, which a Ctrl-C in the terminal does not reach before the command is over; without
+    # modules of the working directory, which may be anybody's.
     host = subprocess.Popen(
-        [sys.executable, "-m", __name__, json.dumps(options)],
+        [sys.executable, "-P", "-m", __name__, json.dumps(options)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -150,6 +156,8 @@ def main(options: dict[str, Any]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     folder = Path(options["folder"])
+    if options["gives_way"]:
+        give_way()
     try:
         _be_the_owner(folder)
         if _is_taken(folder):

@@ -39,7 +39,7 @@ NAMED = re.compile(r"happy-\d{8}-\d{6}\.tar")
 """The files that are counted by ``--keep``."""
 _WORKSHOP = ".happy-backup-"
 _INCOMING = ".incoming"
-_HASTE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_HASTE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
 """For a database that is thrown away."""
 
 
@@ -179,7 +179,7 @@ def _prove(config: Config, draft: Path, place: Path, steps: Steps) -> Manifest:
     place.mkdir()
     scratch = replace(config, data_dir=place, database_url=None)
     with (
-        hosted(scratch, _HASTE),
+        hosted(scratch, _HASTE, gives_way=True),
         opened(url(sockets_of(place / "postgres")), NAME) as database,
         closing(archive.open(DATABASE)) as content,
     ):

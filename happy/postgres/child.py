@@ -9,6 +9,7 @@ read anything else. The first argument is a JSON object, the rest the command:
 ``seem``       user and group id that have a name, for a program that looks up its own and would find none;
                or null
 ``names``      a library that makes up such names, where the kernel lets nobody seem to be another; or null
+``gives_way``  whether it takes only what others leave of the processor
 ``reach``      pairs of folders: the first is one that the account may not enter, the second is one
                inside that it needs; the program gets to see the second, and nothing else of the first
 """
@@ -19,12 +20,14 @@ import ctypes
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 _NEW_MOUNTS = 0x20000
 _NEW_USERS = 0x10000000
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
 _SIGNAL_ON_PARENTS_DEATH = 1
+_LAST = 19
 
 
 class Impossible(Exception):
@@ -39,6 +42,8 @@ def main(options: dict[str, Any], command: list[str]) -> None:
     # Ctrl-C in a terminal is for the server, which stops PostgreSQL when it is done with it.
     os.setsid()
     os.umask(0o077)
+    if options.get("gives_way"):
+        give_way()
     if options["reach"]:
         _open_a_way(options["reach"], options["uid"])
     if options["uid"] is not None:
@@ -49,6 +54,16 @@ def main(options: dict[str, Any], command: list[str]) -> None:
         _get_a_name(uid, gid, options["names"])
     if _dies_with(options["parent"], options["signal"]):
         os.execv(command[0], command)
+
+
+def give_way() -> None:
+    """Take only what others leave of the processor, this process and its children.
+
+    Linux shares it out among sessions first, where it groups processes by these, so both are asked to.
+    """
+    os.nice(_LAST)
+    with suppress(OSError):
+        _write("/proc/self/autogroup", str(_LAST))
 
 
 def _become(uid: int, gid: int) -> None:

@@ -38,6 +38,8 @@ class Program:
     """What the kernel sends to it when the server dies."""
     seem: Account | None = None
     """Whom it is to take itself for, when its own account has no name."""
+    gives_way: bool = False
+    """Whether it takes only what others leave of the processor."""
 
     def wrapped(self) -> list[str]:
         """The command that becomes this one in the right process and under the right account."""
@@ -48,6 +50,7 @@ class Program:
             "gid": self.account and self.account.gid,
             "seem": self.seem and (self.seem.uid, self.seem.gid),
             "names": self.seem and names_library(),
+            "gives_way": self.gives_way,
             "reach": self._reach(),
         }
         return [sys.executable, "-I", "-S", str(_CHILD), json.dumps(options), *self.command]

@@ -49,8 +49,15 @@ def test_running(server: Operated, deployment: Deployment, monkeypatch: pytest.M
     assert server.answers()
 
 
-def test_stopped(server: Operated, deployment: Deployment) -> None:
-    """PostgreSQL is started for as long as it is needed, and the server can start afterwards."""
+def test_stopped(
+    server: Operated, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL is started for as long as it is needed, without anything of the folder that root is in.
+
+    The server can start afterwards.
+    """
+    (tmp_path / "json.py").write_text("raise SystemExit('of somebody else')")
+    monkeypatch.chdir(tmp_path)
     server.stop()
     postgres = server.folder / "data" / "postgres"
     owners = {path: path.stat().st_uid for path in (server.folder / "data").iterdir()}

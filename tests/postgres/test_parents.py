@@ -231,3 +231,12 @@ class AccountTests(ParentCase):
         self.assertEqual(query(postgres.dsn, "SELECT 1"), [(1,)])
         await postgres.stop()
         await postgres.start()
+
+
+def test_giving_way() -> None:
+    """A program that gives way is the last one that the processor is given to, and no other one is."""
+    command = [sys.executable, "-c", "import os; print(os.nice(0))"]
+    for gives_way in (True, False):
+        wrapped = Program(command, None, (), gives_way=gives_way).wrapped()
+        said = subprocess.run(wrapped, capture_output=True, check=True, text=True).stdout
+        assert int(said) == (19 if gives_way else os.nice(0))

@@ -40,7 +40,7 @@ def measure(server: Operated, size: Size, what: str, scale: float) -> None:
     """Fill a database, and print times of messages before and while ``what`` runs, under load."""
     server.start()
     begun = time.perf_counter()
-    fill(server.dsn, replace(size, content=1024))
+    fill(server.dsn, replace(size, content=1024, sealed=True))
     psql(server.dsn, _LONG_AGO, [LARGEST])
     analyse(server.dsn)
     say(f"filling with {size.messages:,} messages: {time.perf_counter() - begun:.0f} s")

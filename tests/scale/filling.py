@@ -24,7 +24,10 @@ ALIVE = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much of everything; ``others`` is how many small accounts there are beside the large one."""
+    """How much of everything; ``others`` is how many small accounts there are beside the large one.
+
+    Messages that are ``sealed`` cannot be compressed any more than what clients encrypt.
+    """
 
     account: str = BIG
     sessions: int = 10_000
@@ -34,6 +37,7 @@ class Size:
     feed: int = 10_000
     others: int = 2_000
     content: int = 100
+    sealed: bool = False
 
 
 ACCOUNTS = """
@@ -74,7 +78,10 @@ FROM (
 MESSAGES = """
 INSERT INTO "SessionMessage" ("id", "sessionId", "localId", "seq", "content", "createdAt", "updatedAt")
 SELECT 'm' || lpad(n::text, 9, '0'), 's000001', 'local ' || n, n,
-    jsonb_build_object('t', 'encrypted', 'c', left(repeat(md5(n::text), 1 + %(content)s / 32), %(content)s)),
+    jsonb_build_object('t', 'encrypted', 'c', left(CASE WHEN %(sealed)s THEN (
+        SELECT string_agg(replace(encode(sha512((n || ' ' || k)::bytea), 'base64'), E'\n', ''), '')
+        FROM generate_series(0, %(content)s / 88) AS k
+    ) ELSE repeat(md5(n::text), 1 + %(content)s / 32) END, %(content)s)),
     now(), now()
 FROM generate_series(1, %(messages)s) AS n
 """
