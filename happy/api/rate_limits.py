@@ -16,6 +16,10 @@ FRIEND_REQUESTS = 60
 """Changes an account may make to what it is to others, in a minute: they are told of each."""
 
 
+def _to_nobody(key: str) -> None:
+    """There are no other nodes."""
+
+
 class Windows:
     """Counts uses of a key in windows of ``seconds`` that begin with the key's first use.
 
@@ -24,6 +28,9 @@ class Windows:
     :data:`MOST_KEYS` the oldest are forgotten.
     ``now`` is a clock in seconds.
     """
+
+    tell: Callable[[str], None] = staticmethod(_to_nobody)
+    """Is told the key of each use that was admitted, for others to :meth:`count`."""
 
     def __init__(self, limit: int, seconds: float, now: Callable[[], float]) -> None:
         self._limit = limit
@@ -39,13 +46,20 @@ class Windows:
         """Count one use of ``key``; False when its window is full."""
         if not self._limit:
             return True
+        admitted = self.count(key) <= self._limit
+        if admitted:
+            self.tell(key)
+        return admitted
+
+    def count(self, key: str) -> int:
+        """Count one use of ``key``, wherever it was; how many there were in its window."""
         self._close()
         digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
         window = self._open.setdefault(digest, _Window(self._now()))
         if len(self._open) > MOST_KEYS:
             self._open.popitem(last=False)
         window.uses += 1
-        return window.uses <= self._limit
+        return window.uses
 
     def _close(self) -> None:
         """Forget the windows that are over; the oldest comes first."""

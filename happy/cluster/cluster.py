@@ -9,6 +9,7 @@ no bus that is done every second.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ from happy.cluster.outlet import Outlet
 from happy.cluster.reading import Reading
 from happy.cluster.remote_calls import RemoteCalls
 from happy.cluster.rosters import Rosters, Stops
+from happy.cluster.uses import Counting, SharedUses
 from happy.storage import log
 
 if TYPE_CHECKING:
@@ -96,14 +98,20 @@ class Cluster:
         metrics.happy_feed_waiting.labels(name).set_function(lambda: self.hosting.held_back)
         metrics.happy_unconfirmed.labels(name).set_function(lambda: self.hosting.unconfirmed)
 
-    async def start(self, database: Database, calls: Calls, stops: Stops) -> None:
-        """Join the others. Raises StartupError when the bus will never be there."""
+    async def start(
+        self, database: Database, calls: Calls, stops: Stops, counts: Mapping[str, Counting]
+    ) -> None:
+        """Join the others. Raises StartupError when the bus will never be there.
+
+        ``counts`` are those of uses that have limits for all nodes together, by their names.
+        """
         self._database = database
         self._reading = self.everywhere.reading = Reading(
             database, self._clock, self.hosting.feeds, self._metrics
         )
         self.rosters.calls, self.rosters.stops = calls, stops
         self.calls.attach(calls)
+        self._uses = SharedUses(self._outlet, counts)
         self._started = True
         self._bus.subscribe([NODES, node_channel(self.node)])
         await self._bus.start(self)
@@ -243,6 +251,9 @@ class Cluster:
     def _hear_bye(self, said: wire.Bye) -> None:
         self.nodes.left(said.node)
 
+    def _hear_use(self, said: wire.Use) -> None:
+        self._uses.hear(said)
+
     def _hear_resync(self, said: wire.Resync) -> None:
         self.rosters.tell_everything(said.node)
 
@@ -285,6 +296,7 @@ class Cluster:
 _HEARERS: Final[dict[type[Any], Any]] = {
     wire.Bye: Cluster._hear_bye,
     wire.Look: Cluster._hear_look,
+    wire.Use: Cluster._hear_use,
     wire.NodeUpdate: lambda cluster, said: cluster.everywhere.hear_update(said),
     wire.Wake: lambda cluster, said: cluster.everywhere.hear_wake(said),
     wire.NodeSignal: lambda cluster, said: cluster.everywhere.hear_signal(said),

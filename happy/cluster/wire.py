@@ -36,6 +36,13 @@ class Look(NodeWord, frozen=True, array_like=True, gc=False, tag="l"):
     """Something that I committed may not have been heard: compare numbers."""
 
 
+class Use(NodeWord, frozen=True, array_like=True, gc=False, tag="n"):
+    """Something was done that may be done so often in a while: ``what``, and who did it."""
+
+    what: str
+    key: str
+
+
 class NodeUpdate(NodeWord, frozen=True, array_like=True, gc=False, tag="u"):
     """An account's number and what it tells: JSON, as it is sent. ``skip`` is the id of a socket."""
 
@@ -134,6 +141,7 @@ AnyWord = (
     Beat
     | Bye
     | Look
+    | Use
     | NodeUpdate
     | Wake
     | NodeSignal

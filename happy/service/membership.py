@@ -84,7 +84,8 @@ class NodeMembership:
         """Hear of other nodes, and let them hear of this one."""
         if self.others is not None:
             server.presence.tell_stop = self.others.rosters.tell_stop
-            await self.others.start(server.database, server.calls, server.presence)
+            counts = {"uploads": server.limits.uploads, "friends": server.limits.friends}
+            await self.others.start(server.database, server.calls, server.presence, counts)
 
     def serving(self, lifecycle: Lifecycle) -> None:
         """Clients come from now on; others hear when no more do."""

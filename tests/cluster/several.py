@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 
+from happy.api.rate_limits import Windows
 from happy.base.ids import new_cuid
 from happy.cluster.cluster import Cluster
 from happy.metrics import Metrics
@@ -46,12 +47,13 @@ class Node:
         self.presence = Presence(reactor, self.database, everywhere, metrics)
         self.presence.tell_stop = self.cluster.rosters.tell_stop
         self.committer = Committer(reactor, self.database, everywhere, metrics)
+        self.uses = Windows(3, 60, reactor.seconds)
         self.everywhere = everywhere
         self.alive = True
 
     async def start(self) -> None:
         await self.database.start()
-        await self.cluster.start(self.database, self.calls, self.presence)
+        await self.cluster.start(self.database, self.calls, self.presence, {"uses": self.uses})
 
     async def stop(self) -> None:
         """Leave as a server does."""

@@ -181,6 +181,16 @@ class TestRosters(SeveralCase):
         await self.nodes[2].presence.resume_session(self.account, "s")
         await self.until(lambda: not (here(self.account) or there(self.account)))
 
+    async def test_shared_limits(self) -> None:
+        """What was admitted at one node counts at the others too."""
+        here, there = self.nodes[0], self.nodes[1]
+        await self.machine(1)
+        self.assertEqual([here.uses.admit("key"), here.uses.admit("key")], [True, True])
+        await here.presence.stop_session(self.account, "s")  # which is heard after them
+        await self.until(lambda: there.presence.stopped(self.account))
+        self.assertEqual([there.uses.admit("key"), there.uses.admit("key")], [True, False])
+        self.assertTrue(there.uses.admit("another"))
+
     async def test_machines_of_a_signal(self) -> None:
         """A machine that comes is told to apps at other nodes."""
         body = MachineActivity(id="m", active=True, active_at=1)
