@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from tests.live.serving import TWISTD, Served
 class NodeProcess:
     """A node, its way to Redis, and its folder."""
 
-    def __init__(self, reactor: Any, folder: Path, name: str, dsn: str, redis: RedisServer) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        folder: Path,
+        name: str,
+        dsn: str,
+        redis: RedisServer,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """``settings`` are variables of its environment, beside or instead of the usual."""
         self.name = name
         self.way = Way(reactor, redis.port)
         self._folder = folder
@@ -33,6 +42,7 @@ class NodeProcess:
             "METRICS_ENABLED": "false",
             "HAPPY_NODE": name,
             "REDIS_URL": f"redis://127.0.0.1:{self.way.port}",
+            **(settings or {}),
         }
         self.served: Served
         self.log = b""

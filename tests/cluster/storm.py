@@ -1,0 +1,149 @@
+"""How often a live node is taken for dead in a storm of clients: ``python -m tests.cluster.storm``.
+
+Nodes on one PostgreSQL, with Redis between them or not (``--bus postgres``). ``happyctl bench`` connects and
+logs in ``--sockets`` clients of as many accounts, all at once, and leaves at once, ``--rounds`` times. No
+node dies meanwhile: each that is taken for dead is a mistake, and the exit status 1. ``--json`` writes the
+figures into a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import treq
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.cluster.redis_server import ANY, RedisServer
+from tests.cluster.ring.faults import AWAY, NodeProcess
+from tests.harness import cluster, stop_cluster
+from tests.live.serving import free_port
+
+HAPPYCTL = str(Path(sys.executable).with_name("happyctl"))
+TAKEN_FOR_DEAD = b"does not answer"
+DEAF = b"the bus is heard no longer"
+
+
+def storm(urls: Sequence[str], sockets: int) -> dict[str, Any]:
+    """One storm: everybody at once. What the tool reports."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        command = [HAPPYCTL, "bench", ",".join(urls), "connect", "--json", report.name]
+        command += ["--sockets", str(sockets), "--senders", str(sockets), "--addresses", "8"]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        found: dict[str, Any] = json.loads(Path(report.name).read_text())
+    return found
+
+
+async def figures(port: int) -> dict[str, Any]:
+    """What a node tells of itself: beats, looks at the database, and turns of its reactor."""
+    text = await treq.text_content(await treq.get(f"http://127.0.0.1:{port}/metrics", persistent=False))
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    beats = _buckets(samples, "happy_bus_seconds_bucket")
+    stalls = _buckets(samples, "happy_reactor_stall_seconds_bucket")
+    return {
+        "own beats heard": max(beats.values(), default=0),
+        "slowest own beat, up to": _least(beats),
+        "longest turn, up to": _least(stalls),
+        "looks": {one.labels["reason"]: one.value for one in samples if one.name == "happy_catch_ups_total"},
+    }
+
+
+def _buckets(samples: Sequence[Any], name: str) -> dict[float, float]:
+    return {float(one.labels["le"]): one.value for one in samples if one.name == name}
+
+
+def _least(buckets: dict[float, float]) -> str:
+    """The smallest bound that everything is within."""
+    return str(min((bound for bound, count in buckets.items() if count == max(buckets.values())), default=0))
+
+
+async def run(nodes: int, sockets: int, rounds: int, bus: str) -> dict[str, Any]:
+    """All storms; what is to be reported of them."""
+    assert ANY is not None, "there is no Redis"
+    dsn, redis = cluster().create(), RedisServer(ANY)
+    ports = [free_port() for _ in range(nodes)]
+    with tempfile.TemporaryDirectory(prefix="happy-storm-") as folder:
+        processes = []
+        for number, port in enumerate(ports):
+            own = Path(folder) / f"n{number}"
+            own.mkdir()
+            settings = {
+                "HAPPY_BUS": bus,
+                "REDIS_URL": redis.url,
+                "METRICS_ENABLED": "true",
+                "METRICS_PORT": str(port),
+                "HAPPY_ADDRESS_LIMIT": "0",
+            }
+            processes.append(NodeProcess(reactor, own, f"n{number}", dsn, redis, settings))
+            await processes[-1].start()
+        told = await _measure(processes, ports, sockets, rounds)
+        for process in processes:
+            await process.served.stop()
+            await process.way.stop()
+        redis.stop()
+    return {"nodes": nodes, "bus": bus, "sockets": sockets, **told}
+
+
+async def _measure(
+    processes: Sequence[NodeProcess], ports: Sequence[int], sockets: int, rounds: int
+) -> dict[str, Any]:
+    storms = []
+    for _ in range(rounds):
+        urls = [process.served.url for process in processes]
+        storms.append(_of(await deferToThread(storm, urls, sockets)))
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {storms[-1]}\n")
+    told = [await figures(port) for port in ports]
+    said = [sum(one.said(text) for one in processes) for text in (TAKEN_FOR_DEAD, DEAF, AWAY)]
+    return {
+        "storms": storms,
+        "taken for dead": said[0],
+        "found itself deaf": said[1],
+        "lost the bus": said[2],
+        "each node": told,
+    }
+
+
+def _of(report: dict[str, Any]) -> dict[str, Any]:
+    """What matters of the tool's report."""
+    return {key: report[key] for key in ("figures", "errors", "latency") if key in report}
+
+
+def main() -> None:
+    """Run it from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.storm", description=__doc__)
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--sockets", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bus", choices=("redis", "postgres"), default="redis")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    status = 1
+
+    def ended(report: dict[str, Any]) -> None:
+        nonlocal status
+        written = json.dumps(report, indent=1)
+        sys.stdout.write(f"{written}\n")
+        if options.json is not None:
+            options.json.write_text(written)
+        status = int(report["taken for dead"] > 0)
+
+    running = Deferred.fromCoroutine(run(options.nodes, options.sockets, options.rounds, options.bus))
+    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback(sys.stderr))
+    running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+    stop_cluster()
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
