@@ -7,7 +7,9 @@ imports that only type checkers see count as well. No exceptions by file: what n
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -167,6 +169,16 @@ def _file(name: str) -> str | None:
     return parent if parent in MODULES else None
 
 
+def _arrows() -> dict[str, set[str]]:
+    """The rooms that each room imports."""
+    arrows: dict[str, set[str]] = {}
+    for one in IMPORTS:
+        above, below = _room(one.module), _room(one.name)
+        if above != below and below in ROOMS:
+            arrows.setdefault(above, set()).add(below)
+    return arrows
+
+
 def _circle(arrows: Mapping[str, Iterable[str]]) -> list[str] | None:
     """Some circle of a graph."""
     done: set[str] = set()
@@ -223,12 +235,7 @@ def test_every_room_has_a_row() -> None:
 
 def test_no_circle_between_rooms() -> None:
     """Rooms stand above each other, types included."""
-    arrows: dict[str, set[str]] = {}
-    for one in IMPORTS:
-        above, below = _room(one.module), _room(one.name)
-        if above != below and below in ROOMS:
-            arrows.setdefault(above, set()).add(below)
-    assert _circle(arrows) is None
+    assert _circle(_arrows()) is None
 
 
 def test_no_circle_between_files() -> None:
@@ -239,6 +246,48 @@ def test_no_circle_between_files() -> None:
         if one.running and loaded is not None and loaded != one.module:
             arrows.setdefault(one.module, set()).add(loaded)
     assert _circle(arrows) is None
+
+
+DOCUMENT = (ROOT.parent / "docs" / "architecture.md").read_text()
+TABLE = re.findall(r"^\| `(\w+)` \| .+ \| ([\d,]+) \| (.*)\|$", DOCUMENT, re.MULTILINE)
+"""Of each room in the document: its name, about how many lines it has, and what it imports."""
+
+
+def test_rooms_of_the_document() -> None:
+    """The document has every room once, with what it imports, under all that import it."""
+    assert sorted(room for room, _, _ in TABLE) == sorted(ROOMS)
+    arrows, seen = _arrows(), set[str]()
+    for room, _, names in TABLE:
+        seen.add(room)
+        assert set(re.findall(r"\w+", names)) == arrows.get(room, set()) - {"base", "metrics"}, room
+        assert not seen & arrows.get(room, set()), room
+
+
+def test_lines_of_the_document() -> None:
+    """What it says about the size of a room is nearly so."""
+    lines: Counter[str] = Counter()
+    for module, path in MODULES.items():
+        lines[_room(module)] += path.read_text().count("\n")
+    said = {room: int(number.replace(",", "")) for room, number, _ in TABLE}
+    assert {
+        room: lines[room] for room in said if abs(said[room] - lines[room]) > 200 + lines[room] // 10
+    } == {}
+
+
+def test_ways_of_the_document() -> None:
+    """Each way, a start and a stop are told in at most ten lines."""
+    ways = re.findall(
+        r"^## (The way of [^\n]+|A start|A stop)\n(.+?)(?=^## )", DOCUMENT, re.MULTILINE | re.DOTALL
+    )
+    assert len(ways) == 7
+    for title, text in ways:
+        assert len(re.findall(r"^(?:\d\. |   ).", text, re.MULTILINE)) in range(4, 11), title
+
+
+def test_picture_of_the_document() -> None:
+    """Its picture shows every room once, and no other."""
+    drawn = re.findall(r'class="name"[^>]*>([^<]+)<', (ROOT.parent / "docs" / "architecture.svg").read_text())
+    assert sorted(drawn) == sorted(ROOMS)
 
 
 def test_circles_are_found() -> None:
