@@ -82,7 +82,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 ROOMS = {module.split(".")[1] for module in MODULES}
 """Folders of tests that look closely; importers elsewhere look at something else."""
 
-SLOW = {"bench", "browser", "client", "contract", "faults", "hostile", "live", "scale", "soak"}
+SLOW = {"backup", "bench", "browser", "client", "contract", "faults", "hostile", "live", "scale", "soak"}
 """Folders of tests that start servers; the others should do without them."""
 
 
