@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -15,6 +15,8 @@ from happy.base.waiting import within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
 
 
 class Rounds:
@@ -42,6 +44,7 @@ class Rounds:
         self._patience = patience
         self._trouble = Trouble(self._log, what, clock)
         self._loop: LoopingCall | None = None
+        self._working: Deferred[None] | None = None
 
     def start(self, *, at_once: bool = False) -> None:
         """Begin, with a first round now or after the usual time."""
@@ -50,16 +53,25 @@ class Rounds:
         self._loop.start(self._seconds, now=at_once)
 
     def stop(self) -> None:
-        """No further rounds; one under way goes on."""
+        """No further rounds; one under way is cancelled, as if its time were up."""
         if self._loop is not None and self._loop.running:
             self._loop.stop()
+        if self._working is not None:
+            self._working.cancel()
 
     def _round(self) -> Deferred[None]:
-        working = within(self._patience, Deferred.fromCoroutine(self._work()), self._clock)
+        self._working = within(self._patience, Deferred.fromCoroutine(self._work()), self._clock)
+        working = self._working.addBoth(self._over)
         return working.addCallbacks(self._worked, self._failed)
+
+    def _over(self, outcome: T) -> T:
+        self._working = None
+        return outcome
 
     def _worked(self, _: None) -> None:
         self._trouble.over()
 
     def _failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):  # by a stop
+            return
         self._trouble.again(describe_fault(failure.value))

@@ -35,7 +35,7 @@ class Housekeeping:
             job.start()
 
     def stop(self) -> None:
-        """No further rounds; one under way ends with the parts that it uses."""
+        """No further rounds, nor the rest of one under way."""
         for job in self._jobs:
             job.stop()
 

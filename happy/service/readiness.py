@@ -61,6 +61,7 @@ class Readiness:
         self._free_bytes = free_bytes
         self.draining = False
         """Whether the server is being emptied. Set it to have new clients sent elsewhere."""
+        self._stopped = False
         self._lost_at: float | None = None
         self._full: frozenset[str] = frozenset()
         self._looked_at: float | None = None
@@ -70,14 +71,15 @@ class Readiness:
         )
         self.free: int | None = None
         """Bytes that there is room for, as of the last look; None while the file system does not tell."""
+        self._unmeasured = ""
 
     def start(self) -> None:
         """Look every few seconds."""
         self._watching.start(at_once=True)
 
     def stop(self) -> None:
-        """Be ready no more: the server stops."""
-        self.draining = True
+        """Be ready no more: the server stops, and what it still finds is no trouble."""
+        self.draining = self._stopped = True
         self._watching.stop()
 
     @property
@@ -125,7 +127,7 @@ class Readiness:
         try:
             await within(PATIENCE, Deferred.fromCoroutine(self._database.ping()), self._clock)
         except Exception as error:
-            if self._lost_at is None:
+            if self._lost_at is None and not self._stopped:
                 self._lost_at = self._clock.seconds()
                 cause = await self._cause(error)
                 self._log.error("The database is lost: {cause}", event="database-lost", cause=cause)
@@ -152,8 +154,10 @@ class Readiness:
     async def _ask_disk(self) -> None:
         try:
             self.free = await within(PATIENCE, Deferred.fromCoroutine(self._measured()), self._clock)
-        except Exception:
-            self.free = None
+        except Exception as error:
+            self.free, self._unmeasured = None, _why_not(error)
+        if self._stopped:
+            return
         full = set()
         if self.free is None or self.free < (ROOM_AGAIN if "data folder" in self._full else LEAST_ROOM):
             full.add("data folder")
@@ -161,7 +165,8 @@ class Readiness:
         if refused_at is not None and self._clock.seconds() - refused_at < REFUSED_SECONDS:
             full.add("database")
         for place in sorted(full - self._full):
-            text = "The disk of the {place} is full: {room}"
+            known = place == "database" or self.free is not None
+            text = f"The disk of the {{place}} {'is' if known else 'counts as'} full: {{room}}"
             self._log.error(text, event="disk-full", place=place, room=self._room(place))
         for place in sorted(self._full - full):
             self._log.info("The disk of the {place} has room again", event="disk-room", place=place)
@@ -174,5 +179,12 @@ class Readiness:
         if place == "database":
             return "PostgreSQL refuses to write"
         if self.free is None:
-            return "the file system does not answer"
+            return f"what is left cannot be measured ({self._unmeasured})"
         return f"{self.free // MIB} MiB are left"
+
+
+def _why_not(error: Exception) -> str:
+    """Why a file system does not tell how much room it has."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {PATIENCE:.0f} s"
+    return getattr(error, "strerror", None) or describe_fault(error)

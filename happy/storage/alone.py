@@ -74,6 +74,7 @@ class Alone:
         self._clock = clock
         self._keys = lock_keys(schema, bus)
         self._connection: Connection | None = None
+        self._stopped = False
         self._trouble = Trouble(self._log, "being the only server of the database", clock)
         self._rounds = Rounds("holding the database", self._hold, clock, seconds=_ROUND, patience=4 * _ROUND)
 
@@ -98,7 +99,8 @@ class Alone:
         return other
 
     def stop(self) -> None:
-        """Let go of it."""
+        """Let go of it, and do not take it again."""
+        self._stopped = True
         self._rounds.stop()
         self._leave()
 
@@ -110,8 +112,12 @@ class Alone:
     async def _try(self) -> str | None:
         """None with the lock; otherwise a few words about who has it. Raises QueryFailed and DatabaseDown."""
         if self._connection is None:
-            self._connection = await self._connect()
-            await execute(self._connection, _SETTINGS)
+            connection = await self._connect()
+            if self._stopped:
+                connection.close()
+                raise DatabaseDown("the server stops")
+            self._connection = connection
+            await execute(connection, _SETTINGS)
         return await _claim(self._connection, self._keys)
 
     async def _hold(self) -> None:

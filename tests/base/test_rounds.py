@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, Logger, formatEvent, globalLogPublisher
 
 from happy.base.rounds import Rounds
@@ -103,14 +103,32 @@ def test_a_round_without_an_end(lines: list[str]) -> None:
     ]
 
 
-def test_stop_during_a_round() -> None:
-    """The round goes on, and is the last one."""
+def test_stop_during_a_round(lines: list[str]) -> None:
+    """The round is cancelled without a word, and is the last one."""
     work = Work()
     work.waits = Deferred()
     work.rounds.start(at_once=True)
     work.rounds.stop()
-    work.waits.callback(None)
+    assert work.waits.called
     assert work.pass_by(50) == 0
+    assert work.clock.getDelayedCalls() == []
+    assert lines == []
+
+
+def test_stop_by_the_round_itself() -> None:
+    """What stops the rounds within a round is done to its end."""
+    work = Work()
+    done = []
+
+    async def stopping() -> None:
+        work.rounds.stop()
+        await deferLater(work.clock, 1)
+        done.append(True)
+
+    work.rounds = Rounds("the work", stopping, work.clock, seconds=10, patience=25)
+    work.rounds.start()
+    work.pass_by(30)
+    assert done == [True]
     assert work.clock.getDelayedCalls() == []
 
 

@@ -49,6 +49,10 @@ class Database:
         return Connection()
 
 
+async def _gone() -> int:
+    raise OSError(116, "Stale")
+
+
 class ReadinessTests(SynchronousTestCase):
     """What is found, and what the log says of it."""
 
@@ -113,10 +117,27 @@ class ReadinessTests(SynchronousTestCase):
         )
 
     def test_silent_disk(self) -> None:
-        """A file system that does not answer has no room either."""
+        """A file system that does not answer, or refuses to, has no room either, and it is said why."""
         self.free = -1
         self.assertEqual(self.asked(), ["disk"])
-        self.assertEqual(self.said, ["The disk of the data folder is full: the file system does not answer"])
+        self.free = LEAST_ROOM * 10
+        self.assertEqual(self.asked(), [])
+        self.readiness._free_bytes = _gone
+        self.assertEqual(self.asked(), ["disk"])
+        self.assertEqual(
+            [line.partition("(")[2] for line in self.said], ["no answer within 3 s)", "", "Stale)"]
+        )
+        self.assertIn("counts as full: what is left cannot be measured", self.said[0])
+
+    def test_a_stop_is_no_trouble(self) -> None:
+        """What is still found while the server stops is not told."""
+        self.database.answers = False
+        self.free = 0
+        looking = Deferred.fromCoroutine(self.readiness.reasons())
+        self.readiness.stop()
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.successResultOf(looking), ["draining"])
+        self.assertEqual(self.said, [])
 
     def test_no_room_at_the_database(self) -> None:
         """A write that PostgreSQL had no room for is a reason for a while."""

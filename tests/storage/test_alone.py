@@ -10,6 +10,7 @@ from twisted.internet.task import deferLater
 
 from happy.base.errors import StartupError
 from happy.storage.alone import Alone, lock_keys
+from happy.storage.pool import Connection
 from tests.harness import DatabaseCase, psql
 
 SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
@@ -69,6 +70,21 @@ class AloneTests(DatabaseCase):
             await deferLater(reactor, 0.01)
         await first._hold()
         await self.refused(self.server())
+
+    async def test_a_stop_while_it_is_taken_again(self) -> None:
+        """Who stops while a connection is made leaves the database to others for good."""
+        connecting: Deferred[None] = Deferred()
+
+        async def connect() -> Connection:
+            await connecting
+            return await self.database.connect()
+
+        slow = Alone(connect, reactor, "public")
+        taking = Deferred.fromCoroutine(slow.start(0))
+        slow.stop()
+        connecting.callback(None)
+        await self.assertFailure(taking, StartupError)
+        await self.server().start(0)
 
 
 def test_keys_are_numbers_of_32_bits() -> None:
