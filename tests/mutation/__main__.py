@@ -26,7 +26,7 @@ from tests.mutation.running import Tree
 class Tried(NamedTuple):
     """A module: how many mutants there are, how many were tried, and those that nobody noticed.
 
-    None is tried of a module whose tests fail without a mutant, as they may on a machine with much else to do.
+    None is tried of a module whose tests fail without a mutant, as they may where much else runs.
     """
 
     module: str
