@@ -55,7 +55,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.socketio.websocket": ("test_reading", "test_slow_readers"),
     "happy.realtime.application": (),
     "happy.realtime.batches": ("test_committer", "test_delivering"),
-    "happy.realtime.calls": ("test_application",),
+    "happy.realtime.calls": ("test_application", "test_remote_calls"),
     "happy.realtime.committer": ("test_message_queue",),
     "happy.realtime.heartbeats": ("test_presence",),
     "happy.realtime.hub": ("test_application",),

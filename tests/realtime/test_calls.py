@@ -12,12 +12,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.bounds import Budget
-from happy.base.expiry import AT_ONCE
+from happy.base.expiry import AT_ONCE, Expiry
 from happy.metrics import Metrics
 from happy.realtime import calls as module
 from happy.realtime.calls import Calls
 from happy.realtime.hub import Client
-from happy.realtime.pending import RpcFailed
+from happy.realtime.pending import RpcFailed, Waiting
 from tests.realtime.clients import connect, events
 
 
@@ -257,6 +257,21 @@ class CallsTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(events(target), [])
         self.assertEqual([self.error(one) for one in waiting], ["RPC caller disconnected"] * 2)
+
+
+class WaitingTests(SynchronousTestCase):
+    """One call that waits for its method."""
+
+    def test_it_goes_on_once(self) -> None:
+        """Whatever comes first ends it: an offer, the end of its patience, or its caller's."""
+        clock, turns = Clock(), list[object]()
+        waiting = Waiting(("a", "m"), {}, Expiry(clock, 1.0))
+        waiting.turn.settled(turns.append)
+        waiting.go_on()
+        waiting.abandon()
+        waiting.go_on()
+        clock.advance(2.0)
+        self.assertEqual(turns, [None])
 
 
 class Late:

@@ -127,6 +127,20 @@ def test_answers_follow() -> None:
     assert world.hub.told("large") is None
 
 
+def test_what_follows_nothing() -> None:
+    """What is to happen after nothing happens now while there is time, and else in a later turn."""
+    world, happened = BusyWorld(small=1), list[str]()
+    world.pace.begin()
+    world.hub.after("small", happened.append, "now")
+    world.clock.rightNow += TURN_SECONDS
+    world.hub.after("small", happened.append, "later")
+    assert happened == ["now"]
+    world.finish()
+    assert happened == ["now", "later"]
+    Hub(Metrics(CollectorRegistry())).after("small", happened.append, "without bound")
+    assert happened[2:] == ["without bound"]
+
+
 def test_latest_signals() -> None:
     """Of signals that wait, each is told as it was at last, after the updates."""
     world = BusyWorld(large=300)

@@ -18,6 +18,7 @@ from happy.realtime.presence import (
     ANSWER_SECONDS,
     FLUSH_SECONDS,
     MAX_ACCOUNT_STOPPED,
+    STOP_SECONDS,
     SWEEP_SECONDS,
     Presence,
 )
@@ -359,6 +360,18 @@ class SilenceTests(SynchronousTestCase):
         self.assertNoResult(stopping)
         self.clock.advance(1)
         self.failureResultOf(stopping, DatabaseDown)
+
+    def test_what_others_are_told(self) -> None:
+        """They hear how long heartbeats are ignored, and when they are not any more."""
+        told: list[tuple[str, str, float]] = []
+        self.presence.tell_stop = lambda *said: told.append(said)
+        self.successResultOf(Deferred.fromCoroutine(self.presence.stop_session("account", "s")))
+        self.clock.advance(STOP_SECONDS / 2)
+        self.assertEqual(self.presence.stopped("account"), {"s": STOP_SECONDS / 2})
+        self.clock.advance(STOP_SECONDS / 2)
+        self.assertEqual(self.presence.stopped("account"), {})
+        self.successResultOf(Deferred.fromCoroutine(self.presence.resume_session("account", "s")))
+        self.assertEqual(told, [("account", "s", STOP_SECONDS), ("account", "s", 0)])
 
     def test_stopped_sessions_are_bounded(self) -> None:
         """Of an account that ends sessions without end only the latest are remembered."""

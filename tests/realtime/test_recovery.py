@@ -385,7 +385,8 @@ def test_no_room_to_remember(world: RecoveringWorld) -> None:
     peer, _ = entered(world)
     recovery = world.server.hub.recovery
     assert recovery is not None
-    recovery._room = Budget(LOST_COST)
+    recovery._room = Budget(2 * (LOST_COST + len("method")))
+    peer.text('42["rpc-register",{"method":"a method"}]')
     assert recovery.replay.size > 0
     world.lose(peer)
     assert (recovery.replay.size, recovery._room.used, recovery._lost) == (0, 0, {})

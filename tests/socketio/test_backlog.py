@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from happy.base import untaken as system
 from happy.base.bounds import Budget
 from happy.base.untaken import untaken
-from happy.socketio.backlog import LOOKS, Backlog
+from happy.socketio.backlog import FRAME_BYTES, LOOKS, Backlog
 
 SECONDS = 60.0
 
@@ -24,10 +24,11 @@ class Stuck:
     def __init__(self, near: socket.socket | None = None) -> None:
         self.clock = Clock()
         self.stalled: list[float] = []
-        transport = SimpleNamespace(unsent=1000)
+        self.transport = transport = SimpleNamespace(unsent=1000)
         if near is not None:
             transport.fileno = near.fileno
-        holding = Budget(2**20).open("somebody", self)
+        self.budget = Budget(2**20)
+        holding = self.budget.open("somebody", self)
         self.backlog = Backlog(
             transport, holding, self.clock, SECONDS, lambda: self.stalled.append(self.clock.seconds())
         )
@@ -80,3 +81,38 @@ def test_standing_still() -> None:
     for _ in range(LOOKS):
         stuck.look()
     assert len(stuck.stalled) == 1
+
+
+def test_what_is_kept_counts() -> None:
+    """What waits counts with what it costs to keep, and what the transport has as it becomes less."""
+    stuck = Stuck()
+    assert stuck.backlog.put(bytes(100))
+    assert stuck.budget.used == stuck.backlog.size == 1100 + FRAME_BYTES
+    stuck.transport.unsent = 400
+    stuck.look()
+    assert stuck.budget.used == stuck.backlog.size == 500 + FRAME_BYTES
+    assert stuck.backlog.take() == bytes(100)
+    assert stuck.budget.used == stuck.backlog.size == 400
+    stuck.backlog.unstick()
+    assert stuck.budget.used == stuck.backlog.size == 0
+
+
+def test_what_a_transport_takes() -> None:
+    """A client that takes now and then a little of what the transport has is not stalled."""
+    stuck = Stuck()
+    for _ in range(3):
+        for _ in range(LOOKS - 1):
+            stuck.look()
+        stuck.transport.unsent -= 1
+        stuck.look()
+    assert stuck.stalled == []
+
+
+def test_full_again() -> None:
+    """Nothing more is written to a transport that is full again."""
+    backlog = Stuck().backlog
+    assert backlog.paused
+    backlog.unstick()
+    assert not backlog.paused
+    assert backlog.stick()
+    assert backlog.paused

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
 
 from happy.socketio.fastframes import FastWebSocket
 from happy.socketio.shared import EndpointSettings
-from happy.socketio.upgrade import read_opening
+from happy.socketio.upgrade import offered_subprotocol, read_opening
 from happy.socketio.websocket import EngineWebSocket, EngineWebSocketFactory
 from happy.wire.heads import parse_usual
 from tests.socketio.peers import MemoryTransport
@@ -89,3 +93,36 @@ def test_usual() -> None:
     assert usual.uri == LINE.split()[1]
     assert read_opening(usual) == (KEY, b"")
     assert usual.headers["user-agent"] == "node"
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        (HEADERS[1], b"Upgrade: h2c"),
+        (HEADERS[2], b"Connection: keep-alive"),
+        (HEADERS[3], b"Sec-WebSocket-Version: 12"),
+        (HEADERS[4], b"Sec-WebSocket-Key: short"),
+        (HEADERS[0], HEADERS[0] + b"\r\nContent-Length: 0"),
+    ],
+)
+def test_unusual(line: bytes, other: bytes) -> None:
+    """What lacks something, or has a body, is for others to judge."""
+    usual = parse_usual(b"\r\n".join([LINE, *(other if one == line else one for one in HEADERS), b"", b""]))
+    assert usual is not None
+    assert read_opening(usual) is None
+
+
+def test_first_subprotocol() -> None:
+    """Of subprotocols in several lines the first of all is spoken."""
+    request: Any = SimpleNamespace(
+        requestHeaders=Headers({b"Sec-WebSocket-Protocol": [b"one , two", b"three"]})
+    )
+    assert offered_subprotocol(request) == b"one"
+
+
+def test_timers() -> None:
+    """Autobahn sets none of its own: those of the endpoint do."""
+    clock = Clock()
+    websocket = EngineWebSocketFactory(EndpointSettings(), clock).build()
+    websocket.makeConnection(MemoryTransport(clock))
+    assert clock.getDelayedCalls() == []

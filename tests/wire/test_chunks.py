@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 
-from happy.wire.chunks import LONGEST_LINE, BadChunk, Chunks
+from happy.wire.chunks import LONGEST_LINE, MOST_FRAMING, BadChunk, Chunks
 
 
 def read(data: bytes, step: int = 1 << 20) -> Any:
@@ -61,6 +61,23 @@ def test_whole(step: int) -> None:
 def test_hopeless(data: bytes, step: int) -> None:
     """What cannot become a chunk is refused at the byte that says so."""
     assert read(data, step) == BadChunk
+
+
+def test_longest_line() -> None:
+    """A line that may yet end in time is waited for, and refused when it did not."""
+    chunks = Chunks()
+    assert chunks.feed(b"1;" + b"x" * (LONGEST_LINE - 4)) == (b"", None)
+    with pytest.raises(BadChunk):
+        chunks.feed(b"x")
+
+
+def test_framing() -> None:
+    """Chunks may take so much beside their content, and not a byte more."""
+    chunks, chunk = Chunks(), b"1;" + b"x" * (LONGEST_LINE - 6) + b"\r\na\r\n"
+    for _ in range(MOST_FRAMING // (len(chunk) - 1)):
+        assert chunks.feed(chunk) == (b"a", None)
+    with pytest.raises(BadChunk):
+        chunks.feed(b"1")
 
 
 def test_owed() -> None:

@@ -157,6 +157,13 @@ def test_too_many_lines(step: int) -> None:
         assert read(fits + line + b"\r\n", step) == HeadTooLarge
 
 
+def test_too_large_usual() -> None:
+    """A usual request has a head of as many bytes at most."""
+    fits = START + b"Host: h\r\nX: " + b"x" * (LARGEST_HEAD - len(START) - 16)
+    assert parse_usual(fits + b"\r\n\r\n") is not None
+    assert parse_usual(fits + b"x\r\n\r\n") is None
+
+
 def test_too_many_usual_lines() -> None:
     """What has too many lines is no usual request either."""
     lines = [b"a%d: b\r\n" % number for number in range(MOST_LINES)]
