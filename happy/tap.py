@@ -14,7 +14,6 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -66,7 +65,7 @@ def makeService(options: Options) -> Service:
     metrics = Metrics()
     parts = _parts(options.config, reactor, metrics, bounded)
     terminal = Terminal(options.parent, log_is_plain=options.config.log_format == "text")
-    return HappyService(parts, reactor, bounded, metrics, terminal=terminal)
+    return HappyService(parts, reactor, bounded, metrics, terminal)
 
 
 def _parts(config: Config, reactor: Any, metrics: Metrics, bounded: BoundedLog) -> Parts:
@@ -89,24 +88,29 @@ class Parts(Protocol):
         """Open files again that somebody may have put in the place of others."""
 
 
+class Starter(Protocol):
+    """Whoever waits for what comes of a start."""
+
+    has_the_log: bool
+    """Whether the log reaches the same readers as :meth:`fails`."""
+
+    def serves(self) -> None:
+        """All is well."""
+
+    def fails(self, reason: str) -> None:
+        """The server does not start, for a reason that is one line."""
+
+
 class HappyService(Service):
-    """The whole server as one service."""
+    """The whole server as one service; its ``starter`` is told what comes of the start."""
 
     name = "happy"
     log = Logger()
 
     def __init__(
-        self,
-        parts: Parts,
-        reactor: Any,
-        bounded: BoundedLog,
-        metrics: Metrics,
-        tell: Callable[[str], object] | None = None,
-        terminal: Terminal | None = None,
+        self, parts: Parts, reactor: Any, bounded: BoundedLog, metrics: Metrics, starter: Starter
     ) -> None:
-        """``tell`` is given the reason if the start fails; without it, the ``terminal`` is."""
-        self._terminal = terminal or Terminal(None)
-        self._tell = tell or self._terminal.fails
+        self._starter = starter
         self._reactor = reactor
         self._bounded = bounded
         self._metrics = metrics
@@ -125,7 +129,7 @@ class HappyService(Service):
         mind_signals(self._reactor, self._hung_up)
         self._mind_the_log()
         self._starting = Deferred.fromCoroutine(self._parts.start())
-        self._starting.addCallbacks(lambda _: self._terminal.serves(), self._failed)
+        self._starting.addCallback(lambda _: self._starter.serves()).addErrback(self._failed)
 
     def _mind_the_log(self) -> None:
         """Tell of what is left out, and name nothing any more that may be a client's."""
@@ -146,9 +150,9 @@ class HappyService(Service):
         if not self.running:
             return  # A stop ended it, and what it was about to ask for was not there any more.
         reason = _told(failure.value)
-        if not self._terminal.has_the_log:
+        if not self._starter.has_the_log:
             self.log.critical("Cannot start: {reason}", reason=reason)
-        self._tell(reason)
+        self._starter.fails(reason)
         exit_with(1)
         _end_in_time()
         _stop(self._reactor)

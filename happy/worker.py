@@ -51,25 +51,22 @@ class ToParent:
         self._answering.tell(Logged(event["log_time"], level, namespace, formatEvent(event)))
 
 
-class Announced:
-    """A server that tells its parent when it serves."""
+class Parent:
+    """Waits for what comes of the start (:class:`happy.tap.Starter`)."""
 
-    def __init__(self, running: Running, answering: Answering) -> None:
-        self._running = running
+    has_the_log = False
+
+    def __init__(self, answering: Answering) -> None:
         self._answering = answering
 
-    async def start(self) -> None:
-        """Start, and say so."""
-        await self._running.start()
+    def serves(self) -> None:
+        """All is well. Raises OSError if that cannot be told: another worker takes the place then."""
         self._answering.tell(Serving())
 
-    async def stop(self) -> None:
-        """Stop."""
-        await self._running.stop()
-
-    def reopen(self) -> None:
-        """Open files again that somebody may have put in the place of others."""
-        self._running.reopen()
+    def fails(self, reason: str) -> None:
+        """The worker does not start, for a reason that is one line; its end says so as well."""
+        with suppress(OSError):
+            self._answering.tell(Failed(reason))
 
 
 @implementer(IReadDescriptor)
@@ -117,8 +114,7 @@ def main() -> None:
 
     metrics = Metrics()
     running = Running(brief.config, reactor, metrics=metrics, place=brief.place)
-    announced = Announced(running, answering)
-    service = HappyService(announced, reactor, bounded, metrics, lambda why: answering.tell(Failed(why)))
+    service = HappyService(running, reactor, bounded, metrics, Parent(answering))
     reactor.addReader(Lifeline(reactor))
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()

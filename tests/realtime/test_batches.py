@@ -11,9 +11,13 @@ from happy.storage.messages import IncomingMessage
 
 def test_one_answer() -> None:
     """Who was told what became of it is told nothing else, whatever that is."""
-    append, answers = Append("account", "session", [IncomingMessage(None, "text")], None, 0.0), list[Any]()
-    append.answer.addBoth(answers.append)
-    append.succeed([])
-    append.succeed(None)
-    append.fail(Overloaded("too late"))
-    assert answers == [[]]
+    for fails in (False, True):
+        append = Append("account", "session", [IncomingMessage(None, "text")], None, 0.0)
+        answers: list[Any] = []
+        append.answer.addErrback(lambda failure: failure.type).addCallback(answers.append)
+        if fails:
+            append.fail(Overloaded("too late"))
+        append.succeed([])
+        append.succeed(None)
+        append.fail(Overloaded("too late"))
+        assert answers == [Overloaded if fails else []]

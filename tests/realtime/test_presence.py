@@ -329,6 +329,10 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(accepted(3_400_000), 3_400_000)
         self.assertIsNone(accepted(3_399_999))
 
+    def test_nothing_to_wait_for(self) -> None:
+        """A stop with nothing to store and no sweep under way is over at once."""
+        self.successResultOf(self.presence.stop())
+
     def test_lost_answers_end_no_rounds(self) -> None:
         """Heartbeats are stored and rows swept when answers come again, though some never do."""
         self.begin_to_store()

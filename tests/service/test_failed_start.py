@@ -15,6 +15,18 @@ from happy.logs.bounded import BoundedLog
 from happy.metrics import Metrics
 
 
+class Unheard:
+    """Nobody waits for the start."""
+
+    has_the_log = False
+
+    def serves(self) -> None:
+        """That is not told."""
+
+    def fails(self, reason: str) -> None:
+        """Nor is that."""
+
+
 class FailedStartTests(SynchronousTestCase):
     """A start that was broken off."""
 
@@ -27,7 +39,7 @@ class FailedStartTests(SynchronousTestCase):
         reactor: Any = MemoryReactorClock()
         reactor.stop = lambda: stops.append("stop")
         parts: Any = None  # nothing was started
-        service = tap.HappyService(parts, reactor, BoundedLog("info"), Metrics(), tell=lambda reason: None)
+        service = tap.HappyService(parts, reactor, BoundedLog("info"), Metrics(), Unheard())
         service.running = not stopping
         service._failed(Failure(error or CancelledError()))
         return statuses, stops

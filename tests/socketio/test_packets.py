@@ -13,7 +13,6 @@ from twisted.logger import capturedLogs
 from wsproto.events import BytesMessage, TextMessage
 
 from happy.base.bounds import Budget
-from happy.socketio.connection import ATTACHMENT_SECONDS
 from happy.socketio.socket import Arguments, ConnectRefused, Handshake, Socket, Undecided, encode_event
 from tests.socketio.peers import call_id
 from tests.socketio.programs import World
@@ -315,17 +314,6 @@ class TestEvents:
         hole = '{"_placeholder":true,"num":0}'
         client.send_event(TextMessage(f'451-9["x",{hole}]'), BytesMessage(b"\0\xff"))
         assert client.messages() == [f'451-["back",{hole}]', b"\0\xff", f"461-9[{hole}]", b"\0\xff"]
-
-    def test_attachments_in_time(self) -> None:
-        """A packet whose attachments came is not waited for any more."""
-        world = World()
-        client = world.websocket()
-        client.send_event(TextMessage('451-["x",{"_placeholder":true,"num":0}]'))
-        world.clock.advance(ATTACHMENT_SECONDS / 2)
-        client.text("3")
-        client.send_event(BytesMessage(b"\0"))
-        world.clock.advance(ATTACHMENT_SECONDS / 2)
-        assert not client.closed
 
     def test_handlers_may_fail(self) -> None:
         """A failing handler is its program's problem: the connection goes on, and all its events come."""

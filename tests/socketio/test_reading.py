@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone
-from wsproto.events import Ping
+from wsproto.events import BytesMessage, Ping, TextMessage
 
 from happy.base.bounds import Budget
 from happy.base.pace import TURN_SECONDS
+from happy.socketio.connection import ATTACHMENT_SECONDS
 from tests.socketio.peers import Peer, PollingPeer, TurningClock, WebSocketPeer
 from tests.socketio.programs import World
 
@@ -226,3 +227,16 @@ class TestPolling:
         assert post.response() is not None
         assert world.program.heard[-1] == ("disconnected", "/", "transport error")
         assert memory.used == 0
+
+
+def test_attachments_in_time() -> None:
+    """A packet whose attachments came is not waited for any more."""
+    world = World()
+    client = world.websocket()
+    client.send_event(TextMessage('451-["x",{"_placeholder":true,"num":0}]'))
+    world.clock.advance(ATTACHMENT_SECONDS / 2)
+    client.text("3")
+    client.send_event(BytesMessage(b"\0"))
+    world.clock.advance(ATTACHMENT_SECONDS / 2)
+    client.text('42["y"]')
+    assert world.last == ("event", "y", [])
