@@ -6,34 +6,26 @@ path is a function in :mod:`happy.service.instructions`; docs/operator.md descri
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.tcp import Port
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from happy.base.errors import StartupError
 from happy.base.redaction import describe_fault
 from happy.base.unix_sockets import reachable
+from happy.service.own_sockets import OwnSocket
 from happy.service.watchers_site import WatchersSite, answer_later
-
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort
 
 NAME: Final = "control.sock"
 LARGEST: Final = 64 * 1024
 """Bytes of an instruction."""
-
-_MODE = 0o600
 
 Working = Coroutine[Deferred[Any], Any, Any]
 Instruction = Callable[[Mapping[str, Any]], Working]
@@ -105,46 +97,26 @@ class ControlSocket:
         self, folder: Path, instructions: Mapping[tuple[str, str], Instruction], reactor: Any
     ) -> None:
         self._path = folder.absolute() / NAME
-        self._reactor = reactor
-        self._site = WatchersSite(ControlResource(instructions), reactor=reactor)
-        self._port: IListeningPort | None = None
-        self._name = ExitStack()
+        site = WatchersSite(ControlResource(instructions), reactor=reactor)
+        self._socket = OwnSocket(self._path, site, reactor)
 
     def start(self) -> None:
         """Listen. Where that is not possible the server goes on without, and says so."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if _answers(self._path):
+            if self._path.exists() and _answers(self._path):
                 _log.warn("Another server is controlled by {path}; this one is not", path=str(self._path))
-                return
-            with suppress(FileNotFoundError):
-                self._path.unlink()  # of a server that could not clean up
-            name = self._name.enter_context(reachable(self._path))
-            self._port = self._reactor.listenUNIX(name, self._site, mode=_MODE)
-        except CannotListenError as error:
-            self._without(error.socketError)
-        except OSError as error:
-            self._without(error)
-
-    def _without(self, error: Any) -> None:
-        reason = getattr(error, "strerror", None) or str(error)
-        _log.error("Cannot be controlled by {path}: {reason}", path=str(self._path), reason=reason)
+            else:
+                self._socket.start()
+        except (OSError, StartupError) as error:
+            _log.error("Nobody can control this server: {reason}", reason=str(error))
 
     async def stop(self) -> None:
         """Listen no more; what is under way ends with the process."""
-        port: Any = self._port
-        self._port = None
-        if port is not None:
-            try:
-                await maybeDeferred(port.stopListening)
-            except FileNotFoundError:
-                # Somebody removed the socket, at which Twisted leaves the end of the port undone.
-                Port.connectionLost(port, Failure(ConnectionDone()))
-        self._name.close()
+        await self._socket.stop()
 
 
 def _answers(path: Path) -> bool:
     """Whether a process listens there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, reachable(path) as name:
         probe.settimeout(1.0)
-        return probe.connect_ex(name) == 0 and os.path.exists(path)
+        return probe.connect_ex(name) == 0

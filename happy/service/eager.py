@@ -3,8 +3,7 @@
 Twisted buffers what is written and sends it when epoll reports room: two more system calls and a turn of
 the reactor for each packet of a fan-out. An :class:`EagerServer` with nothing queued sends at the end of the
 turn (:mod:`happy.service.turns`), and falls back to Twisted's way for whatever the system does not take.
-Private names of Twisted's that are used are ``_tempDataBuffer``, ``_tempDataLen``, ``_isSendBufferFull`` and
-``_writeDisconnected``, only here; ``tests/service/test_eager.py`` fails when they are gone.
+``tests/test_private_names.py`` has what is used of Twisted although it is its own alone.
 """
 
 from __future__ import annotations

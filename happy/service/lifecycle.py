@@ -40,6 +40,7 @@ class Lifecycle:
         self._seconds = seconds
         self._starting: Deferred[None] | None = None
         self._deadline: float | None = None
+        self._step_ends = 0.0
         self._parts: list[_Part] = []
         self._one_at_a_time = DeferredLock()
 
@@ -82,6 +83,11 @@ class Lifecycle:
         assert self._deadline is not None
         return max(0.0, self._deadline - self._clock.seconds())
 
+    @property
+    def step_left(self) -> float:
+        """Seconds until the step under way is left behind."""
+        return max(0.0, self._step_ends - self._clock.seconds())
+
     def _time_for(self, part: _Part) -> float:
         return self.left * part.share / sum(each.share for each in self._parts)
 
@@ -95,6 +101,7 @@ class Lifecycle:
             )
             over.callback(None)
 
+        self._step_ends = self._clock.seconds() + seconds
         timeout = self._clock.callLater(seconds, give_up)
 
         def ended(result: Any) -> None:

@@ -7,9 +7,8 @@ at the end of the turn wakes it once, and gathers what goes to one socket.
 :class:`Turns` collects the connections that have something to write. By itself it uses a timer without
 delay. :func:`poll_directly` replaces the polling of Twisted's epoll reactor by one that also ends the turn,
 and that reads from eager connections without the layers that keep a logging context for each event; those
-would prefix messages with the client's address. Private names of the reactor's that are used are
-``_poller``, ``_selectables``, ``_doReadOrWrite`` and ``_disconnectSelectable``, only here;
-``tests/service/test_turns.py`` fails when they are gone.
+would prefix messages with the client's address. ``tests/test_private_names.py`` has what is used of the
+reactor although it is Twisted's alone.
 """
 
 from __future__ import annotations

@@ -4,9 +4,6 @@ An answer is done with when it is written, but what the system does not take at 
 Usually that is nothing. What there is belongs to whoever asked, who pays for it and is cut off when it is too
 much, or when nothing of it is taken for a minute. Connections that something was written to are looked at
 once a second, so that it costs the others nothing.
-
-A private name of Twisted's that is used is ``_tempDataLen``, only here; ``tests/web/test_unsent.py`` fails
-when it is gone.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class WorkersRunning:
         replaced = self._metrics.happy_worker_restarts_total.inc
         workers = [Worker(self._reactor, Brief(config, place), spare, replaced) for place in places]
         self.pool = WorkerPool(workers, spare)
-        self._lifecycle.started("workers", self._stop_workers, 5.8)
+        self._lifecycle.started("workers", lambda: self.pool.stop(self._lifecycle.step_left), 5.8)
         await self.pool.start()
         names = [worker.name for worker in workers]
         port = MetricsPort(config, self._reactor)
@@ -150,6 +150,3 @@ class WorkersRunning:
         control = ControlSocket(config.data_dir, together.instructions(), self._reactor)
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)
-
-    async def _stop_workers(self) -> None:
-        await self.pool.stop(self._lifecycle.left * 5.8 / 9.0)

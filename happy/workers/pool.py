@@ -102,7 +102,7 @@ class Worker:
         except RuntimeError as error:
             raise StartupError(str(error)) from None
         self._keeping = Deferred.fromCoroutine(self._keep(process))
-        self._keeping.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._keeping.addErrback(_no_longer)
 
     def _fill(self) -> WorkerProcess:
         self._serves_since = None
@@ -191,6 +191,11 @@ class WorkerPool:
 def _tell_too(how: str, gone: Deferred[None]) -> str:
     gone.callback(None)
     return how
+
+
+def _no_longer(failure: Failure) -> None:
+    """Nobody keeps a worker that is stopped while it is about to be replaced."""
+    failure.trap(CancelledError)
 
 
 def _unneeded(failure: Failure) -> None:

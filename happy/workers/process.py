@@ -105,7 +105,6 @@ class Spawning:
     def spawn(self) -> WorkerProcess:
         """A process. Raises OSError."""
         worker = WorkerProcess(self._write)
-        worker.serving.addErrback(lambda failure: failure)
         descriptors: dict[int, Any] = {_INPUT: "w", _OUTPUT: "r", _ERRORS: "r", ANSWERS: "r"}
         self._reactor.spawnProcess(
             worker,

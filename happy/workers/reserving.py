@@ -12,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 
 from happy.base.errors import StartupError
+from happy.service.listening import why
 from happy.settings.endpoints import with_backlog
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class Reserved:
             await serverFromString(self, with_backlog(description)).listen(Factory())
         except CannotListenError as error:
             await self.release()
-            raise StartupError(f"cannot listen on {description}: {error.socketError}") from None
+            raise StartupError(f"cannot listen on {description}: {why(error.socketError)}") from None
         except OSError as error:  # what Twisted meets beside a UNIX socket
-            raise StartupError(f"cannot listen on {description}: {error.strerror}") from None
+            raise StartupError(f"cannot listen on {description}: {why(error)}") from None
 
     @property
     def descriptors(self) -> list[int]:

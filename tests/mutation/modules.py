@@ -68,7 +68,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.realtime.replay": (),
     "happy.realtime.updates": (),
     "happy.storage.append": (),
-    "happy.storage.attempt": ("test_database", "test_lost_connections"),
+    "happy.storage.attempt": ("test_database", "test_log", "test_lost_connections"),
     "happy.storage.calls": (),
     "happy.storage.database": (),
     "happy.storage.lending": ("test_pool",),

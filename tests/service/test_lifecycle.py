@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -147,9 +145,13 @@ class LifecycleTests(SynchronousTestCase):
         self.assertEqual([what for what, _ in self.begun], ["database", "late"])
 
     def test_left(self) -> None:
-        """A step can ask how much time there is until the end."""
-        left: list[Any] = []
-        self.lifecycle.started("asking", lambda: left.append(self.lifecycle.left), 1.0)
-        self.started("slow", 1.0, takes=2.0)
+        """A step can ask how much time there is until the end, and how much of that it has."""
+        left: list[float] = []
+        self.started("last", 3.0)
+        self.lifecycle.started(
+            "asking", lambda: left.extend((self.lifecycle.left, self.lifecycle.step_left)), 1.0
+        )
+        self.started("slow", 1.0, takes=1.0)
         self.time_of_stop()
-        self.assertApproximates(left[0], STOP_SECONDS - 2.0, 0.1)
+        self.assertApproximates(left[0], STOP_SECONDS - 1.0, 0.1)
+        self.assertApproximates(left[1], left[0] / 4, 0.1)

@@ -210,11 +210,6 @@ class PollTests(TestCase):
         self.assertFalse(other.ended_by_reactor)
         self.assertEqual("doIteration" in vars(real_reactor), self.polled)
 
-    def test_private_names(self) -> None:
-        """The names of Twisted's that the module uses still exist."""
-        for name in ("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable"):
-            self.assertTrue(hasattr(real_reactor, name) or not self.polled, name)
-
     def test_other_reactors(self) -> None:
         """A reactor of another kind stays as it is."""
         clock = Clock()
