@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from happy.cluster.hosting import Hosted, Hosting
     from happy.cluster.outlet import Outlet
     from happy.realtime.calls import Calls
-    from happy.realtime.hub import Client, Hub
+    from happy.realtime.client import Client
+    from happy.realtime.hub import Hub
 
 OFFLINE_AFTER_SECONDS: Final = 5.0
 """How long machines of a node that is gone may stay away before they are reported offline (D-22)."""

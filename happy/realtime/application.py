@@ -20,10 +20,11 @@ from happy.base.coroutines import drive
 from happy.base.errors import AccountDisabled
 from happy.base.pace import Pace
 from happy.keys.access import SeenPairing
+from happy.realtime.client import Client, owner_of
 from happy.realtime.handshake import TOO_MANY, WRONG_TOKEN, AuthObject
-from happy.realtime.hub import Client, Hub, Scope, owner_of
+from happy.realtime.hub import Hub
 from happy.realtime.parameters import CLIENT_HEADER
-from happy.realtime.updates import MachineActivity, devices_of
+from happy.realtime.updates import MachineActivity, Scope, devices_of
 from happy.socketio.socket import ConnectRefused, Socket, Undecided
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from happy.realtime.hub import Client
+    from happy.realtime.client import Client
     from happy.realtime.updates import Audience, EphemeralBody, Update
 
 

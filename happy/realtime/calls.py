@@ -15,7 +15,7 @@ from msgspec import Raw, UnsetType
 
 from happy.base.expiry import Expiry
 from happy.base.pace import Pace
-from happy.realtime.hub import Client, owner_of
+from happy.realtime.client import Client, owner_of
 from happy.realtime.pending import (
     CALLER_GONE,
     NOT_AVAILABLE,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from happy.base.bounds import Holding
     from happy.base.coroutines import Outcome
     from happy.metrics import Metrics
-    from happy.realtime.pending import Pending
+    from happy.realtime.client import Pending
     from happy.socketio.socket import Answered
 
 ANSWER_SECONDS = 30.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
+from happy.realtime.client import Client, owner_of
 from happy.realtime.lines import Lines, Work
 from happy.realtime.updates import (
     Audience,
@@ -33,87 +34,12 @@ if TYPE_CHECKING:
     from happy.base.pace import Pace
     from happy.metrics import Metrics
     from happy.realtime.broadcaster import Observer
-    from happy.realtime.pending import Pending
+    from happy.realtime.client import Identity
     from happy.realtime.recovery import Recovery
     from happy.socketio.socket import EncodedPacket
 
-__all__ = ("Client", "Hub", "Identity", "Scope", "owner_of")
-
 State = tuple[str, str]
 """What a signal tells the latest of: a kind, and an id."""
-
-Identity = tuple[str, Scope, str, bool]
-"""Account, scope, what the scope names, and whether it was declared: what makes a client the same."""
-
-
-def owner_of(account: str) -> str:
-    """The account's name among those who pay for what is kept, and wait for their turn."""
-    return f"account:{account}"
-
-
-class Client:
-    """One authenticated connection.
-
-    ``viewing`` is True while its owner looks at it, None while unknown (realtime.md B.10); ``declared`` tells
-    a client that named its scope from one that merely defaulted to user-scoped. ``labels`` are its bounded
-    metric labels, ``pairing`` is what its token belongs to. ``methods`` are those that it offers, ``calls``
-    its own that wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is
-    where what is kept for it counts. ``pid`` is its private id, and ``since`` the position of the account's
-    log at which it joined (:mod:`happy.realtime.recovery`).
-    """
-
-    __slots__ = (
-        "account",
-        "calls",
-        "declared",
-        "gauge",
-        "handling",
-        "holding",
-        "labels",
-        "methods",
-        "pairing",
-        "pid",
-        "scope",
-        "since",
-        "socket",
-        "subject",
-        "viewing",
-    )
-
-    gauge: Gauge
-
-    def __init__(
-        self,
-        socket: Socket,
-        account: str,
-        scope: Scope = Scope.USER,
-        *,
-        subject: str = "",
-        declared: bool = True,
-        viewing: bool | None = None,
-        labels: tuple[str, str] = ("unknown", "unknown"),
-        pairing: str | None = None,
-    ) -> None:
-        self.socket = socket
-        self.pairing = pairing
-        self.holding = socket.holding
-        self.account = account
-        self.scope = scope
-        self.subject = subject
-        self.declared = declared
-        self.viewing = viewing
-        self.labels = labels
-        self.methods: set[str] | None = None
-        self.calls: set[Pending] | None = None
-        self.handling = 0
-        self.pid: str | None = None
-        self.since = 0
-
-    @property
-    def identity(self) -> Identity:
-        """What must be the same for it to be the same client (realtime.md A.14)."""
-        return self.account, self.scope, self.subject, self.declared
-
 
 MAX_CLIENTS = 2_000
 """Clients of an account: all of them are told what one is told."""

@@ -9,10 +9,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.python.failure import Failure
 
 from happy.base.coroutines import Outcome
+from happy.realtime.client import Pending
 
 if TYPE_CHECKING:
     from happy.base.expiry import Expiry
-    from happy.realtime.hub import Client
+    from happy.realtime.client import Client
 
 NOT_AVAILABLE = "RPC method not available"
 SELF_CALL = "Cannot call RPC on the same socket"
@@ -62,13 +63,6 @@ class RemoteOffer(NamedTuple):
     node: str
 
 
-class Pending(Protocol):
-    """A call that is not answered yet."""
-
-    def abandon(self) -> None:
-        """Nobody waits for the answer any more."""
-
-
 class RemoteCall(Pending, Protocol):
     """One that another node was asked to make."""
 
@@ -97,7 +91,7 @@ class Waiting:
             self.turn.settle(None)
 
     def abandon(self) -> None:
-        """See :class:`Pending`."""
+        """See :class:`happy.realtime.client.Pending`."""
         if self._leave():
             self.turn.settle(Failure(RpcFailed(CALLER_GONE, "caller_disconnected")))
 
@@ -140,7 +134,7 @@ class Forwarded:
         self(None)
 
     def abandon(self) -> None:
-        """See :class:`Pending`."""
+        """See :class:`happy.realtime.client.Pending`."""
         self._target.socket.forget_call(self.id)
         self._expiry.drop(self._deadline)
         self._fail(CALLER_GONE, "caller_disconnected")

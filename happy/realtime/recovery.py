@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from happy.base.bounds import Holding
-    from happy.realtime.hub import Client, Identity
+    from happy.realtime.client import Client, Identity
     from happy.socketio.socket import EncodedPacket
 
 LOST_BYTES: Final = 32 * 1024 * 1024

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from happy.keys.access import Access
     from happy.logs.events import Events
-    from happy.realtime.hub import Client, Hub
+    from happy.realtime.client import Client
+    from happy.realtime.hub import Hub
     from happy.storage.database import Database, Transaction
 
 SECONDS: Final = 1.0

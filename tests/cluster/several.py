@@ -15,11 +15,12 @@ from happy.base.ids import new_cuid
 from happy.cluster.cluster import Cluster
 from happy.metrics import Metrics
 from happy.realtime.calls import Calls
+from happy.realtime.client import Client
 from happy.realtime.committer import Committer
-from happy.realtime.hub import Client, Hub, Scope
+from happy.realtime.hub import Hub
 from happy.realtime.presence import Presence
 from happy.realtime.recovery import Recovery
-from happy.realtime.updates import DeleteMachine, devices_of
+from happy.realtime.updates import DeleteMachine, Scope, devices_of
 from happy.storage.database import Database
 from happy.storage.messages import IncomingMessage
 from happy.storage.types import Millis

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 
-from happy.realtime.hub import Client
+from happy.realtime.client import Client
 from happy.realtime.pending import RpcFailed
 from tests.cluster.several import SeveralCase
 from tests.realtime.clients import events

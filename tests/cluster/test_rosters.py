@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from happy.realtime.hub import Client, Scope
+from happy.realtime.client import Client
 from happy.realtime.updates import (
     Activity,
     MachineActivity,
+    Scope,
     SessionEvent,
     devices_of,
     watchers_of_session,

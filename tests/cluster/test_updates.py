@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from happy.realtime.hub import Client
+from happy.realtime.client import Client
 from happy.realtime.updates import DeleteMachine, devices_of
 from happy.storage.messages import IncomingMessage
 from tests.cluster.several import SeveralCase, seqs

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from happy.base.bounds import Budget
-from happy.realtime.hub import Client, Scope
+from happy.realtime.client import Client
+from happy.realtime.updates import Scope
 from happy.socketio.socket import EncodedPacket, Handshake, Socket
 
 _numbers = itertools.count()

@@ -16,7 +16,7 @@ from happy.base.expiry import AT_ONCE, Expiry
 from happy.metrics import Metrics
 from happy.realtime import calls as module
 from happy.realtime.calls import Calls
-from happy.realtime.hub import Client
+from happy.realtime.client import Client
 from happy.realtime.pending import RpcFailed, Waiting
 from tests.realtime.clients import connect, events
 

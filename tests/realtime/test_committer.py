@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from happy.base.errors import Overloaded, QueryFailed
-from happy.realtime.hub import Scope
 from happy.realtime.message_queue import LARGE_BYTES
+from happy.realtime.updates import Scope
 from happy.storage.messages import IncomingMessage
 from tests.realtime.clients import bodies, connect, events
 from tests.realtime.committing import OVERSIZED_INDEX_KEY, CommitterCase

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from happy.base.pace import TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import committer as module
+from happy.realtime.client import Client, owner_of
 from happy.realtime.committer import Committer
-from happy.realtime.hub import Client, Hub, owner_of
+from happy.realtime.hub import Hub
 from happy.realtime.message_queue import LARGE_BYTES, LIGHT_BYTES
 from happy.storage.messages import IncomingMessage
 from tests.realtime.clients import MemoryLink, connect, events

@@ -12,7 +12,7 @@ import pytest
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from happy.base.bounds import Budget, Holding
-from happy.realtime.hub import Client
+from happy.realtime.client import Client
 from happy.realtime.parameters import PATH
 from happy.socketio.backlog import Backlog
 from happy.socketio.connection import SocketConnection

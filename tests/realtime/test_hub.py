@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from happy.metrics import Metrics
-from happy.realtime.hub import Client, Hub, Scope
+from happy.realtime.client import Client
+from happy.realtime.hub import Hub
 from happy.realtime.updates import (
     Audience,
     DeleteSession,
     MachineActivity,
+    Scope,
     Update,
     devices_of,
     watchers_of_machine,

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from happy.base.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import lines
-from happy.realtime.hub import AT_ONCE, Client, Hub
+from happy.realtime.client import Client
+from happy.realtime.hub import AT_ONCE, Hub
 from happy.realtime.recovery import Recovery
 from happy.realtime.updates import Activity, DeleteSession, Update, devices_of
 from tests.realtime.clients import MemoryLink, bodies, connect, events

@@ -18,13 +18,14 @@ from happy.base.bounds import Budget
 from happy.metrics import Metrics
 from happy.realtime.application import HappyApplication
 from happy.realtime.calls import Calls
-from happy.realtime.hub import Hub, Scope
+from happy.realtime.hub import Hub
 from happy.realtime.recovery import RECOVERABLE, Recovery
 from happy.realtime.replay import OVERHEAD
 from happy.realtime.updates import (
     Activity,
     Audience,
     DeleteSession,
+    Scope,
     Update,
     devices_of,
     watchers_of_machine,
