@@ -9,12 +9,14 @@ no bus that is done every second.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from happy import __version__
 from happy.base.redaction import describe_fault
 from happy.base.trouble import Trouble
 from happy.cluster import wire
@@ -52,7 +54,12 @@ class Cluster:
     ``everywhere`` is what tells clients (:class:`happy.realtime.broadcaster.Broadcaster`).
     """
 
+    sockets: Callable[[], int] = staticmethod(lambda: 0)
+    """How many there are at this node."""
+
     _log = Logger()
+    _draining = _started = False
+    _era = 0
 
     def __init__(self, bus: Bus, hub: Hub, clock: Any, metrics: Metrics, *, name: str, now: Now) -> None:
         """``name`` is what logs and metrics call this node."""
@@ -65,7 +72,7 @@ class Cluster:
         self._name = name
         self._names: dict[str, str] = {}
         self._outlet = Outlet(bus, self.node, clock, metrics)
-        self._draining = self._started = False
+        self._since = int(now() * 1000)
         self._looked = self._trimmed = self._said = 0.0
         self._server = ""
         self._tending = Trouble(self._log, "removing old rows of the log", clock)
@@ -139,11 +146,16 @@ class Cluster:
         await self._bus.stop()
 
     def told(self) -> list[dict[str, Any]]:
-        """The other nodes: ``name`` and ``state``."""
-        return [
-            {"name": self._called(node), "state": "leaving" if known.said.draining else "there"}
+        """All nodes, this one first.
+
+        Each has ``name``, ``state``, ``version``, ``host``, ``since`` (epoch milliseconds) and ``sockets``;
+        what a node has not said of itself is missing.
+        """
+        others = [
+            _line(known.said, self._called(node), "leaving" if known.said.draining else "there")
             for node, known in self.nodes.known.items()
         ]
+        return [_line(self._myself(), self._name, "here"), *others]
 
     def _called(self, node: str) -> str:
         """What logs call another node."""
@@ -179,7 +191,20 @@ class Cluster:
 
     def _say_beat(self) -> None:
         self._said = self._clock.seconds()
-        self._outlet.to_all(wire.Beat(self.node, self._name, wire.VERSION, self._draining))
+        self._outlet.to_all(self._myself())
+
+    def _myself(self) -> wire.Beat:
+        return wire.Beat(
+            self.node,
+            self._name,
+            wire.VERSION,
+            self._draining,
+            self._era,
+            __version__,
+            gethostname(),
+            self._since,
+            self.sockets(),
+        )
 
     async def _tend_log(self) -> None:
         """Remove old rows, and see whether the database may have gone back, as after a failover."""
@@ -205,6 +230,8 @@ class Cluster:
 
     def back(self) -> None:
         """See :class:`happy.cluster.bus.BusOwner`."""
+        self._era += 1
+        self._say_beat()
         self.nodes.back()
         self._break_off()
         self._outlet.back()
@@ -275,6 +302,10 @@ class Cluster:
         if again:
             self._outlet.to(node, wire.Resync(self.node))
 
+    def returned(self, node: str) -> None:
+        """See :class:`happy.cluster.nodes.NodesOwner`."""
+        self.calls.died(node)
+
     def died(self, node: str, *, silent: bool) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
         name, what = self._names.pop(node, node), "does not answer" if silent else "has left"
@@ -291,6 +322,15 @@ class Cluster:
         self._break_off()
         self._bus.cut()
         self.catch_up("deaf")
+
+
+def _line(said: wire.Beat, name: str, state: str) -> dict[str, Any]:
+    """What is told of a node."""
+    line = {"name": name, "state": state}
+    if not said.release:
+        return line
+    facts = {"version": said.release, "host": said.host, "since": said.since, "sockets": said.sockets}
+    return line | facts
 
 
 _HEARERS: Final[dict[type[Any], Any]] = {

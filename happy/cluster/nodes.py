@@ -31,6 +31,9 @@ class NodesOwner(Protocol):
     def appeared(self, node: str, *, again: bool) -> None:
         """A node is alive; ``again`` if it was taken for dead before."""
 
+    def returned(self, node: str) -> None:
+        """A node's way to the others broke, and is there again: it may not have heard what was said to it."""
+
     def died(self, node: str, *, silent: bool) -> None:
         """A node is dead, or said so itself; ``silent`` if it may have committed what nobody heard of."""
 
@@ -65,7 +68,9 @@ class Nodes:
             return
         known = self.known.get(beat.node)
         if known is not None:
-            known.heard, known.said = now, beat
+            former, known.heard, known.said = known.said.era, now, beat
+            if beat.era > former > 0:
+                self._owner.returned(beat.node)
             return
         self.known[beat.node] = Known(now, beat)
         again = beat.node in self._dead

@@ -173,7 +173,7 @@ class RemoteCalls:
             call.settle([Raw(argument) for argument in said.arguments])
 
     def died(self, node: str) -> None:
-        """Nobody there answers any more."""
+        """Nobody there answers any more, or may have heard what was asked."""
         for call in [call for call in self._under_way.values() if call.node == node]:
             call.lose()
 

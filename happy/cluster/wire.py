@@ -21,11 +21,21 @@ class NodeWord(Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Beat(NodeWord, frozen=True, array_like=True, gc=False, tag="b"):
-    """I live, and speak this version; ``draining`` tells that I am about to leave."""
+    """I live, and speak this version; ``draining`` tells that I am about to leave.
+
+    ``era`` grows whenever my way to the others broke and is there again: what was said to me before may not
+    have been heard. The rest is for people to read: my program's version, my host, when I started (epoch
+    milliseconds), and how many sockets I have.
+    """
 
     name: str
     version: int
     draining: bool = False
+    era: int = 0
+    release: str = ""
+    host: str = ""
+    since: int = 0
+    sockets: int = 0
 
 
 class Bye(NodeWord, frozen=True, array_like=True, gc=False, tag="bye"):

@@ -54,7 +54,19 @@ def _screen(found: Mapping[str, Any]) -> Table:
         ("last backup", age(found["lastBackupAt"])),
         ("quotas", allowed(found["quotas"])),
     ]
-    lines += [
-        ("node", " ".join(f"{name}={value}" for name, value in node.items())) for node in found["nodes"]
-    ]
+    lines += [("node", _node(node)) for node in found["nodes"]]
     return facts(lines)
+
+
+def _node(node: Mapping[str, Any]) -> str:
+    """A node on one line; what it does not tell is left out."""
+    told = [f"{node['name']} {node['state']}"]
+    if node.get("host"):
+        told.append(f"at {node['host']}")
+    if node.get("version"):
+        told.append(f"version {node['version']}")
+    if node.get("since"):
+        told.append(f"up {duration(time.time() * 1000 - node['since'])}")
+    if node.get("sockets") is not None:
+        told.append(f"{number(node['sockets'])} sockets")
+    return ", ".join(told)

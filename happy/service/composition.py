@@ -77,7 +77,7 @@ from happy.web.resource import Router
 from happy.web.site import HappySite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from happy.base.clocks import Now
@@ -320,7 +320,9 @@ class Running:
             fast_requests=config.shortcuts,
         )
         self._lifecycle.started("requests", site.stop, 1.0)
-        nodes = tuple if others is None else others.told
+        nodes: Callable[[], Sequence[Mapping[str, Any]]] = tuple
+        if others is not None:
+            nodes, others.sockets = others.told, lambda: endpoint.count
         self.status = Status(server, self.readiness, lambda: server.database.read(backups.last), nodes)
         await self._monitor(server)
         if self._place is not None:

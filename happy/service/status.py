@@ -46,8 +46,8 @@ class Quotas(Struct, frozen=True, rename="camel"):
 class StatusReport(Struct, frozen=True, kw_only=True, rename="camel"):
     """Times in ms, sizes in bytes. None is what is not known, since the database or the disk does not tell.
 
-    ``accounts`` are counted one by one; ``pairings`` are those that wait to be answered; ``nodes`` are the
-    others.
+    ``accounts`` are counted one by one; ``pairings`` are those that wait to be answered; ``nodes`` are all
+    of the service, if it has several.
     """
 
     version: str
@@ -71,7 +71,7 @@ class StatusReport(Struct, frozen=True, kw_only=True, rename="camel"):
 class Status:
     """Reports on a server. What has to be counted is counted anew at most every few seconds, for all who ask.
 
-    ``last_backup`` tells the time of the last backup in epoch milliseconds, ``nodes`` what others there are.
+    ``last_backup`` tells the time of the last backup in epoch milliseconds, ``nodes`` what nodes there are.
     ``messages`` may be set to what tells how many messages there were in the last minute.
     """
 

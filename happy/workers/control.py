@@ -104,8 +104,9 @@ class ControlledWorkers:
 def merged(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     """The reports of workers (:class:`happy.service.status.StatusReport`), by their names, as one.
 
-    Sockets are those of all, ``nodes`` has a line for each. None is the report of one that does not answer;
-    the server is ready when all are. Raises Impracticable if none answers.
+    Sockets are those of all, ``nodes`` has a line for each, and one for each node elsewhere. None is the
+    report of one that does not answer; the server is ready when all are. Raises Impracticable if none
+    answers.
     """
     answered = {name: report for name, report in reports.items() if report is not None}
     if not answered:
@@ -113,7 +114,7 @@ def merged(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     first = next(iter(answered.values()))
     silent = [f"{name} does not answer" for name in reports if name not in answered]
     reasons = dict.fromkeys(reason for report in answered.values() for reason in report["reasons"])
-    nodes = [{"name": name, **_line(report)} for name, report in reports.items()]
+    nodes = [{"name": name, **_line(report)} for name, report in reports.items()] + _elsewhere(answered)
     return {
         **first,
         "ready": not silent and all(report["ready"] for report in answered.values()),
@@ -137,6 +138,13 @@ def _line(report: Mapping[str, Any] | None) -> dict[str, Any]:
     if report is None:
         return {"state": "silent", "sockets": None}
     return {"state": "ready" if report["ready"] else "not ready", "sockets": sum(report["sockets"].values())}
+
+
+def _elsewhere(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes of the service that are none of these workers."""
+    lines = [line for report in reports.values() for line in report["nodes"]]
+    here = {line["name"] for line in lines if line["state"] == "here"}
+    return list({line["name"]: line for line in lines if line["name"] not in here}.values())
 
 
 def _unknown(failure: Failure) -> None:

@@ -34,6 +34,9 @@ class TestNodes(SynchronousTestCase):
     def died(self, node: str, *, silent: bool) -> None:
         self.told.append(f"{'dead' if silent else 'gone'} {node}")
 
+    def returned(self, node: str) -> None:
+        self.told.append(f"returned {node}")
+
     def deaf(self) -> None:
         self.told.append("deaf")
 
@@ -88,6 +91,12 @@ class TestNodes(SynchronousTestCase):
         self.silent = {"other"}
         self.live(10)
         self.assertEqual(self.told, ["gone other"])
+
+    def test_a_node_that_was_cut_off(self) -> None:
+        """It says that its way to the others is a new one; of one that does not count, nothing is known."""
+        for era in (0, 1, 1, 2, 2, 4):
+            self.nodes.heard(Beat("other", "", 1, era=era))
+        self.assertEqual(self.told, ["returned other", "returned other"])
 
     def test_not_hearing_oneself(self) -> None:
         """One connects anew, and takes nobody for dead."""

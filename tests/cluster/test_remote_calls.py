@@ -57,6 +57,16 @@ class TestRemoteCalls(SeveralCase):
         target.socket.answer(0, [Raw(b'"done"')])
         self.assertEqual(list(map(bytes, await call)), [b'"done"'])
 
+    async def test_a_target_whose_node_was_cut_off(self) -> None:
+        """Its node may not have heard the call, or its answer was not heard: when that is back it fails."""
+        target = await self.target(1)
+        await self.known(1)
+        call = self.call()
+        await self.request(target)
+        self.nodes[1].bus.cut()
+        target.socket.answer(0, [Raw(b'"done"')])
+        await self.fails(call, "RPC target disconnected")
+
     async def test_the_newest_wins(self) -> None:
         """Wherever it is."""
         here = await self.target(0)

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from happy import __version__
 from happy.client import Account, RemoteServer, Scope, Socket
 from happy.service.composition import Running
 from tests.cluster.memory_bus import MemoryBus, MemoryEngine
@@ -51,12 +52,14 @@ class TestTwoServers(LiveCase):
         self.assertEqual(kinds, ["new-session", "new-message", "new-message"])
 
     async def test_status(self) -> None:
-        """A server says which others it has heard."""
+        """A server says which nodes there are, and how each is."""
         watcher = await self.socket(self.here)
         await self.there.create_session("tag", {})
         await watcher.next_event("update")
         report = await self.running.status.report()
-        self.assertEqual([one["state"] for one in report.nodes], ["there"])
+        self.assertEqual([one["state"] for one in report.nodes], ["here", "there"])
+        self.assertEqual([one["version"] for one in report.nodes], [__version__] * 2)
+        self.assertEqual(report.nodes[0]["sockets"], 1)
 
     async def test_calls(self) -> None:
         """A method that is offered at one server is called at the other."""

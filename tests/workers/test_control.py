@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from happy.service.control import Impracticable
 from happy.workers.control import merged
 
 
-def report(user: int, *reasons: str) -> dict[str, Any]:
+def report(user: int, *reasons: str, nodes: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
     """What a worker tells."""
     sockets = {"user": user, "session": 1, "machine": 0}
     told = {"version": "1", "ready": not reasons, "reasons": list(reasons), "sockets": sockets}
-    return {**told, "messagesPerMinute": user or None}
+    return {**told, "messagesPerMinute": user or None, "nodes": nodes}
 
 
 def test_merged() -> None:
@@ -27,6 +28,14 @@ def test_merged() -> None:
         {"name": "w1", "state": "ready", "sockets": 3},
         {"name": "w2", "state": "ready", "sockets": 4},
     ]
+
+
+def test_nodes_elsewhere() -> None:
+    """Nodes of other hosts have a line each, behind the workers, however many of these know of them."""
+    here, there = {"name": "a-w1", "state": "here"}, {"name": "a-w1", "state": "there"}
+    second, far = {"name": "a-w2", "state": "here"}, {"name": "b", "state": "there"}
+    found = merged({"w1": report(1, nodes=[here, far]), "w2": report(1, nodes=[second, there, far])})
+    assert [node["name"] for node in found["nodes"]] == ["w1", "w2", "b"]
 
 
 def test_silent() -> None:

@@ -70,7 +70,14 @@ function numbers(status) {
   if (accountSessions) most.push(`${count(accountSessions)} sessions`);
   if (accountAttachments) most.push(`${bytes(accountAttachments)} of attachments`);
   if (most.length) shown.push(["Quotas", most.join(", ")]);
-  if (status.nodes.length) shown.push(["Nodes", count(status.nodes.length)]);
+  for (const { name, state, version, host, since, sockets } of status.nodes) {
+    const facts = [state];
+    if (host) facts.push(`at ${host}`);
+    if (version) facts.push(`version ${version}`);
+    if (since) facts.push(`for ${span(Date.now() - since)}`);
+    if (Number.isInteger(sockets)) facts.push(`${count(sockets)} sockets`);
+    shown.push(["Node", name, facts.join(", ")]);
+  }
   return shown.map(([name, value, more]) => {
     const told = element("dd", { textContent: value });
     if (more) told.append(element("small", { textContent: more }));
