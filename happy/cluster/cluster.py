@@ -3,7 +3,7 @@
 PostgreSQL has the truth, and the bus is only fast: whatever it loses is read from the log. There is one way
 back from everything that may have been missed (a lost bus, a dead node, a process that stood still): the
 numbers of all hosted accounts are compared with the database's, and what is missing is read. While there is
-no bus that is done every second.
+no bus, or it stands still, that is done every second.
 """
 
 from __future__ import annotations
@@ -182,12 +182,20 @@ class Cluster:
         self._say_beat()
         self.nodes.tick()
         now = self._clock.seconds()
-        foreign = any(known.said.version != wire.VERSION for known in self.nodes.known.values())
-        if (foreign or not self._bus.up) and now - self._looked >= LOOK_SECONDS:
-            self.catch_up("version" if self._bus.up else "away")
+        if (why := self._needs_looking()) and now - self._looked >= LOOK_SECONDS:
+            self.catch_up(why)
         if now - self._trimmed >= TRIM_SECONDS:
             self._trimmed = now
             Deferred.fromCoroutine(self._tend_log())
+
+    def _needs_looking(self) -> str:
+        """Why the bus does not tell everything at present, or nothing."""
+        if not self._bus.up:
+            return "away"
+        if self.nodes.late:
+            return "late"
+        foreign = any(known.said.version != wire.VERSION for known in self.nodes.known.values())
+        return "version" if foreign else ""
 
     def _say_beat(self) -> None:
         self._said = self._clock.seconds()

@@ -18,6 +18,8 @@ SUSPECT_SECONDS: Final = 0.6
 """Silence after which it is asked whether a node is still connected."""
 DEAD_SECONDS: Final = 5.0
 """Silence after which a node is dead even if it seems connected: frozen, or unplugged."""
+LATE_SECONDS: Final = 0.75
+"""Without one's own beats for so long, nobody else is heard in time either."""
 DEAF_SECONDS: Final = 3.0
 """Without one's own beats for so long, or oneself standing still, the connection is worth nothing."""
 
@@ -59,6 +61,11 @@ class Nodes:
         self._seconds = seconds
         self._ticked = self._heard_myself = seconds()
         self.connected = False
+
+    @property
+    def late(self) -> bool:
+        """Whether what others say comes late, or not at all."""
+        return self.connected and self._seconds() - self._heard_myself >= LATE_SECONDS
 
     def heard(self, beat: Beat) -> None:
         """Somebody says that it lives."""

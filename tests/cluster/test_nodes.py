@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.cluster.nodes import BEAT_SECONDS, DEAD_SECONDS, DEAF_SECONDS, Nodes
+from happy.cluster.nodes import BEAT_SECONDS, DEAD_SECONDS, DEAF_SECONDS, LATE_SECONDS, Nodes
 from happy.cluster.wire import Beat
 
 
@@ -97,6 +97,16 @@ class TestNodes(SynchronousTestCase):
         for era in (0, 1, 1, 2, 2, 4):
             self.nodes.heard(Beat("other", "", 1, era=era))
         self.assertEqual(self.told, ["returned other", "returned other"])
+
+    def test_late(self) -> None:
+        """Who does not hear itself hears others late: that is known before the connection is given up."""
+        self.silent = {"me"}
+        self.live(BEAT_SECONDS)
+        self.assertFalse(self.nodes.late)
+        self.live(LATE_SECONDS)
+        self.assertTrue(self.nodes.late)
+        self.nodes.gone()
+        self.assertFalse(self.nodes.late)
 
     def test_not_hearing_oneself(self) -> None:
         """One connects anew, and takes nobody for dead."""

@@ -119,6 +119,14 @@ class TestUpdates(SeveralCase):
         await self.everybody_hears(1, [newcomer])
         self.assertGreater(heard.get(), 0)
 
+    async def test_the_bus_stands_still(self) -> None:
+        """What is written meanwhile is read, long before the bus is given up."""
+        self.engine.freeze()
+        self.addCleanup(self.engine.thaw)
+        await self.nodes[0].change(self.account)
+        await self.everybody_hears(1)
+        self.assertTrue(all(node.bus.up for node in self.nodes))
+
     async def test_a_node_dies_before_it_tells(self) -> None:
         """The others look for what it may have committed."""
         self.engine.drops = lambda *message: True
