@@ -114,6 +114,13 @@ class Cluster:
         run_migrations(self.dsn(_TEMPLATE))
         self.migrated = True
 
+    def restart(self, number: signal.Signals) -> None:
+        """End the server by a signal, and start it again: SIGINT is an order, SIGQUIT as good as a crash."""
+        self._process.send_signal(number)
+        self._process.wait()
+        self._process = self._start()
+        self._await_ready()
+
     def stop(self) -> None:
         """End the server and remove its folder."""
         self._process.send_signal(signal.SIGINT)
