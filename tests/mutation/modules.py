@@ -71,10 +71,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.storage.attempt": ("test_database", "test_log", "test_lost_connections"),
     "happy.storage.calls": (),
     "happy.storage.database": (),
-    "happy.storage.lending": ("test_pool",),
+    "happy.storage.lending": ("test_lost_connections", "test_pool"),
     "happy.storage.linearizer": (),
     "happy.storage.log": (),
-    "happy.storage.pool": ("test_database",),
+    "happy.storage.pool": ("test_database", "test_poolers"),
     "happy.storage.transaction": ("test_database",),
 }
 """Each with further tests that drive it without naming it."""

@@ -229,6 +229,10 @@ class TransactTests(DatabaseCase):
         self.assertEqual(await self.database.transact(work), "done")
         self.assertEqual(self.publisher.signals, [(Audience("anyone"), "signal")])
 
+    async def test_what_time_it_is(self) -> None:
+        """Rows and updates have the wall clock's time in milliseconds."""
+        self.assertEqual(self.make_database(now=lambda: 1_700_000_000.5).now(), 1_700_000_000_500)
+
 
 class ValueTests(DatabaseCase):
     """Values on their way in and out."""

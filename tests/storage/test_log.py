@@ -72,6 +72,12 @@ class TestLog(AppendCase):
         self.assertEqual(gap.rows[1].text, "x" * 2**21)
         self.assertEqual([row.text for row in (await self.gap(3)).rows], ["last"])
 
+    async def test_which_server_it_is(self) -> None:
+        """As long as PostgreSQL runs it says the same."""
+        first, second = await self.database.read(log.server), await self.database.read(log.server)
+        self.assertEqual(first, second)
+        self.assertNotEqual(first, "")
+
     async def test_what_rolls_back_is_not_noted(self) -> None:
         """No number, no row."""
 

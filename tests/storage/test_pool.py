@@ -93,5 +93,6 @@ class PoolTests(DatabaseCase):
         reading = self.database.read(lambda tx: work(tx, texts))
         drive(reading, ended.callback, lambda error: ended.callback(type(error)))
         self.assertIs(await ended, QueryFailed)
+        self.assertIsNone(self.database.connector.full_at)
         await deferLater(reactor, 0)  # type: ignore[arg-type]
         self.assertIsNone(left())
