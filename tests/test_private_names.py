@@ -28,6 +28,7 @@ PACKAGE = Path(__file__).parents[1] / "happy"
 
 USED: dict[str, tuple[type[Any], set[str]]] = {
     "happy.base.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
+    "happy.base.untaken": (tcp.Server, {"_tempDataLen"}),
     "happy.cluster.redis_protocols": (RedisProtocol, {"_build_command"}),
     "happy.metrics": (MetricWrapperBase, {"_samples"}),
     "happy.logs.forms": (FileLogObserver, {"_outFile"}),
@@ -61,7 +62,6 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
         },
     ),
     "happy.web.fastrequests": (HTTPChannel, {"_handlingRequest", "_savedTimeOut"}),
-    "happy.web.unsent": (tcp.Server, {"_tempDataLen"}),
 }
 """By module the class of the library, and the names."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from happy.service.eager import CountingServer, eager_kind
+from twisted.internet import tcp
+
+from happy.service.eager import eager_kind
 from happy.service.gauges import Stalls
 from happy.service.turns import Turns, poll_directly
 
 if TYPE_CHECKING:
-    from twisted.internet import tcp
-
     from happy.base.pace import Pace
     from happy.metrics import Metrics
     from happy.service.lifecycle import Lifecycle
@@ -24,7 +24,7 @@ def kind_of_connections(
     stalls = Stalls(metrics, reactor)
     lifecycle.started("watching the reactor", stalls.stop, 0.1)
     turns = Turns(reactor)
-    kind: type[tcp.Server] = CountingServer
+    kind: type[tcp.Server] = tcp.Server
     if config.shortcuts:
         kind = eager_kind(turns)
         undo = poll_directly(reactor, turns, kind, stalls.took, pace.begin)

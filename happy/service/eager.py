@@ -27,16 +27,7 @@ ACCEPT_SECONDS: Final = 0.008
 must be short even while somebody opens connections as fast as the system lets them."""
 
 
-class CountingServer(tcp.Server):
-    """A server-side TCP connection that tells what waits in it."""
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that the system has not taken."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
-
-
-class EagerServer(CountingServer):
+class EagerServer(tcp.Server):
     """A server-side TCP connection that sends what is written to it as soon as the turn ends.
 
     What is held back never exceeds ``bufferSize``, from which on Twisted would pause a producer.
@@ -88,7 +79,7 @@ class EagerServer(CountingServer):
 
     def _isSendBufferFull(self) -> bool:
         """What is not sent at once makes it full: Twisted would let 64 KiB wait before it tells anybody."""
-        return self.unsent > 0
+        return len(self.dataBuffer) - self.offset + self._tempDataLen > 0
 
     # Whatever ends the output comes after what was written before.
 

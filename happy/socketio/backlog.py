@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from happy.base.untaken import untaken
+from happy.base.untaken import unsent, untaken
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -23,19 +23,6 @@ FRAME_BYTES: Final = 64
 
 LOOKS: Final = 4
 """How often in the time that a client may take nothing it is looked at whether it has taken something."""
-
-
-def unsent(transport: Any) -> int | None:
-    """Bytes that were written to a transport and not taken by the system; None where nobody can tell.
-
-    What is encrypted lies under another transport, which counts it.
-    """
-    while transport is not None:
-        size: int | None = getattr(transport, "unsent", None)
-        if size is not None:
-            return size
-        transport = getattr(transport, "transport", None)
-    return None
 
 
 class Backlog:
@@ -88,7 +75,7 @@ class Backlog:
     def stick(self) -> bool:
         """The transport is full; False if there is no room for what it has."""
         self.paused = True
-        former, self._stuck = self._stuck, unsent(self._transport) or 0
+        former, self._stuck = self._stuck, unsent(self._transport)
         return self._count(self._stuck - former)
 
     def put(self, frames: bytes) -> bool:
@@ -125,7 +112,7 @@ class Backlog:
     def _look(self) -> None:
         """Whether the client has taken anything since the last time, from us or from the system."""
         stuck = unsent(self._transport)
-        if stuck is not None and stuck < self._stuck:
+        if stuck < self._stuck:
             self._moved = True
             self._count(stuck - self._stuck)
             self._stuck = stuck

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from happy.base.untaken import lowest, untaken
+from happy.base.untaken import lowest, unsent, untaken
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -27,13 +27,6 @@ AT_ONCE: Final = 1000
 
 Reason = Literal["time", "crowd"]
 """Why a connection was cut: nothing was taken for long, or there was too much of it."""
-
-
-def unsent(transport: Any) -> int:
-    """Bytes that were written to a transport, and that the system has not taken yet."""
-    below = lowest(transport)
-    waiting = len(getattr(below, "dataBuffer", b"")) - getattr(below, "offset", 0)
-    return int(waiting + getattr(below, "_tempDataLen", 0))
 
 
 class _Connection:

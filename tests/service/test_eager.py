@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from happy.base.untaken import unsent
 from happy.service.eager import (
     ACCEPT_SECONDS,
     MOST_ACCEPTS,
@@ -162,10 +163,10 @@ class EagerTests(TestCase):
 
         class Producer:
             def pauseProducing(self) -> None:
-                heard.append(f"paused {transport.unsent > 0}")
+                heard.append(f"paused {unsent(transport) > 0}")
 
             def resumeProducing(self) -> None:
-                heard.append(f"resumed {transport.unsent}")
+                heard.append(f"resumed {unsent(transport)}")
                 resumed.callback(None)
 
             def stopProducing(self) -> None:
@@ -175,7 +176,7 @@ class EagerTests(TestCase):
         transport.registerProducer(Producer(), True)
         transport.write(b"x")
         self.turns.end()
-        self.assertEqual((heard, transport.unsent), ([], 0))
+        self.assertEqual((heard, unsent(transport)), ([], 0))
         transport.write(b"x" * 5_999_999)
         self.assertEqual(heard, ["paused True"])
         client.transport.resumeProducing()  # type: ignore[union-attr]

@@ -54,6 +54,11 @@ class MemoryTransport(StringTransport):
         self.full = False
         self.unsent = 0
 
+    @property
+    def dataBuffer(self) -> bytes:
+        """What the system has not taken, as far as anybody looks."""
+        return bytes(self.unsent)
+
     def write(self, data: bytes) -> None:
         super().write(data)
         if self.full and self.producer is not None:

@@ -24,7 +24,7 @@ class Stuck:
     def __init__(self, near: socket.socket | None = None) -> None:
         self.clock = Clock()
         self.stalled: list[float] = []
-        self.transport = transport = SimpleNamespace(unsent=1000)
+        self.transport = transport = SimpleNamespace(dataBuffer=bytes(1000))
         if near is not None:
             transport.fileno = near.fileno
         self.budget = Budget(2**20)
@@ -88,7 +88,7 @@ def test_what_is_kept_counts() -> None:
     stuck = Stuck()
     assert stuck.backlog.put(bytes(100))
     assert stuck.budget.used == stuck.backlog.size == 1100 + FRAME_BYTES
-    stuck.transport.unsent = 400
+    stuck.transport.dataBuffer = bytes(400)
     stuck.look()
     assert stuck.budget.used == stuck.backlog.size == 500 + FRAME_BYTES
     assert stuck.backlog.take() == bytes(100)
@@ -103,7 +103,7 @@ def test_what_a_transport_takes() -> None:
     for _ in range(3):
         for _ in range(LOOKS - 1):
             stuck.look()
-        stuck.transport.unsent -= 1
+        stuck.transport.dataBuffer = stuck.transport.dataBuffer[1:]
         stuck.look()
     assert stuck.stalled == []
 

@@ -108,7 +108,7 @@ class TestSlowReaders:
         client = world.websocket()
         client.transport.full = True
         for _ in range(100):
-            world.program.socket.emit("x")
+            world.program.socket.emit("x" * 100)
         for _ in range(20):
             world.clock.advance(40)
             client.transport.unsent -= 1

@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from happy.base.bounds import Budget
+from happy.base.untaken import unsent
 from happy.web import unsent as module
-from happy.web.unsent import LOOK_SECONDS, STALL_SECONDS, Unsent, unsent
+from happy.web.unsent import LOOK_SECONDS, STALL_SECONDS, Unsent
 from tests.web.talking import Wire
 
 
