@@ -18,6 +18,7 @@ from psycopg2.extensions import quote_ident
 
 from happy.backup.archive import ROWS, Archive, ArchiveWriter, BadBackup
 from happy.storage.blocking import BlockingDatabase
+from happy.storage.pool import explain
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -44,6 +45,19 @@ TABLES: Mapping[str, str] = {
 }
 """The tables, each after those that its rows refer to, and which rows are an account's."""
 
+_PROPER: Mapping[str, str] = {
+    "Account": """"id" ~ '^[A-Za-z0-9_-]+$'""",
+    "Session": """"id" ~ '^[A-Za-z0-9_-]+$'""",
+    "UploadedFile": """"path" ~ '^public/' AND "path" !~ '(^|/)[.]{0,2}(/|$)'""",
+}
+"""What must be true of rows whose ids, or paths, lead to files."""
+
+_MAYBE_HERE: Mapping[str, str] = {
+    "GithubUser": "true",
+    "happy_accounts": "line ->> 'accountId' = %(account)s",
+}
+"""Tables that may have the row already, and what must be true of the one that comes."""
+
 _STILL = (
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     "SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -57,6 +71,8 @@ SELECT (SELECT "id" FROM "Account" WHERE "publicKey" = %(publicKey)s),
     EXISTS (SELECT 1 FROM "Account" WHERE "username" = %(username)s),
     EXISTS (SELECT 1 FROM "Account" WHERE "githubUserId" = %(githubUserId)s)
 """
+_OF_THE_DATA = ("22", "23", "42")
+"""Classes of SQLSTATEs: values, constraints, and columns that are not there."""
 _ROOM = "CREATE TEMPORARY TABLE happy_incoming (line json) ON COMMIT DROP"
 
 Finish = Callable[["Transaction"], Any]
@@ -77,11 +93,13 @@ class Owned(NamedTuple):
 def owned(database: BlockingDatabase, account: str) -> Owned:
     """Where the files of an account are."""
 
-    async def work(tx: Transaction) -> Owned:
-        sessions = [row[0] for row in await tx.rows(_SESSIONS, (account,))]
-        return Owned(sessions, [row[0] for row in await tx.rows(_FILES, (account,))])
+    return database.transact(lambda tx: owned_within(tx, account))
 
-    return database.transact(work)
+
+async def owned_within(tx: Transaction, account: str) -> Owned:
+    """As :func:`owned`, within a transaction."""
+    sessions = [row[0] for row in await tx.rows(_SESSIONS, (account,))]
+    return Owned(sessions, [row[0] for row in await tx.rows(_FILES, (account,))])
 
 
 def write_rows(database: BlockingDatabase, account: str, writer: ArchiveWriter) -> dict[str, int]:
@@ -108,7 +126,8 @@ def write_rows(database: BlockingDatabase, account: str, writer: ArchiveWriter) 
 def bring_in(database: BlockingDatabase, archive: Archive, finish: Finish) -> list[str]:
     """Add an account's rows, all or none; what had to be left out, a line each.
 
-    ``finish`` is called at the end of the transaction, and may add to the lines. Raises Taken and BadBackup.
+    ``finish`` is called at the end of the transaction, and may add to the lines. Raises Taken, BadBackup, and
+    QueryFailed for what is not the file's fault.
     """
 
     async def work(tx: Transaction) -> list[str]:
@@ -118,7 +137,8 @@ def bring_in(database: BlockingDatabase, archive: Archive, finish: Finish) -> li
         for table in TABLES:
             if archive.has(f"{ROWS}{table}"):
                 with archive.open(f"{ROWS}{table}") as content:
-                    _insert(raw, table, content, changes if table == "Account" else {})
+                    brought = _insert(raw, table, content, changes if table == "Account" else {})
+                await _refuse_of_others(tx, archive, table, brought)
         return [*left, *await finish(tx)]
 
     try:
@@ -126,7 +146,21 @@ def bring_in(database: BlockingDatabase, archive: Archive, finish: Finish) -> li
     except UniqueViolation as error:
         raise Taken(f"something of it is here already ({error.diag.constraint_name})") from None
     except psycopg2.Error as error:
-        raise BadBackup(f"{archive.path} does not fit this database (state {error.pgcode})") from None
+        if error.pgcode is not None and error.pgcode.startswith(_OF_THE_DATA):
+            raise BadBackup(f"{archive.path} does not fit this database (state {error.pgcode})") from None
+        raise explain(error, lost=not database.connection.alive) from None
+
+
+async def _refuse_of_others(tx: Transaction, archive: Archive, table: str, brought: int) -> None:
+    """Raise BadBackup if the rows just added are not all the account's: who made the file may mean harm."""
+    if table in _MAYBE_HERE:
+        query = f"SELECT %(brought)s, count(*) < 2 AND bool_and({_MAYBE_HERE[table]}) FROM happy_incoming"
+    else:
+        proper = _PROPER.get(table, "true")
+        query = f'SELECT count(*), bool_and({proper}) FROM "{table}" WHERE {TABLES[table]}'
+    ((found, good),) = await tx.rows(query, {"account": archive.manifest.account, "brought": brought})
+    if found != brought or good is False:
+        raise BadBackup(f'{archive.path} is damaged: it has rows in "{table}" that are not of its account')
 
 
 def _account_row(archive: Archive) -> dict[str, Any]:
@@ -137,6 +171,8 @@ def _account_row(archive: Archive) -> dict[str, Any]:
         found = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.DecodeError:
         raise BadBackup(f"{archive.path} is damaged: its account cannot be read") from None
+    if found.get("id") != archive.manifest.account:
+        raise BadBackup(f"{archive.path} is damaged: it has another account than it says")
     return {name: found.get(name) for name in ("id", "publicKey", "username", "githubUserId")}
 
 
@@ -154,7 +190,8 @@ async def _conflicts(tx: Transaction, account: Mapping[str, Any]) -> tuple[list[
     return left, changes
 
 
-def _insert(raw: Any, table: str, content: IO[bytes], changes: Mapping[str, None]) -> None:
+def _insert(raw: Any, table: str, content: IO[bytes], changes: Mapping[str, None]) -> int:
+    """Add rows; how many."""
     name = quote_ident(table, raw)
     with raw.cursor() as cursor:
         cursor.execute("TRUNCATE happy_incoming")
@@ -163,5 +200,7 @@ def _insert(raw: Any, table: str, content: IO[bytes], changes: Mapping[str, None
             change = msgspec.json.encode(changes).decode()
             cursor.execute("UPDATE happy_incoming SET line = (line::jsonb || %s::jsonb)::json", (change,))
         rows = f"SELECT r.* FROM happy_incoming, json_populate_record(NULL::{name}, line) AS r"
-        unless = " ON CONFLICT DO NOTHING" if table == "GithubUser" else ""
+        unless = " ON CONFLICT DO NOTHING" if table in _MAYBE_HERE else ""
         cursor.execute(f"INSERT INTO {name} {rows}{unless}")
+        brought: int = cursor.rowcount
+    return brought

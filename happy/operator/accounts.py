@@ -40,7 +40,8 @@ def list_accounts(deployment: Deployment) -> Shown:
     with deployment.database() as database:
         found = _accounts(deployment, database)
     rows = [_row(one) for one in found]
-    return Shown(found, [table(_COLUMNS, rows), f"{number(len(found))} accounts"])
+    many = "account" if len(found) == 1 else "accounts"
+    return Shown(found, [table(_COLUMNS, rows), f"{number(len(found))} {many}"])
 
 
 @accounts.command("show", cls=Tool, examples=["accounts show cmf3"])

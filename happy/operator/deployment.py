@@ -23,6 +23,14 @@ PACKAGED = Path("/etc/happy/happy.toml")
 
 _UNDEFINED_TABLE = "42P01"
 
+_REFUSALS = {
+    "53100": "the disk of the database is full; make room, then do it again",
+    "55P03": "somebody else has held what is needed for a minute; do it again",
+    "25006": "the database only takes questions, as a standby does; name the one that is written to",
+    "42501": "the role in DATABASE_URL may not do that in the database",
+}
+"""What the database refuses for reasons that an operator can do something about, by SQLSTATE."""
+
 
 class Deployment:
     """One server, found as it finds its own settings: options, then environment, then file.
@@ -86,7 +94,7 @@ class Deployment:
         except ConnectionLost as lost:
             raise NotReachable(f"the database is not reachable: {lost.reason or 'it went away'}") from None
         except QueryFailed as failed:
-            raise CommandFailed(str(failed)) from None
+            raise CommandFailed(_REFUSALS.get(failed.sqlstate or "", str(failed))) from None
         except StartupError as error:
             raise NotReachable(str(error)) from None
 

@@ -44,8 +44,8 @@ def hosted(
 ) -> Iterator[None]:
     """PostgreSQL runs, under the lock of the server's folder; ``settings`` are further ones of PostgreSQL.
 
-    One that gives way takes only what others leave of the processor. Raises StartupError while somebody else
-    has the lock, and NotReachable with any other reason.
+    One that gives way comes after others at the processor. Raises StartupError while somebody else has the
+    lock, and NotReachable with any other reason.
     """
     options = {
         "folder": os.path.realpath(config.data_dir / "postgres"),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 import click
 
 import happy
-from happy.backup.account import Taken, bring_in, owned, write_rows
+from happy.backup.account import Owned, Taken, bring_in, owned, owned_within, write_rows
 from happy.backup.archive import FILES, Archive, ArchiveWriter, BadBackup, Manifest, Mark
 from happy.backup.places import flush, new_file, workshop
 from happy.base.private_folders import PRIVATE, make_folder
@@ -154,32 +155,42 @@ def import_account(deployment: Deployment, file: Path, from_secret: Path | None)
     except (Taken, BadBackup) as refused:
         raise CommandFailed(f"nothing was brought in: {refused}") from None
     except OSError as error:
-        raise CommandFailed(f"nothing was brought in: {error.filename or file}: {error.strerror}") from None
+        where = error.filename or deployment.config.data_dir
+        raise CommandFailed(f"nothing was brought in: {where}: {error.strerror}") from None
     manifest = archive.manifest
     document = _document(manifest, file.stat().st_size) | {"left": left}
     return Shown(document, [_described(manifest), *(f"Left out: {line}" for line in left)])
 
 
 class _Files:
-    """The files of an account on their way in: on the disk beside their places, or in S3 at once."""
+    """The files of an account on their way in: first beside those of the disk, or into S3 at once.
+
+    What was moved to its place goes again when the context ends with an error.
+    """
 
     def __init__(self, config: Config, archive: Archive, steps: Steps) -> None:
         self._config = config
         self._archive = archive
         self._steps = steps
         self._made: list[Path] = []
+        self._place = ExitStack()
 
     def __enter__(self) -> _Files:
         return self
 
-    def put(self) -> None:
-        """Store all of them. Raises OSError."""
+    def put(self, owned: Owned) -> None:
+        """Store all of them. Raises OSError, and BadBackup when one is not among what the account has."""
         self._steps.begin("Bringing files")
+        folders = {f"sessions/{session}" for session in owned.sessions}
+        for path in self._archive.manifest.files:
+            if path not in owned.files and "/".join(path.split("/")[:2]) not in folders:
+                raise BadBackup(f"{self._archive.path} is damaged: {path} is not of its account")
         for path in self._archive.manifest.files:
             with closing(self._archive.open(f"{FILES}{path}")) as content:
                 self._put(path, content, self._archive.manifest.members[f"{FILES}{path}"].bytes)
 
     def _put(self, path: str, content: IO[bytes], length: int) -> None:
+        """Store one, whole or not at all: what is there already is from an import that was interrupted."""
         if self._config.s3_host:
             from happy.outbound import s3
 
@@ -189,15 +200,26 @@ class _Files:
         if target.exists():
             return
         make_folder(target.parent, PRIVATE)
-        self._made.append(target)
-        with os.fdopen(new_file(target), "wb") as opened:
+        draft = self._workshop / target.name
+        with os.fdopen(new_file(draft), "wb") as opened:
             while chunk := content.read(_CHUNK):
                 opened.write(chunk)
                 self._steps.told(len(chunk))
             opened.flush()
             os.fsync(opened.fileno())
+        self._made.append(target)
+        os.rename(draft, target)
+        flush(target.parent)
+
+    @cached_property
+    def _workshop(self) -> Path:
+        """On the same file system; where the server starts anew meanwhile, it clears this away."""
+        incoming = self._config.data_dir / "files" / ".incoming"
+        make_folder(incoming, PRIVATE)
+        return self._place.enter_context(workshop(incoming, _WORKSHOP))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._place.close()
         if error is not None:
             for path in self._made:
                 path.unlink(missing_ok=True)
@@ -209,7 +231,7 @@ class _Files:
         owner, root = self._config.data_dir.stat(), self._config.data_dir / "files"
         folders = {folder for path in self._made for folder in path.parents if folder.is_relative_to(root)}
         for path in (*self._made, *folders):
-            os.chown(path, owner.st_uid, owner.st_gid)
+            os.lchown(path, owner.st_uid, owner.st_gid)
 
 
 def _ours(config: Config, database: BlockingDatabase) -> Vault | None:
@@ -251,7 +273,7 @@ async def _seal_anew(
         else:
             await secrets.reseal(tx, row, ours.seal(path, text))
     await access.changed(tx)
-    files.put()
+    files.put(await owned_within(tx, archive.manifest.account))
     return [f"{left} vendor tokens, {_why_left(ours)}"] if left else []
 
 

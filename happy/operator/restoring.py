@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,10 @@ from happy.backup.programs import ProgramFailed
 from happy.base.private_folders import COMMON, PRIVATE, make_folder
 from happy.keys.master_secret import FILE_NAME
 from happy.keys.tokens import Keys, fingerprint
-from happy.operator.hosting import hosted
-from happy.operator.reaching import NAME, sockets_of, url
+from happy.operator.making import made
 from happy.operator.saving import check
 from happy.operator.trouble import CommandFailed
-from happy.storage.blocking import BlockingDatabase, opened
+from happy.storage.blocking import BlockingDatabase
 from happy.storage.dsn import parse_target
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ def restore(deployment: Deployment, path: Path, steps: Steps) -> Manifest:
                     _unpack(archive, place, steps, with_secret=not config.master_secret)
                     _fill(config, database, archive, steps)
             else:
-                with _new_database(config, place) as database:
+                with made(config, place) as database:
                     _fill(config, database, archive, steps)
                 _unpack(archive, place, steps, with_secret=not config.master_secret)
             _put_in_place(place, config.data_dir)
@@ -102,16 +100,6 @@ def _room(data_dir: Path) -> Iterator[Path]:
         if not there and not any(data_dir.iterdir()):
             data_dir.rmdir()
         raise
-
-
-@contextmanager
-def _new_database(config: Config, place: Path) -> Iterator[BlockingDatabase]:
-    """An embedded database that is made and runs in this place."""
-    with (
-        hosted(replace(config, data_dir=place)),
-        opened(url(sockets_of(place / "postgres")), NAME) as database,
-    ):
-        yield database
 
 
 def _fill(config: Config, database: BlockingDatabase, archive: Archive, steps: Steps) -> None:

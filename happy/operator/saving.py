@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -20,12 +19,11 @@ from happy.backup.programs import ProgramFailed
 from happy.base.errors import QueryFailed
 from happy.keys.master_secret import kept
 from happy.keys.tokens import Keys, fingerprint
-from happy.operator.hosting import hosted
-from happy.operator.reaching import NAME, sockets_of, url
+from happy.operator.making import made
 from happy.operator.trouble import CommandFailed
 from happy.settings.declaration import BadSetting
 from happy.storage import backups, secrets
-from happy.storage.blocking import BlockingDatabase, opened
+from happy.storage.blocking import BlockingDatabase
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import newest_applied
 from happy.storage.secrets import KnownSecret
@@ -177,10 +175,8 @@ def _prove(config: Config, draft: Path, place: Path, steps: Steps) -> Manifest:
     archive = Archive(draft, steps.told)
     steps.begin("Restoring it into a scratch database")
     place.mkdir()
-    scratch = replace(config, data_dir=place, database_url=None)
     with (
-        hosted(scratch, _HASTE, gives_way=True),
-        opened(url(sockets_of(place / "postgres")), NAME) as database,
+        made(config, place, _HASTE, gives_way=True) as database,
         closing(archive.open(DATABASE)) as content,
     ):
         manifest = archive.manifest

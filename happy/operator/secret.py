@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,16 +119,20 @@ def _document(concerned: _Concerned, grace: int) -> dict[str, object]:
 
 
 def _draft(data_dir: Path, text: str) -> Path:
-    """The secret, safe on the disk, before anything refers to it."""
+    """The secret, safe on the disk, before anything refers to it. Raises CommandFailed."""
     file = data_dir / f"{FILE_NAME}.next"
-    file.unlink(missing_ok=True)
-    with os.fdopen(new_file(file), "w") as opened:
-        opened.write(f"{text}\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    if os.geteuid() == 0:
-        owner = data_dir.stat()
-        shutil.chown(file, owner.st_uid, owner.st_gid)
+    try:
+        file.unlink(missing_ok=True)
+        with os.fdopen(new_file(file), "w") as opened:
+            opened.write(f"{text}\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+            if os.geteuid() == 0:
+                owner = data_dir.stat()
+                os.fchown(opened.fileno(), owner.st_uid, owner.st_gid)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise CommandFailed(f"nothing was changed: {file}: {error.strerror}") from None
     return file
 
 

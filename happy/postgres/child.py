@@ -9,7 +9,7 @@ read anything else. The first argument is a JSON object, the rest the command:
 ``seem``       user and group id that have a name, for a program that looks up its own and would find none;
                or null
 ``names``      a library that makes up such names, where the kernel lets nobody seem to be another; or null
-``gives_way``  whether it takes only what others leave of the processor
+``gives_way``  whether others, who need the processor, come before it
 ``reach``      pairs of folders: the first is one that the account may not enter, the second is one
                inside that it needs; the program gets to see the second, and nothing else of the first
 """
@@ -27,7 +27,8 @@ _NEW_MOUNTS = 0x20000
 _NEW_USERS = 0x10000000
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000
 _SIGNAL_ON_PARENTS_DEATH = 1
-_LAST = 19
+_LEAST = 10
+"""A niceness with which work goes on, slowly, on a machine that always has something else to do."""
 
 
 class Impossible(Exception):
@@ -57,13 +58,13 @@ def main(options: dict[str, Any], command: list[str]) -> None:
 
 
 def give_way() -> None:
-    """Take only what others leave of the processor, this process and its children.
+    """Take a tenth of what others may of the processor where they need it, this process and its children.
 
     Linux shares it out among sessions first, where it groups processes by these, so both are asked to.
     """
-    os.nice(_LAST)
+    os.nice(_LEAST)
     with suppress(OSError):
-        _write("/proc/self/autogroup", str(_LAST))
+        _write("/proc/self/autogroup", str(_LEAST))
 
 
 def _become(uid: int, gid: int) -> None:

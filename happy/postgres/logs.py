@@ -18,7 +18,8 @@ FILES_KEPT = 3
 _LINE = re.compile(
     r"^(?P<head>.*? \[\d+\] (?P<state>[0-9A-Z]{5}) )?(?P<severity>[A-Z]+[0-9]?):  (?P<text>.*)$"
 )
-_INITDB = re.compile(r"^initdb: error: (.*)$")
+_INITDB = re.compile(r"^(?:initdb: error:|.* \.\.\. .*\bFATAL: ) (.*)$")
+"""What initdb says of its own failure, or a server that it runs for one of its steps."""
 _GRAVE = frozenset({"WARNING", "FATAL", "PANIC"})
 _KEPT = _GRAVE | {"LOG"}
 # What every session hears when the server starts or stops.

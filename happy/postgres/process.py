@@ -39,7 +39,7 @@ class Program:
     seem: Account | None = None
     """Whom it is to take itself for, when its own account has no name."""
     gives_way: bool = False
-    """Whether it takes only what others leave of the processor."""
+    """Whether others, who need the processor, come before it."""
 
     def wrapped(self) -> list[str]:
         """The command that becomes this one in the right process and under the right account."""

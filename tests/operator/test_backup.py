@@ -189,19 +189,33 @@ def test_the_secret(
     assert not (tmp_path / "data").exists()
 
 
-def test_a_full_disk(server: Operated, person: Person, tmp_path: Path) -> None:
-    """What finds no room leaves nothing behind, and says so in a line."""
-    command = [sys.executable, "-m", "happy.operator.ctl"]
-    given = ["backup", str(tmp_path), "--data-dir", str(server.folder / "data")]
+def finds_no_room(blocks: int, *arguments: object) -> str:
+    """The one line of a command that may write files of so many blocks of 512 bytes, and fails."""
+    command = [sys.executable, "-m", "happy.operator.ctl", *map(str, arguments)]
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -f 20; exec "$0" "$@"', *command, *given],
+        ["sh", "-c", f'ulimit -f {blocks}; exec "$0" "$@"', *command],
         capture_output=True,
         text=True,
         check=False,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert done.returncode == 1
-    assert done.stderr == f"happyctl: no backup was made: {tmp_path}: File too large\n"
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    return done.stderr
+
+
+def test_a_full_disk(server: Operated, person: Person, tmp_path: Path) -> None:
+    """What finds no room leaves nothing behind, and says so in a line."""
+    said = finds_no_room(20, "backup", tmp_path, "--data-dir", server.folder / "data")
+    assert said == f"happyctl: no backup was made: {tmp_path}: File too large\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_to_restore(saved: dict[str, Any], tmp_path: Path) -> None:
+    """A database that cannot be made leaves nothing behind either, and PostgreSQL's own reason is told."""
+    said = finds_no_room(200, "restore", saved["file"], "--data-dir", tmp_path / "data")
+    assert said.startswith(f"happyctl: nothing was restored: cannot make the database in {tmp_path}/data/")
+    assert "removing contents" not in said
     assert not list(tmp_path.iterdir())
 
 

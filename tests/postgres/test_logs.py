@@ -102,6 +102,15 @@ class SinkTests(SynchronousTestCase):
         """initdb says what went wrong before it cleans up."""
         self.sink.line('initdb: error: could not create directory "x": No space left on device')
         self.sink.line('initdb: removing contents of data directory "x"')
+        self.assertIn("could not create directory", self.sink.reason())
+        self.sink.begin()
+        self.sink.line(
+            "running bootstrap script ... 2026-11-30 05:19:52.778 UTC [2] FATAL:  could not extend file"
+        )
+        self.sink.line("2026-11-30 05:19:52.778 UTC [2] PANIC:  cannot abort transaction 1")
+        self.assertEqual(self.sink.reason(), "could not extend file")
+        self.sink.begin()
+        self.sink.line('initdb: error: could not create directory "x": No space left on device')
         self.assertEqual(self.sink.reason(), 'could not create directory "x": No space left on device')
 
     def test_a_file_that_breaks(self) -> None:
