@@ -262,6 +262,8 @@ class Socket:
             self._answered(packet.payload, packet.ack_id)
         elif packet.kind is Kind.CONNECT:
             self.id, self.pid = packet.payload["sid"], packet.payload.get("pid")
+            if self.offset is None and self.recovered:
+                self.offset = self._auth.get("offset")
             self._joining.callback(None)
         elif packet.kind is Kind.CONNECT_ERROR:
             self._joining.errback(SocketRefused(packet.payload["message"]))

@@ -1,8 +1,9 @@
 """What carries messages between nodes, fast and without promises.
 
 A message reaches every bus that has subscribed to its channel, the sender's own too, at most once; those of
-one sender arrive in the order in which they were published, whatever their channels. What is lost here is
-read from the database, so nothing is stored and nothing is sent again.
+one sender arrive in the order in which they were published, whatever their channels, and what was published
+after something was heard is heard after it. What is lost here is read from the database, so nothing is stored
+and nothing is sent again.
 
 Channels are named by :func:`account_channel`, :func:`node_channel` and :data:`NODES`. A bus keeps services
 and versions of the protocol apart; only what is said on :data:`NODES` is heard by every version.

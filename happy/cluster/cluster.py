@@ -21,6 +21,7 @@ from happy.base.redaction import describe_fault
 from happy.base.trouble import Trouble
 from happy.cluster import wire
 from happy.cluster.bus import NODES, node_channel
+from happy.cluster.claims import Claims
 from happy.cluster.everywhere import Everywhere
 from happy.cluster.hosting import Hosted, Hosting
 from happy.cluster.nodes import BEAT_SECONDS, Nodes
@@ -92,6 +93,10 @@ class Cluster:
         )
         self.everywhere.hosting = self.rosters.hosting = self.hosting
         self.calls = RemoteCalls(self.node, bus, clock, self.hosting, self.rosters, metrics)
+        self._claims = Claims(hub, self._outlet, clock, self.hosting, self.rosters, self.nodes.known)
+        self.had, self.fetch = self._claims.had, self._claims.fetch
+        if hub.recovery is not None:
+            hub.recovery.replay.node = f"{self.node}."
         hub.observer = self.rosters
         self._metrics = metrics
         self._show(metrics, name)
@@ -118,6 +123,7 @@ class Cluster:
         )
         self.rosters.calls, self.rosters.stops = calls, stops
         self.calls.attach(calls)
+        self._claims.calls = calls
         self._uses = SharedUses(self._outlet, counts)
         self._started = True
         self._bus.subscribe([NODES, node_channel(self.node)])
@@ -141,6 +147,7 @@ class Cluster:
         await self._outlet.leave()
         self._reading.stop()
         self.calls.stop()
+        self._claims.lost()
         self.rosters.stop()
         self.hosting.stop()
         await self._bus.stop()
@@ -254,6 +261,7 @@ class Cluster:
         self.nodes.gone()
         self.rosters.set_aside()
         self.calls.lost()
+        self._claims.lost()
         self._break_off()
         self.hosting.lost()
         self.catch_up("away")
@@ -281,6 +289,7 @@ class Cluster:
             _HEARERS[type(said)](self, said)
 
     def _hear_look(self, said: wire.Look) -> None:
+        self._break_off()
         self.catch_up("asked")
 
     def _hear_bye(self, said: wire.Bye) -> None:
@@ -319,6 +328,7 @@ class Cluster:
         name, what = self._names.pop(node, node), "does not answer" if silent else "has left"
         self._log.info("Node {name} {what}", event="node-left", name=name, what=what)
         self.calls.died(node)
+        self._claims.died(node)
         self.rosters.drop(node)
         if silent:
             self._break_off()
@@ -355,6 +365,8 @@ _HEARERS: Final[dict[type[Any], Any]] = {
     wire.Resync: Cluster._hear_resync,
     wire.NodeCall: lambda cluster, said: cluster.calls.serve(said),
     wire.NodeAnswer: lambda cluster, said: cluster.calls.hear(said),
+    wire.Claim: lambda cluster, said: cluster._claims.serve(said),
+    wire.Claimed: lambda cluster, said: cluster._claims.hear(said),
 }
 
 _KINDS: Final[tuple[type[wire.NodeWord], ...]] = (*_HEARERS, wire.Beat)

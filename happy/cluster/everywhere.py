@@ -93,7 +93,7 @@ class Everywhere:
             state_of(body),
             encode_ephemeral(body),
         )
-        self._outlet.about(account, said)
+        self._outlet.signal(said)
 
     def _acquainted(self, hosted: Hosted) -> bool:
         """Whether all others that host an account will have said what they have of it."""
@@ -125,8 +125,7 @@ class Everywhere:
     async def _reach(self, feed: Feed) -> None:
         """Wait until a feed has passed what is committed now."""
         number = await self.reading.number(feed.account)
-        feed.exists(number)
-        if (passed := feed.passed(number)) is not None:
+        if (passed := feed.reach(number)) is not None:
             await passed
 
     def viewing(self, account: str) -> bool:

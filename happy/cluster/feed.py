@@ -148,6 +148,11 @@ class Feed:
         self._watchers.append((seq, passed))
         return passed
 
+    def reach(self, seq: int) -> Deferred[None] | None:
+        """As :meth:`passed`, of a number that was taken, whether or not it was said."""
+        self.exists(seq)
+        return self.passed(seq)
+
     def end(self) -> None:
         """Nobody is told anything any more."""
         self.ended = True

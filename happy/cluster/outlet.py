@@ -29,8 +29,8 @@ GOODBYE_SECONDS: Final = 0.5
 class Outlet:
     """A node's voice. ``node`` is its id.
 
-    Hardly anybody waits for what is said. When an update may not have been heard, the others are told to look
-    for it as soon as there is a way to tell them.
+    Hardly anybody waits for what is said. When an update or a signal may not have been heard, the others are
+    told as soon as there is a way to tell them.
     """
 
     _log = Logger()
@@ -65,9 +65,19 @@ class Outlet:
         """Say something to the nodes that host an account; fires when it has gone out, or is lost."""
         return self._say(account_channel(account), said, self._lost)
 
+    def signal(self, said: wire.NodeSignal) -> None:
+        """Pass a signal on to the nodes that host its account."""
+        self._say(account_channel(said.account), said, self._not_heard)
+
     def to(self, node: str, said: wire.NodeWord) -> None:
         """Say something to one node."""
         self._say(node_channel(node), said, self._lost)
+
+    def ask(self, node: str, said: wire.NodeWord) -> Deferred[int | None]:
+        """Say something to one node; fires and fails as :meth:`happy.cluster.bus.Bus.publish`."""
+        if self._bus.up:
+            self._count(said)
+        return self._bus.publish(node_channel(node), wire.encode(said))
 
     def to_all(self, said: wire.NodeWord) -> None:
         """Say something to every node, whatever it speaks."""

@@ -110,20 +110,25 @@ class Rosters:
             self._clock.callLater(0, self._tell)
 
     def _tell(self) -> None:
-        changed, self._changed = self._changed, {}
-        asking = list(self._asking.values())[:STATES_AT_ONCE]
-        for hosted in asking:
-            del self._asking[hosted.account]
-            changed.pop(hosted.account, None)
-            if self.hosting.get(hosted.account) is hosted:
-                hosted.asked = self._clock.seconds()
-                self._outlet.about(hosted.account, self._state(hosted, ask=True))
-        for account, methods in changed.items():
-            hosted_still = self.hosting.get(account)
-            if hosted_still is not None:
-                self._tell_changes(hosted_still, methods)
+        for account in list(self._asking)[:STATES_AT_ONCE]:
+            self.tell(account)
+        for account in list(self._changed):
+            if account not in self._asking:
+                self.tell(account)
         if self._asking:
             self._clock.callLater(0, self._tell)
+
+    def tell(self, account: str) -> None:
+        """Tell at once what has changed of an account, or everything if the others are to be asked."""
+        asking, methods = self._asking.pop(account, None), self._changed.pop(account, {})
+        hosted = self.hosting.get(account)
+        if hosted is None:
+            return
+        if asking is hosted:
+            hosted.asked = self._clock.seconds()
+            self._outlet.about(account, self._state(hosted, ask=True))
+        else:
+            self._tell_changes(hosted, methods)
 
     def _tell_changes(self, hosted: Hosted, methods: dict[str, int | None]) -> None:
         former_users, former = hosted.seen, hosted.machines

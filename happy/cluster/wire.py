@@ -2,6 +2,7 @@
 
 What changes in them, or in what they mean, changes :data:`VERSION`: a bus keeps nodes of different versions
 apart, except for what is said to all of them (:data:`happy.cluster.bus.NODES`), which only grows at its end.
+A new word does not, if all is well without an answer to it: who does not know it does not hear it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+
+from happy.realtime.updates import Scope
 
 VERSION: Final = 1
 
@@ -43,7 +46,7 @@ class Bye(NodeWord, frozen=True, array_like=True, gc=False, tag="bye"):
 
 
 class Look(NodeWord, frozen=True, array_like=True, gc=False, tag="l"):
-    """Something that I committed may not have been heard: compare numbers."""
+    """Something that I committed, or a signal, may not have been heard: compare numbers."""
 
 
 class Use(NodeWord, frozen=True, array_like=True, gc=False, tag="n"):
@@ -147,6 +150,44 @@ class NodeAnswer(NodeWord, frozen=True, array_like=True, gc=False, tag="a"):
     delivered: bool = True
 
 
+class Claim(NodeWord, frozen=True, array_like=True, gc=False, tag="cl"):
+    """A client that you may know came to me: who it is, and what it presents.
+
+    I tell it of updates from the number ``since`` on.
+    """
+
+    number: int
+    account: str
+    scope: Scope
+    subject: str
+    declared: bool
+    pid: str
+    offset: str
+    since: int
+
+
+class Belongings(Struct, frozen=True, array_like=True, gc=False):
+    """What a client leaves behind: the id of its socket, its methods, the number of the next call to it.
+
+    ``missed`` are events that it has not heard, each a name and its JSON; with them it has heard of all
+    updates before the number ``until``. ``heard`` are digests of the signals that it heard last.
+    """
+
+    id: str
+    methods: list[str]
+    next_call: int | None
+    missed: list[tuple[str, bytes]]
+    heard: list[bytes]
+    until: int
+
+
+class Claimed(NodeWord, frozen=True, array_like=True, gc=False, tag="cd"):
+    """It is yours; or, with nothing, it is not known here, or not well enough."""
+
+    number: int
+    belongings: Belongings | None
+
+
 AnyWord = (
     Beat
     | Bye
@@ -162,6 +203,8 @@ AnyWord = (
     | Resync
     | NodeCall
     | NodeAnswer
+    | Claim
+    | Claimed
 )
 
 _encoder = msgspec.msgpack.Encoder()

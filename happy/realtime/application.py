@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from happy.keys.tokens import Bearer
     from happy.realtime.broadcaster import Broadcaster
     from happy.realtime.calls import Calls
-    from happy.realtime.recovery import Recovery
+    from happy.realtime.recovery import Lost, Moved, Recovery
+    from happy.socketio.socket import EncodedPacket
 
 OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
@@ -68,6 +69,15 @@ class Others(Protocol):
         Fails with TimeoutError if that takes too long.
         """
 
+    def had(self, pid: object, offset: object) -> str | None:
+        """The other node that a client comes from which presents these; None if there is none."""
+
+    async def fetch(self, client: Client, node: str, pid: str, offset: str) -> Moved | None:
+        """What a client continues that comes from another node; None if it has to start anew.
+
+        It must be admitted in the turn of the reactor in which this ends.
+        """
+
 
 class HappyApplication:
     """The program behind the realtime endpoint."""
@@ -88,7 +98,7 @@ class HappyApplication:
         self._parts = parts
         self._hub = hub
         self._everywhere = hub if others is None else others.everywhere
-        self._host = None if others is None else others.host
+        self._others = others
         self._calls = calls
         self._pace = pace or Pace(parts.clock)
         self._events = {event.name: event for event in events}
@@ -104,7 +114,8 @@ class HappyApplication:
         """Admit a connection, or raise ConnectRefused with the contract's message."""
         members = {} if auth is None else _members(auth)
         handshake = AuthObject(members, socket.handshake.headers.get(CLIENT_HEADER))
-        bearer = self._identify(handshake.check(), socket)
+        token = handshake.check()
+        bearer = self._identify(token, socket)
         account = bearer.sub
         labels = self._parts.metrics.client_labels(handshake.client)
         most = self._parts.config.account_sockets
@@ -123,9 +134,10 @@ class HappyApplication:
             pairing=bearer.pairing,
         )
         self._note_pairing(bearer, client)
-        hosting = None if self._host is None else self._host(account)
-        if hosting is not None:
-            return self._admit_later(hosting, client, members)
+        if self._others is not None:
+            hosting, node = self._others.host(account), self._former_node(self._others, members)
+            if hosting is not None or node is not None:
+                return self._admit_later(self._others, hosting, node, client, members, token)
         self._admit(client, members)
         return None
 
@@ -142,21 +154,39 @@ class HappyApplication:
         former.socket.close()
         return True
 
-    async def _admit_later(self, hosting: Deferred[None], client: Client, members: Mapping[str, Any]) -> None:
-        """Admit the first client of an account when nothing will be missed any more."""
+    def _former_node(self, others: Others, members: Mapping[str, Any]) -> str | None:
+        if self._hub.recovery is None or "pid" not in members:
+            return None
+        return others.had(members["pid"], members.get("offset"))
+
+    async def _admit_later(
+        self,
+        others: Others,
+        hosting: Deferred[None] | None,
+        node: str | None,
+        client: Client,
+        members: Mapping[str, Any],
+        token: str,
+    ) -> None:
+        """Admit a client when nothing will be missed any more, with what it has missed at another node."""
+        moved = None
         try:
-            await hosting
+            if hosting is not None:
+                await hosting
         except TimeoutError:
             raise Undecided from None
+        if node is not None:
+            moved = await others.fetch(client, node, members["pid"], members["offset"])
         if not client.socket.connected or self._hub.crowded(client.account):
             raise Undecided
-        self._admit(client, members)
+        self._identify(token, client.socket)  # It may have been revoked meanwhile.
+        self._admit(client, members, moved)
 
-    def _admit(self, client: Client, members: Mapping[str, Any]) -> None:
+    def _admit(self, client: Client, members: Mapping[str, Any], moved: Moved | None = None) -> None:
         """Let a client in, in the turn in which it joins the hub."""
         socket, recovery = client.socket, self._hub.recovery
         if recovery is not None:
-            client = self._recover(recovery, client, members)
+            client = self._recover(recovery, client, members, moved)
             socket.pid = client.pid
         socket.program = client
 
@@ -181,28 +211,38 @@ class HappyApplication:
             seen = SeenPairing(bearer.sub, issued_at, now, machine)
             self._parts.tokens.access.note(bearer.pairing, seen)
 
-    def _recover(self, recovery: Recovery, client: Client, members: Mapping[str, Any]) -> Client:
+    def _recover(
+        self, recovery: Recovery, client: Client, members: Mapping[str, Any], moved: Moved | None
+    ) -> Client:
         """The client that this one turns out to be, on this one's socket (realtime.md A.14).
 
         Looking up what was missed, sending it and joining the hub happen in one turn of the reactor: nothing
         that is told meanwhile can come in between, or twice.
         """
-        recovered = recovery.resume(client, members.get("pid"), members.get("offset"))
+        recovered = None if moved else recovery.resume(client, members.get("pid"), members.get("offset"))
         if "pid" in members:
-            self._parts.metrics.happy_recoveries_total.labels("recovered" if recovered else "fresh").inc()
-        if recovered is None:
+            result = "recovered" if moved or recovered else "fresh"
+            self._parts.metrics.happy_recoveries_total.labels(result).inc()
+        if moved is not None:
+            recovery.take_in(client, moved)
+            self._continue(client, moved, moved.missed)
+        elif recovered is None:
             recovery.enter(client)
-            return client
-        former = recovered.former
-        client.socket.missed = recovered.missed
-        if isinstance(former, Client):
-            self._take_over(former, client)
-            return former
+        elif isinstance(recovered.former, Client):
+            client.socket.missed = recovered.missed
+            self._take_over(recovered.former, client)
+            return recovered.former
+        else:
+            self._continue(client, recovered.former, recovered.missed)
+        return client
+
+    def _continue(self, client: Client, former: Lost | Moved, missed: Sequence[EncodedPacket]) -> None:
+        """Let a client be what it was before it was lost."""
+        client.socket.missed = missed
         client.socket.id = former.id
         client.socket.next_call = former.next_call
         if not all(self._calls.register(client, method) for method in former.methods):
             client.socket.close()  # It would believe that it offers what it does not.
-        return client
 
     def _take_over(self, former: Client, client: Client) -> None:
         """Put a client on the socket that it came back with; nobody hears of the end of its dead one."""

@@ -34,13 +34,15 @@ class Client:
     a client that named its scope from one that merely defaulted to user-scoped. ``labels`` are its bounded
     metric labels, ``pairing`` is what its token belongs to. ``methods`` are those that it offers, ``calls``
     its own that wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is
-    where what is kept for it counts. ``pid`` is its private id, and ``since`` the position of the account's
-    log at which it joined (:mod:`happy.realtime.recovery`).
+    where what is kept for it counts. ``pid`` is its private id, ``since`` the position of the account's log
+    at which it joined, and ``came_with`` the offset that it brought from another node
+    (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (
         "account",
         "calls",
+        "came_with",
         "declared",
         "gauge",
         "handling",
@@ -84,6 +86,7 @@ class Client:
         self.handling = 0
         self.pid: str | None = None
         self.since = 0
+        self.came_with: str | None = None
 
     @property
     def identity(self) -> Identity:

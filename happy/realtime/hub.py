@@ -114,6 +114,7 @@ class Hub:
         self._lines = Lines(pace, lambda account: f"tell {owner_of(account)}")
         self.after = self._lines.after
         self.told = self._lines.told
+        self.withholds = self._lines.signals_wait
         self._accounts: dict[str, _Account] = {}
         self._deliveries = metrics.happy_deliveries_total
         self._untold = metrics.happy_signals_dropped_total

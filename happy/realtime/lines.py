@@ -110,6 +110,11 @@ class Lines:
         self.put(account, _once(told.callback, (None,)))
         return told
 
+    def signals_wait(self, account: str) -> bool:
+        """Whether there are signals that the account's clients have not been told yet."""
+        line = self._lines.get(account)
+        return line is not None and bool(line.signals)
+
     def _line(self, account: str) -> _Line:
         line = self._lines.get(account)
         if line is None:

@@ -8,7 +8,7 @@ that is told it recovered fetches nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +32,9 @@ LOST_BYTES: Final = 32 * 1024 * 1024
 """What is kept of clients that may come back, half of it of one account at most. When it is full, the account
 with most of it loses what is the largest of it, and that client begins anew."""
 
+LATELY_SECONDS: Final = 5.0
+"""How long what is told here may be on its way to other nodes: a slower way is taken for broken."""
+
 LOST_COST: Final = 1_500
 """What a client costs beside the names of its methods."""
 
@@ -44,12 +47,14 @@ RECOVERABLE: Final = frozenset(
 class Lost(Struct, eq=False):
     """A client that may come back; ``id`` is its socket's, ``since`` the position at which it joined.
 
-    ``next_call`` is the number of the next call to it.
+    ``came_with`` is an offset of another node's that stands for the latter, ``next_call`` the number of the
+    next call to it.
     """
 
     id: str
     identity: Identity
     since: int
+    came_with: str | None
     methods: frozenset[str]
     next_call: int | None
     give_up: Callable[[], None]
@@ -62,6 +67,26 @@ class Recovered(Struct):
 
     former: Client | Lost
     missed: Sequence[EncodedPacket]
+
+
+class Left(Recovered):
+    """The same for another node. ``heard`` is what the client was told last, and may be told there too."""
+
+    heard: Sequence[EncodedPacket]
+
+
+class Moved(Struct):
+    """What a client continues that was connected to another node, by its ``pid`` and the id of its socket.
+
+    ``missed`` comes first; without any, it goes on with the offset that it ``came_with``.
+    """
+
+    pid: str
+    id: str
+    methods: Iterable[str]
+    next_call: int | None
+    missed: Sequence[EncodedPacket]
+    came_with: str
 
 
 class Recovery:
@@ -88,20 +113,66 @@ class Recovery:
         """
         if not isinstance(pid, str):
             return None
-        former = self._live.get(pid) or self._lost.get(pid)
-        if former is None or former.identity != client.identity:
+        former = self._known(pid, client.identity)
+        if former is None:
             return None
-        missed = None
-        if isinstance(offset, str):
-            account, scope, subject, _ = former.identity
-            socket = former.id if isinstance(former, Lost) else former.socket.id
-            missed = self.replay.missed(account, offset, former.since, scope, subject, socket)
+        missed = self._missed(former, offset)
         if missed is not None and isinstance(former, Lost):
-            self._enter(client, pid, former.since)
+            self._enter(client, pid, former.since, former.came_with)
         if isinstance(former, Lost):
             # The log must not go before the client is registered with the hub.
             self._forget(pid)
         return None if missed is None else Recovered(former, missed)
+
+    def knows(self, pid: str) -> bool:
+        """Whether a client with this id is here, or may come back."""
+        return pid in self._live or pid in self._lost
+
+    def let_go(self, identity: Identity, pid: str, offset: str) -> Left | None:
+        """What a client continues that has come back at another node; it is known no longer.
+
+        None if it has to start anew. A former client that is connected is the caller's to remove.
+        """
+        former = self._known(pid, identity)
+        if former is None:
+            return None
+        missed, left = self._missed(former, offset), None
+        if missed is not None:
+            account, scope, subject, _ = identity
+            heard = self._heard(former, offset) or 0
+            lately = self.replay.heard_lately(account, heard, scope, subject, LATELY_SECONDS)
+            left = Left(former, missed, lately)
+            self._live.pop(pid, None)
+        if isinstance(former, Lost):
+            self._forget(pid)
+            self.tidy(former.identity[0])
+        return left
+
+    def take_in(self, client: Client, moved: Moved) -> None:
+        """A client joins that was connected to another node."""
+        came_with = None if moved.missed else moved.came_with
+        self._enter(client, moved.pid, self.replay.position(client.account), came_with)
+
+    def _known(self, pid: str, identity: Identity) -> Client | Lost | None:
+        former = self._live.get(pid) or self._lost.get(pid)
+        return former if former is not None and former.identity == identity else None
+
+    def _missed(self, former: Client | Lost, offset: object) -> list[EncodedPacket] | None:
+        if not isinstance(offset, str):
+            return None
+        account, scope, subject, _ = former.identity
+        heard = self._heard(former, offset)
+        if heard is None:
+            return None
+        socket = former.id if isinstance(former, Lost) else former.socket.id
+        return self.replay.missed(account, heard, scope, subject, socket)
+
+    def _heard(self, former: Client | Lost, offset: str) -> int | None:
+        """The number of the last event that a client has heard, or had no need of."""
+        if offset == former.came_with:
+            return former.since
+        heard = self.replay.heard(former.identity[0], offset)
+        return None if heard is None else max(heard, former.since)
 
     def leave(self, client: Client, reason: str) -> None:
         """A client is gone, and no longer registered with the hub."""
@@ -109,7 +180,7 @@ class Recovery:
         if pid is None or self._live.pop(pid, None) is None:
             return
         if reason not in RECOVERABLE or not self._remember(pid, client):
-            self._tidy(client.account)
+            self.tidy(client.account)
 
     def _remember(self, pid: str, client: Client) -> bool:
         """Whether a client may come back."""
@@ -117,7 +188,15 @@ class Recovery:
             return False
         socket, methods = client.socket, frozenset(client.methods or ())
         expire = partial(self._expire, pid)
-        lost = Lost(socket.id, client.identity, client.since, methods, socket.next_call, expire)
+        lost = Lost(
+            socket.id,
+            client.identity,
+            client.since,
+            client.came_with,
+            methods,
+            socket.next_call,
+            expire,
+        )
         lost.holding = self._room.open(client.account, lost)
         lost.deadline = self._expiry.add(expire)
         self._lost[pid] = lost
@@ -131,8 +210,8 @@ class Recovery:
         self._expiry.stop()
         self.replay.stop()
 
-    def _enter(self, client: Client, pid: str, since: int) -> None:
-        client.pid, client.since = pid, since
+    def _enter(self, client: Client, pid: str, since: int, came_with: str | None = None) -> None:
+        client.pid, client.since, client.came_with = pid, since, came_with
         self._live[pid] = client
 
     def _expect(self, identity: Identity) -> bool:
@@ -151,8 +230,9 @@ class Recovery:
     def _expire(self, pid: str) -> None:
         account = self._lost[pid].identity[0]
         self._forget(pid)
-        self._tidy(account)
+        self.tidy(account)
 
-    def _tidy(self, account: str) -> None:
+    def tidy(self, account: str) -> None:
+        """Let go of the log of an account without clients, unless somebody may come back to it."""
         if not self.connected(account):
             self.replay.leave(account)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Raw, Struct
 
 from happy.realtime.updates import Audience, Scope
@@ -33,6 +34,15 @@ _AT_ONCE: Final = 1_000
 _LONGEST_NUMBER: Final = 15
 
 
+Said = tuple[str, bytes]
+"""An event as it is told: its name, and its argument as JSON."""
+
+_EVENT: Final = b"42"
+"""What an event's packet begins with."""
+
+_events = msgspec.json.Decoder(tuple[str, Raw, str])
+
+
 class _Entry(Struct, gc=False, eq=False):
     """An event; ``skip`` is the id of the socket that must not hear it, ``state`` what it supersedes."""
 
@@ -50,8 +60,8 @@ class _Log:
 
     __slots__ = ("awaiting", "complete_since", "entries", "name", "number", "size", "states")
 
-    def __init__(self) -> None:
-        self.name = secrets.token_urlsafe(6)
+    def __init__(self, node: str) -> None:
+        self.name = node + secrets.token_urlsafe(6)
         self.number = 0
         self.complete_since = 0
         self.size = 0
@@ -75,6 +85,8 @@ class Replay:
         """``account_bytes`` is what a log may hold, and so what a client may be sent at once."""
         self.size = 0
         """Bytes of all logs."""
+        self.node = ""
+        """What all offsets begin with: whose they are, where there are several nodes."""
         self._clock = clock
         self._account_bytes = account_bytes
         self._logs: dict[str, _Log] = {}
@@ -96,7 +108,7 @@ class Replay:
         """
         log = self._logs.get(audience.account)
         if log is None:
-            log = self._logs[audience.account] = _Log()
+            log = self._logs[audience.account] = _Log(self.node)
         number = log.number + 1
         packet = encode_event(event, Raw(payload), f"{log.name}-{number}")
         log.number = number
@@ -112,20 +124,25 @@ class Replay:
         self._shorten(log, now)
         return packet
 
-    def missed(
-        self, account: str, offset: str, since: int, scope: Scope, subject: str, socket: str
-    ) -> list[EncodedPacket] | None:
-        """What a client has not heard that last heard the event at ``offset``; None unless that is certain.
+    def heard(self, account: str, offset: str) -> int | None:
+        """The number of the event at ``offset``; None if the account's log never gave it."""
+        log = self._logs.get(account)
+        return None if log is None else log.position(offset)
 
-        ``since`` is the account's position when the client joined: it has no need of what was before.
+    def offset(self, account: str) -> str:
+        """The offset of whoever has heard everything up to now. The account must have a log."""
+        log = self._logs[account]
+        return f"{log.name}-{log.number}"
+
+    def missed(
+        self, account: str, start: int, scope: Scope, subject: str, socket: str
+    ) -> list[EncodedPacket] | None:
+        """What a client is to hear of what came after the event numbered ``start``; None unless it is all.
+
         ``socket`` is the client's id.
         """
         log = self._logs.get(account)
-        heard = None if log is None else log.position(offset)
-        if log is None or heard is None:
-            return None
-        start = max(heard, since)
-        if start < log.complete_since:
+        if log is None or start < log.complete_since:
             return None
         missed = []
         for number, entry in reversed(log.entries.items()):
@@ -134,6 +151,20 @@ class Replay:
             if entry.skip != socket and entry.audience.reaches(scope, subject):
                 missed.append(EncodedPacket(entry.text))
         return missed[::-1]
+
+    def heard_lately(
+        self, account: str, start: int, scope: Scope, subject: str, seconds: float
+    ) -> list[EncodedPacket]:
+        """What a client was told last that has heard everything up to the event numbered ``start``."""
+        entries = self._logs[account].entries
+        oldest = self._clock.seconds() - seconds
+        heard = []
+        for number, entry in reversed(entries.items()):
+            if entry.time < oldest:
+                break
+            if number <= start and entry.audience.reaches(scope, subject):
+                heard.append(EncodedPacket(entry.text))
+        return heard
 
     def awaited(self, audience: Audience) -> bool:
         """Whether somebody of the audience is gone and may come back."""
@@ -148,9 +179,14 @@ class Replay:
         log = self._logs.get(account)
         return log is not None and bool(log.awaiting)
 
-    def expect(self, account: str, scope: Scope, subject: str) -> bool:
-        """Keep events for somebody who is gone, until :meth:`give_up`; False if there is no log."""
+    def expect(self, account: str, scope: Scope, subject: str, *, anew: bool = False) -> bool:
+        """Keep events for somebody who is gone, until :meth:`give_up`; False if there is no log.
+
+        With ``anew`` one is begun.
+        """
         log = self._logs.get(account)
+        if log is None and anew:
+            log = self._logs[account] = _Log(self.node)
         if log is None:
             return False
         log.awaiting[scope, subject] = log.awaiting.get((scope, subject), 0) + 1
@@ -232,3 +268,18 @@ class Replay:
         self.size -= entry.size
         if entry.state is not None and log.states.get(entry.state) is entry:
             del log.states[entry.state]
+
+
+def unpack(packets: Iterable[EncodedPacket]) -> list[Said]:
+    """Events as a log has them, without their offsets."""
+    read = [_events.decode(memoryview(packet.text)[len(_EVENT) :]) for packet in packets]
+    return [(event, bytes(payload)) for event, payload, _ in read]
+
+
+def pack(said: Sequence[Said], offset: str) -> list[EncodedPacket]:
+    """Events to be sent at once. Only the last has the offset: without it, none of them counts as heard."""
+    last = len(said) - 1
+    return [
+        encode_event(event, Raw(payload), *([offset] if place == last else []))
+        for place, (event, payload) in enumerate(said)
+    ]

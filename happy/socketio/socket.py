@@ -237,6 +237,12 @@ class Socket:
         """Close the transport without DISCONNECT, after what is queued was sent; clients reconnect."""
         self._link.close()
 
+    def abandon(self) -> None:
+        """Close the transport of a client that is elsewhere by now. The application hears no more of it."""
+        self.program = None
+        self._link.leave(self.namespace)
+        self._link.close()
+
     def answer(self, ack_id: int, arguments: Sequence[Raw]) -> None:
         """Hand the client's acknowledgement to its caller. Stray ids are ignored. For the driver only."""
         answered = None if self._calls is None else self._calls.pop(ack_id, None)

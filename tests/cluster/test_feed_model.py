@@ -85,12 +85,17 @@ class World(RuleBasedStateMachine):
     """Three nodes, a database and a bus."""
 
     catches_up = True
+    node_class = Node
 
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
         self.seq, self.log = 0, set[int]()
-        self.nodes = [Node(self) for _ in range(3)]
+        self.begin_world()
+        self.nodes = [self.node_class(self) for _ in range(3)]
+
+    def begin_world(self) -> None:
+        """Before there are nodes."""
 
     @rule(at=NODES)
     def connect(self, at: int) -> None:
@@ -207,11 +212,16 @@ class World(RuleBasedStateMachine):
                 for of in range(3):
                     self.hear(at, of)
             self.clock.advance(GAP_SECONDS)
+        self.at_the_end()
+        for node in self.nodes:
+            node.feed.end()
+        assert not self.clock.getDelayedCalls()
+
+    def at_the_end(self) -> None:
+        """All is quiet."""
         self.every_client_hears_every_number()
         for node in self.nodes:
             assert all(client[-1] == self.seq for client in node.clients)
-            node.feed.end()
-        assert not self.clock.getDelayedCalls()
 
 
 class Forgetful(World):

@@ -22,6 +22,11 @@ class RecoveryCase(LiveCase):
 
     timeout = 60
 
+    @property
+    def urls(self) -> str:
+        """Where the client goes first, and, behind a comma, where it comes back to if that is elsewhere."""
+        return self.url
+
     async def begin(self, story: str) -> Program:
         """Let Node play a story."""
         from twisted.internet import reactor
@@ -29,7 +34,7 @@ class RecoveryCase(LiveCase):
         phone, stranger = await self.new_phone(), await self.new_phone()
         folder = node_folder(SOCKET_IO_CLIENT)
         tokens = [self.token(phone), self.token(stranger)]
-        command = [node(), str(PEER), str(folder), self.url, *tokens, story]
+        command = [node(), str(PEER), str(folder), self.urls, *tokens, story]
         program = Program()
         reactor.spawnProcess(program, command[0], command, None)  # type: ignore[attr-defined]
         return program

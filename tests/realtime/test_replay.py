@@ -35,7 +35,10 @@ class Log:
         self, offset: str, since: int = 0, scope: Scope = Scope.USER, subject: str = "", account: str = "a"
     ) -> list[str] | None:
         """The offsets of what was missed."""
-        packets = self.replay.missed(account, offset, since, scope, subject, "me")
+        heard = self.replay.heard(account, offset)
+        if heard is None:
+            return None
+        packets = self.replay.missed(account, max(heard, since), scope, subject, "me")
         return None if packets is None else [json.loads(packet.text[2:])[-1] for packet in packets]
 
 

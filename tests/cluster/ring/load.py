@@ -80,15 +80,18 @@ class Watcher:
         """Watch until the ring says that it is over."""
         ring = self._ring
         former: Socket | None = None
+        server: RemoteServer | None = None
         while ring.watching:
-            at = Account(ring.server(), self._account.token, self._account.keys)
+            last, server = server, ring.server()
+            at = Account(server, self._account.token, self._account.keys)
             try:
                 socket = await at.open_socket(after=former, timeout=5, keep=10_000)
             except Exception:
                 ring.tally.counts["connects failed"] += 1
                 await ring.pause(0.2)
                 continue
-            ring.tally.counts["recovered" if socket.recovered else "connected anew"] += 1
+            where = "here" if server is last else "elsewhere"
+            ring.tally.counts["recovered " + where if socket.recovered else "connected anew"] += 1
             expected = self.last if socket.recovered else None
             self.last = expected
             for update in socket.untaken("update"):

@@ -1,9 +1,11 @@
 // Node's socket.io-client, which loses its connection and comes back; what happens is reported as JSON lines.
 // Usage: node recovery_peer.mjs <folder of node_modules> <url> <token> <another account's token> <story>
+// With two URLs and a comma between them, the client goes to the first one, and then to each in turn.
 import { createRequire } from "node:module";
 import path from "node:path";
 
-const [, , folder, url, token, foreign, story] = process.argv;
+const [, , folder, urls, token, foreign, story] = process.argv;
+const [url, other = url] = urls.split(",");
 const { io } = createRequire(path.join(folder, "from-here.js"))("socket.io-client");
 
 const options = { path: "/v1/updates", transports: ["websocket"], forceNew: true, reconnection: false };
@@ -27,6 +29,7 @@ const change = async (n) => {
 };
 const back = async () => {
   const connected = once(socket, "connect");
+  socket.io.uri = socket.io.uri === url ? other : url;
   socket.connect();
   await connected;
   return Boolean(socket.recovered);
@@ -59,6 +62,16 @@ const stories = {
     await change(4);
     report("then", await until(1));
   },
+  twice: async () => {
+    for (const n of [2, 3]) {
+      const lost = once(socket, "disconnect");
+      socket.io.engine.close();
+      await lost;
+      await change(n);
+      report(`recovered ${n}`, await back());
+      report(`heard ${n}`, heard.splice(0));
+    }
+  },
   left: async () => {
     socket.disconnect();
     await change(2);
@@ -70,7 +83,7 @@ const stories = {
     socket.io.engine.close();
     await lost;
     const auth = { token: foreign, clientType: "user-scoped", pid: socket._pid, offset: socket._lastOffset };
-    const thief = io(url, { ...options, auth });
+    const thief = io(other, { ...options, auth });
     await once(thief, "connect");
     report("stolen", thief.id === before || thief._pid === socket._pid);
     thief.disconnect();
