@@ -92,7 +92,7 @@ class Cluster:
             needed=self.rosters.needed,
         )
         self.everywhere.hosting = self.rosters.hosting = self.hosting
-        self.calls = RemoteCalls(self.node, bus, clock, self.hosting, self.rosters, metrics)
+        self.calls = RemoteCalls(self._outlet, bus, clock, self.hosting, self.rosters, metrics)
         self._claims = Claims(hub, self._outlet, clock, self.hosting, self.rosters, self.nodes.known)
         self.had, self.fetch = self._claims.had, self._claims.fetch
         if hub.recovery is not None:
@@ -292,6 +292,10 @@ class Cluster:
         self._break_off()
         self.catch_up("asked")
 
+    def _hear_roster(self, said: wire.NodeState | wire.NodeChange) -> None:
+        self.rosters.hear(said)
+        self.everywhere.hear_of(said.account)
+
     def _hear_bye(self, said: wire.Bye) -> None:
         self.nodes.left(said.node)
 
@@ -358,8 +362,8 @@ _HEARERS: Final[dict[type[Any], Any]] = {
     wire.NodeUpdate: lambda cluster, said: cluster.everywhere.hear_update(said),
     wire.Wake: lambda cluster, said: cluster.everywhere.hear_wake(said),
     wire.NodeSignal: lambda cluster, said: cluster.everywhere.hear_signal(said),
-    wire.NodeState: lambda cluster, said: cluster.rosters.hear(said),
-    wire.NodeChange: lambda cluster, said: cluster.rosters.hear(said),
+    wire.NodeState: Cluster._hear_roster,
+    wire.NodeChange: Cluster._hear_roster,
     wire.Stop: lambda cluster, said: cluster.rosters.hear_stop(said),
     wire.Unhosted: lambda cluster, said: cluster.rosters.hear_gone(said),
     wire.Resync: Cluster._hear_resync,

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.task import deferLater
 
 from happy.base.waiting import within
 from happy.cluster import wire
@@ -32,8 +31,6 @@ ORDER_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 0.25
 """What others have to say that somebody looks at an account, after they were asked."""
 
-_STEP: Final = 0.01
-
 ACQUAINTED_SECONDS: Final = 1.0
 """How long the others may take to say what they have of an account; until then they may have anything."""
 
@@ -46,10 +43,13 @@ class Everywhere:
 
     def __init__(self, hub: Hub, outlet: Outlet, clock: IReactorTime, metrics: Metrics) -> None:
         self._cut = metrics.happy_feed_gaps_total.labels("cut")
+        self._arrived = metrics.happy_feed_gaps_total.labels("arrived")
         self._hub = hub
         self._outlet = outlet
         self._clock = clock
         self._own: dict[str, int] = {}
+        self._looking_for: dict[str, list[Deferred[None]]] = {}
+        """Who waits to hear that somebody looks at an account."""
         self.look = hub.look
 
     # -- what this node does ---------------------------------------------------------------------
@@ -145,9 +145,16 @@ class Everywhere:
         with suppress(TimeoutError):
             if (hosting := self.hosting.host(account)) is not None:
                 await hosting
-        until = self._clock.seconds() + ANSWER_SECONDS
-        while not self.viewing(account) and self._clock.seconds() < until:
-            await deferLater(self._clock, _STEP)
+        if self.viewing(account):
+            return
+        said: Deferred[None] = Deferred()
+        waiting = self._looking_for.setdefault(account, [])
+        waiting.append(said)
+        with suppress(TimeoutError):
+            await within(ANSWER_SECONDS, said, self._clock)
+        waiting.remove(said)
+        if not waiting:
+            self._looking_for.pop(account, None)
 
     def machine_connected(self, account: str, machine: str) -> bool:
         """See :class:`happy.realtime.broadcaster.Broadcaster`."""
@@ -184,6 +191,10 @@ class Everywhere:
         """See :class:`happy.cluster.feed.FeedOwner`."""
         self.reading.ask(feed)
 
+    def arrived(self) -> None:
+        """See :class:`happy.cluster.feed.FeedOwner`."""
+        self._arrived.inc()
+
     def cut(self, account: str) -> None:
         """See :class:`happy.cluster.feed.FeedOwner`."""
         self._cut.inc()
@@ -197,6 +208,13 @@ class Everywhere:
         if hosted is not None:
             audience = Audience(said.account, said.session, said.machine)
             hosted.feed.offer(Told(said.seq, audience, said.payload, said.skip))
+
+    def hear_of(self, account: str) -> None:
+        """Another node says what it has of an account."""
+        if account in self._looking_for and self.viewing(account):
+            for said in list(self._looking_for[account]):
+                if not said.called:
+                    said.callback(None)
 
     def hear_wake(self, said: wire.Wake) -> None:
         """Another node committed something large."""

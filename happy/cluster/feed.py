@@ -54,6 +54,9 @@ class FeedOwner(Protocol):
     def cut(self, account: str) -> None:
         """Let the account's clients begin anew. Must not raise anything."""
 
+    def arrived(self) -> None:
+        """What was missing came by itself. Must not raise anything."""
+
 
 class Feed:
     """The numbers of one account: ``next`` is the one that its clients hear next, None before they joined."""
@@ -85,6 +88,12 @@ class Feed:
 
     def offer(self, told: Told, *, local: bool = False) -> None:
         """An update was committed, by this node if ``local``. Never waits, never fails."""
+        missing = bool(self.waiting)
+        self._offer(told, local=local)
+        if missing and not self.waiting and not self.ended:
+            self._owner.arrived()
+
+    def _offer(self, told: Told, *, local: bool = False) -> None:
         if self.ended:
             return
         expected = self.next
@@ -131,7 +140,7 @@ class Feed:
         if latest - self.next >= MAX_BEHIND:
             self._cut(latest)
         for told in found:
-            self.offer(told)
+            self._offer(told)
         if self.next <= covered:
             self._cut(latest)  # It was committed, and is in no row.
         return self.next <= latest or self._dropped

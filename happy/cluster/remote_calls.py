@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from happy.base.coroutines import Outcome, drive
 from happy.base.expiry import Expiry
 from happy.cluster import wire
-from happy.cluster.bus import node_channel
 from happy.realtime.calls import ANSWER_SECONDS
 from happy.realtime.pending import (
     CALLER_GONE,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from happy.cluster.bus import Bus
     from happy.cluster.hosting import Hosting
+    from happy.cluster.outlet import Outlet
     from happy.cluster.rosters import Rosters
     from happy.metrics import Metrics
     from happy.realtime.calls import Calls
@@ -82,7 +82,7 @@ class RemoteCalls:
 
     def __init__(
         self,
-        node: str,
+        outlet: Outlet,
         bus: Bus,
         clock: IReactorTime,
         hosting: Hosting,
@@ -93,7 +93,7 @@ class RemoteCalls:
             result: metrics.happy_calls_remote_total.labels(result)
             for result in ("answered", "failed", "undelivered")
         }
-        self._node = node
+        self._outlet = outlet
         self._bus = bus
         self._hosting = hosting
         self._rosters = rosters
@@ -132,14 +132,14 @@ class RemoteCalls:
         self._under_way[call.number] = call
         call.deadline = self._expiry.add(call.expire)
         params = None if request.params is UNSET else bytes(request.params)
-        said = wire.NodeCall(self._node, call.number, account, request.method, params)
+        said = wire.NodeCall(self._outlet.node, call.number, account, request.method, params)
 
         def went_out(receivers: int | None) -> None:
             if receivers == 0:
                 call.fail(Undelivered())
 
         if self._bus.up:
-            self._bus.publish(node_channel(offer.node), wire.encode(said)).addCallbacks(went_out, call.lose)
+            self._outlet.ask(offer.node, said).addCallbacks(went_out, call.lose)
         else:
             went_out(0)
         return call
@@ -204,8 +204,7 @@ class RemoteCalls:
     ) -> None:
         self._served -= served
         texts = None if arguments is None else list(map(bytes, arguments))
-        answer = wire.NodeAnswer(self._node, said.number, texts, delivered)
-        self._bus.publish(node_channel(said.node), wire.encode(answer)).addErrback(lambda lost: None)
+        self._outlet.to(said.node, wire.NodeAnswer(self._outlet.node, said.number, texts, delivered))
 
 
 async def _wait_for(answer: Outcome[Sequence[Raw]]) -> Sequence[Raw]:

@@ -23,7 +23,7 @@ class TestFeed(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.heard: list[int] = []
-        self.asked = self.cuts = 0
+        self.asked = self.cuts = self.arrivals = 0
         self.feed = Feed("ann", self, self.clock)
         self.feed.join(4)
 
@@ -32,6 +32,9 @@ class TestFeed(SynchronousTestCase):
 
     def ask(self, feed: Feed) -> None:
         self.asked += 1
+
+    def arrived(self) -> None:
+        self.arrivals += 1
 
     def cut(self, account: str) -> None:
         self.cuts += 1
@@ -48,6 +51,7 @@ class TestFeed(SynchronousTestCase):
         self.offer(6, 8, 5, 5, 7, 6)
         self.assertEqual(self.heard, [5, 6, 7, 8])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.arrivals, 1)
 
     def test_a_number_that_does_not_come(self) -> None:
         """It is looked for after a while, again and again, as long as it is the same."""
@@ -82,7 +86,7 @@ class TestFeed(SynchronousTestCase):
         """What the log has is told, and what came meanwhile follows."""
         self.offer(8, 5)
         self.assertFalse(self.filled([5, 6, 7], 7))
-        self.assertEqual((self.heard, self.cuts), ([5, 6, 7, 8], 0))
+        self.assertEqual((self.heard, self.cuts, self.arrivals), ([5, 6, 7, 8], 0, 0))
 
     def test_more_to_fill(self) -> None:
         """What was cut short is no gap."""

@@ -60,6 +60,9 @@ class Node:
         for client in self.clients:
             client.append(told.seq)
 
+    def arrived(self) -> None:
+        assert not self.feed.waiting
+
     def cut(self, account: str) -> None:
         self.clients = []
 

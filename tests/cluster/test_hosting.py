@@ -54,6 +54,9 @@ class TestHosting(SynchronousTestCase):
     def ask(self, feed: Feed) -> None:
         """Nothing is missing."""
 
+    def arrived(self) -> None:
+        """Nothing was missing."""
+
     def cut(self, account: str) -> None:
         """Nobody is connected."""
 

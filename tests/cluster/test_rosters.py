@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from happy.cluster import everywhere
 from happy.realtime.client import Client
 from happy.realtime.updates import (
     Activity,
@@ -89,6 +90,7 @@ class TestRosters(SeveralCase):
         node.everywhere.look(phone, True)
         await self.until(lambda: self.nodes[0].everywhere.viewing(self.account))
         self.assertFalse(self.nodes[2].everywhere.viewing(self.account))
+        self.patch(everywhere, "ANSWER_SECONDS", 30.0)
         await self.nodes[2].everywhere.acquainted(self.account)
         self.assertTrue(self.nodes[2].everywhere.viewing(self.account))
         self.engine.leave()
