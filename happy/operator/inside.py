@@ -83,7 +83,7 @@ def _running(deployment: Deployment) -> Iterator[Check]:
         yield Check("server", "ok", f"version {found['version']} runs, and is ready")
     else:
         yield Check(
-            "server", "fail", f"it runs, but is not ready: {', '.join(found['reasons'])}", "see its log"
+            "server", "fail", f"it runs, but is not ready: {', '.join(found['reasons'])}", "its log says more"
         )
 
 
@@ -93,7 +93,9 @@ def _folder(config: Config) -> Iterator[Check]:
         mode = stat.S_IMODE(folder.stat().st_mode)
         within = [(one.name, stat.S_IMODE(one.stat().st_mode)) for one in folder.iterdir()]
     except OSError as error:
-        yield Check("data folder", "fail", f"{folder}: {error.strerror}", "name it with --data-dir")
+        denied = isinstance(error, PermissionError)
+        fix = "be root, or who runs the server" if denied else "name the server's folder with --data-dir"
+        yield Check("data folder", "fail", f"{error.filename or folder}: {error.strerror}", fix)
         return
     private = {"postgres", "files", "backups", FILE_NAME}
     opened = sorted(name for name, bits in within if name in private and bits & 0o077)
@@ -110,7 +112,7 @@ def _secret(config: Config) -> Iterator[Check]:
     try:
         secret = kept(config)
     except BadSetting as wrong:
-        yield Check("master secret", "fail", str(wrong), "as said")
+        yield Check("master secret", "fail", str(wrong), "mend that, or restore the secret from a backup")
         return
     if secret is None:
         there = (config.data_dir / "postgres").exists() or config.database_url
@@ -136,7 +138,7 @@ def _schema(deployment: Deployment, database: BlockingDatabase) -> Iterator[Chec
     try:
         _, missing = finished(survey(session_of(database)))  # type: ignore[arg-type]
     except StartupError as refused:
-        yield Check("schema", "fail", str(refused), "as said")
+        yield Check("schema", "fail", str(refused), "until then no server of this version starts on it")
         return
     if missing:
         names = ", ".join(migration.name for migration in missing)
@@ -291,7 +293,7 @@ def _objects(config: Config) -> Iterator[Check]:
     try:
         yield Check("S3", "ok", f"the bucket has {len(sizes(config))} files")
     except StartupError as error:
-        yield Check("S3", "fail", str(error), "check its settings")
+        yield Check("S3", "fail", str(error), "check its settings, and whether this machine reaches it")
 
 
 async def _time(tx: Transaction) -> float:

@@ -118,7 +118,7 @@ def _websocket(url: SplitResult) -> Check:
         "websocket",
         "fail",
         f"the upgrade to WebSocket is answered with status {answer.status}",
-        "let the proxy pass the headers Upgrade and Connection, by HTTP/1.1; README has recipes",
+        "let the proxy pass the headers Upgrade and Connection, by HTTP/1.1; docs/proxies.md has recipes",
     )
 
 
@@ -131,7 +131,7 @@ def _body(url: SplitResult) -> Check:
         "body size",
         "fail",
         f"a proxy refuses a request of {_BODY} bytes with status {answer.status}",
-        "raise its limit to 110 MB (nginx: client_max_body_size 110m)",
+        "raise its limit to 101 MB (nginx: client_max_body_size 101m)",
     )
 
 
