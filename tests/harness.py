@@ -25,7 +25,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -57,7 +57,9 @@ INSERT INTO "Account" ("id", "publicKey", "createdAt", "updatedAt") VALUES (%s, 
 class Cluster:
     """A PostgreSQL server for tests: fast rather than safe, in a folder that goes with it."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, settings: Mapping[str, str] | None = None) -> None:
+        """``settings`` are further ones of the server."""
+        self._settings = {**_SPEED, **(settings or {})}
         self.installation = installation
         self.folder = Path(tempfile.mkdtemp(prefix="happy-tests-"))
         self._names = count(1)
@@ -72,7 +74,7 @@ class Cluster:
         self.migrated = False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = server_arguments(self.installation, self._data, self.folder, settings=_SPEED)
+        command = server_arguments(self.installation, self._data, self.folder, settings=self._settings)
         return subprocess.Popen(self._program(command), stderr=self._log, cwd="/")
 
     def _program(self, command: Sequence[str]) -> list[str]:
@@ -113,6 +115,11 @@ class Cluster:
         psql(self.dsn(DATABASE), f"CREATE DATABASE {_TEMPLATE} TEMPLATE template0 STRATEGY file_copy")
         run_migrations(self.dsn(_TEMPLATE))
         self.migrated = True
+
+    @property
+    def pid(self) -> int:
+        """The server's process; the others are its children."""
+        return self._process.pid
 
     def restart(self, number: signal.Signals) -> None:
         """End the server by a signal, and start it again: SIGINT is an order, SIGQUIT as good as a crash."""
