@@ -16,7 +16,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ class Limit:
         else:
             (self._folder / "cpu.max").write_text(f"{quota} {PERIOD}")
         for pid in (cluster.pid, *proc.children(cluster.pid, proc.parents())):
-            (self._folder / "cgroup.procs").write_text(str(pid))
+            with suppress(ProcessLookupError):  # one that did something at the start, and is gone
+                (self._folder / "cgroup.procs").write_text(str(pid))
 
     def end(self) -> None:
         """Remove the group, whose processes are gone."""
