@@ -58,6 +58,9 @@ class Cluster:
     sockets: Callable[[], int] = staticmethod(lambda: 0)
     """How many there are at this node."""
 
+    files = ""
+    """Where they are kept here, for comparison with the others."""
+
     _log = Logger()
     _draining = _started = False
     _era = 0
@@ -72,6 +75,7 @@ class Cluster:
         self._clock = clock
         self._name = name
         self._names: dict[str, str] = {}
+        self._elsewhere: set[str] = set()
         self._outlet = Outlet(bus, self.node, clock, metrics)
         self._since = int(now() * 1000)
         self._looked = self._trimmed = self._said = 0.0
@@ -219,6 +223,7 @@ class Cluster:
             gethostname(),
             self._since,
             self.sockets(),
+            self.files,
         )
 
     async def _tend_log(self) -> None:
@@ -283,10 +288,18 @@ class Cluster:
                 self._metrics.redis_stream_lag_ms.set(took * 1000)
                 self._metrics.happy_bus_seconds.observe(took)
             self.nodes.heard(said)
+            self._compare_files(said)
         elif said.node != self.node:
             if said.node not in self.nodes.known:
                 self.nodes.heard(wire.Beat(said.node, "", wire.VERSION))
             _HEARERS[type(said)](self, said)
+
+    def _compare_files(self, said: wire.Beat) -> None:
+        """Complain, once, of a node that keeps files where this one does not find them."""
+        if said.files and self.files and said.files != self.files and said.node not in self._elsewhere:
+            self._elsewhere.add(said.node)
+            text = "Node {name} keeps its files elsewhere: what is uploaded needs S3, or a shared folder"
+            self._log.warn(text, name=said.name)
 
     def _hear_look(self, said: wire.Look) -> None:
         self._break_off()
@@ -329,6 +342,7 @@ class Cluster:
 
     def died(self, node: str, *, silent: bool) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
+        self._elsewhere.discard(node)
         name, what = self._names.pop(node, node), "does not answer" if silent else "has left"
         self._log.info("Node {name} {what}", event="node-left", name=name, what=what)
         self.calls.died(node)

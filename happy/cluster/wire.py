@@ -28,7 +28,7 @@ class Beat(NodeWord, frozen=True, array_like=True, gc=False, tag="b"):
 
     ``era`` grows whenever my way to the others broke and is there again: what was said to me before may not
     have been heard. The rest is for people to read: my program's version, my host, when I started (epoch
-    milliseconds), and how many sockets I have.
+    milliseconds), how many sockets I have, and where my files are.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Beat(NodeWord, frozen=True, array_like=True, gc=False, tag="b"):
     host: str = ""
     since: int = 0
     sockets: int = 0
+    files: str = ""
 
 
 class Bye(NodeWord, frozen=True, array_like=True, gc=False, tag="bye"):

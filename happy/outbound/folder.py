@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _CHUNK = 256 * 1024
 _INCOMING = ".incoming"
 """Folder of uploads that are not complete; on the same file system, so that they can be renamed."""
+_INTERRUPTED_AFTER = 3600
+"""Seconds after which nobody goes on with an upload; younger ones may be another server's, or worker's."""
+_NAME = ".store-"
+"""What the name of an empty folder begins with that tells this folder from others, whoever shares it."""
 _SWEEP_AFTER = 24 * 3600
 """Seconds that a session's folder has been left alone before it is looked at."""
 _BATCH = 500
@@ -45,6 +50,7 @@ class Folder:
     """
 
     local = True
+    name = ""
 
     def __init__(
         self, root: Path, public_base: str, threads: Threads, clock: Any, now: Now = time.time
@@ -58,12 +64,24 @@ class Folder:
     async def start(self) -> None:
         """Make the folder, and clear away uploads that a crash interrupted."""
         self._threads.start()
-        await self._threads.run(self._prepare)
+        self.name = await self._threads.run(self._prepare)
 
-    def _prepare(self) -> None:
-        shutil.rmtree(self._root / _INCOMING, ignore_errors=True)
+    def _prepare(self) -> str:
+        """What the folder is called among others."""
         make_folder(self._root / _INCOMING)
         close_folder(self._root)
+        before = self._now() - _INTERRUPTED_AFTER
+        for entry in list(_entries(self._root / _INCOMING)):
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime >= before:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+        if not any(entry.name.startswith(_NAME) for entry in _entries(self._root)):
+            make_folder(self._root / f"{_NAME}{secrets.token_hex(8)}")
+        return min(entry.name for entry in _entries(self._root) if entry.name.startswith(_NAME))
 
     async def stop(self) -> None:
         """Wait for what is being written."""

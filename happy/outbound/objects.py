@@ -36,9 +36,13 @@ class UploadForm:
 
 
 class ObjectStore(Protocol):
-    """What capabilities see of a store. ``local`` ones exchange their bytes through this server."""
+    """What capabilities see of a store. ``local`` ones exchange their bytes through this server.
+
+    Once it is started, ``name`` is the same for all servers that keep their files there.
+    """
 
     local: bool
+    name: str
 
     async def start(self) -> None:
         """Make ready. Raises :class:`~happy.base.errors.StartupError`."""

@@ -50,6 +50,7 @@ class S3:
         assert config.s3_host and config.s3_bucket and config.s3_public_url
         self._endpoint = _endpoint(config)
         self._bucket = config.s3_bucket
+        self.name = f"s3:{config.s3_bucket}"
         self._public_base = f"{config.s3_public_url}/"
         self._threads = threads
         self._removals = Removals(clock)

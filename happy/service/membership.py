@@ -83,6 +83,7 @@ class NodeMembership:
     async def join(self, server: Server) -> None:
         """Hear of other nodes, and let them hear of this one."""
         if self.others is not None:
+            self.others.files = server.objects.name
             server.presence.tell_stop = self.others.rosters.tell_stop
             counts = {"uploads": server.limits.uploads, "friends": server.limits.friends}
             await self.others.start(server.database, server.calls, server.presence, counts)

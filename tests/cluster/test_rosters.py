@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import LogEvent, globalLogPublisher
+
 from happy.cluster import everywhere
 from happy.realtime.client import Client
 from happy.realtime.updates import (
@@ -159,6 +161,20 @@ class TestRosters(SeveralCase):
         here = self.nodes[0].cluster.hosting.get(self.account)
         assert here is not None
         await self.until(lambda: not here.roster.peers)
+
+    async def test_files_elsewhere(self) -> None:
+        """A node that keeps its files somewhere else is complained of, once."""
+        nodes = [node.cluster for node in self.nodes]
+        nodes[0].files = nodes[2].files = "here"
+        said: list[LogEvent] = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        nodes[1].files = "there"
+        for _ in range(2):
+            nodes[1]._say_beat()
+        await self.until(lambda: all(node._elsewhere == {nodes[1].node} for node in nodes[::2]))
+        told = [event for event in said if "elsewhere" in str(event.get("log_format"))]
+        self.assertEqual([event["name"] for event in told if event["log_source"] is nodes[0]], ["b"])
 
     async def test_stop_windows(self) -> None:
         """A session that was stopped at one node is ignored at the others, until it is resumed anywhere."""

@@ -134,10 +134,29 @@ class FolderTests(StoreTests, TestCase):
         self.assertEqual(list((self.root / ".incoming").iterdir()), [])
 
     async def test_clears_interrupted_uploads(self) -> None:
-        """What a crash left half written is gone after the next start."""
-        (self.root / ".incoming/half").write_bytes(b"x")
-        await Folder(self.root, "", Threads(reactor), self.clock).start()
-        self.assertEqual(list((self.root / ".incoming").iterdir()), [])
+        """What a crash left half written is gone after a later start; another server's may be under way."""
+        half, young, folder = (self.root / ".incoming" / name for name in ("half", "young", "folder"))
+        half.write_bytes(b"x")
+        young.write_bytes(b"x")
+        folder.mkdir()
+        for old in (half, folder):
+            os.utime(old, (0, 0))
+        await self.another(self.root)
+        self.assertEqual(list((self.root / ".incoming").iterdir()), [young])
+
+    async def another(self, root: Path) -> Folder:
+        """Another server's store."""
+        store = Folder(root, "", Threads(reactor), self.clock)
+        await store.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(store.stop()))
+        return store
+
+    async def test_names(self) -> None:
+        """A folder has a name by which servers recognise that they share it."""
+        shared, other = await self.another(self.root), await self.another(self.root / "other")
+        self.assertTrue(shared.name)
+        self.assertEqual(shared.name, self.store.name)
+        self.assertNotEqual(other.name, self.store.name)
 
     async def test_sweep(self) -> None:
         """Folders of sessions that do not exist go, once nobody has touched them for a day (D45)."""
