@@ -59,7 +59,7 @@ class Cluster:
     """How many there are at this node."""
 
     files = ""
-    """Where they are kept here, for comparison with the others."""
+    """Where this node keeps what is uploaded; compared with the others'."""
 
     _log = Logger()
     _draining = _started = False
@@ -104,10 +104,10 @@ class Cluster:
         hub.observer = self.rosters
         self._metrics = metrics
         self._show(metrics, name)
-        heard = metrics.happy_bus_messages_total
-        self._heard = {kind: heard.labels("in", kind.__name__) for kind in _KINDS}
 
     def _show(self, metrics: Metrics, name: str) -> None:
+        heard = metrics.happy_bus_messages_total
+        self._heard = {kind: heard.labels("in", kind.__name__) for kind in _KINDS}
         metrics.happy_bus_up.labels(name).set_function(lambda: self._bus.up)
         metrics.happy_nodes.labels(name).set_function(lambda: 1 + len(self.nodes.known))
         metrics.happy_hosted_accounts.labels(name).set_function(lambda: len(self.hosting))
