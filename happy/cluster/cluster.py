@@ -168,6 +168,13 @@ class Cluster:
         ]
         return [_line(self._myself(), self._name, "here"), *others]
 
+    def is_first(self, *, of_files: bool = False) -> bool:
+        """Whether this node does what one of all has to do, or one of those with the same files."""
+        others = self.nodes.known.items()
+        return all(
+            self.node < node for node, known in others if not of_files or known.said.files == self.files
+        )
+
     def _called(self, node: str) -> str:
         """What logs call another node."""
         known = self.nodes.known.get(node)

@@ -188,7 +188,7 @@ class Running:
         memory = Memory(self._reactor, self._reactor.callInThread)
         memory.start()
         self._lifecycle.started("giving back memory", memory.stop, 0.1)
-        housekeeping = Housekeeping(self.server)
+        housekeeping = Housekeeping(self.server, membership.is_first)
         housekeeping.start()
         self._lifecycle.started("housekeeping", housekeeping.stop, 0.1)
         await self._serve(self.server, hub, membership.others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
@@ -15,14 +15,23 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 
+
+class IsFirst(Protocol):
+    """Whether one does what one of all nodes has to do, or one of those with the same files."""
+
+    def __call__(self, *, of_files: bool = False) -> bool: ...
+
+
 _log = Logger()
 
 
 class Housekeeping:
     """Cleans up once an hour, the first time an hour after the start. No job waits for another one."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, is_first: IsFirst = lambda *, of_files=False: True) -> None:
+        """``is_first`` tells whether it is this one of several nodes that does it."""
         self._server = server
+        self._is_first = is_first
         jobs = (
             ("cleaning up pairing requests", self._purge_requests),
             ("cleaning up attachment folders", self._sweep_attachments),
@@ -40,6 +49,8 @@ class Housekeeping:
             job.stop()
 
     async def _purge_requests(self) -> None:
+        if not self._is_first():
+            return
         purged = await self._server.database.transact(auth_requests.purge)
         _log.debug("Cleaned up {count} pairing requests", count=purged.all)
         if purged.unanswered:
@@ -47,6 +58,8 @@ class Housekeeping:
             _log.info(text, event="pairing-expired", count=purged.unanswered)
 
     async def _sweep_attachments(self) -> None:
+        if not self._is_first(of_files=True):
+            return
         count = await self._server.objects.sweep(self._existing)
         _log.debug("Cleaned up {count} attachment folders", count=count)
 

@@ -88,6 +88,10 @@ class NodeMembership:
             counts = {"uploads": server.limits.uploads, "friends": server.limits.friends}
             await self.others.start(server.database, server.calls, server.presence, counts)
 
+    def is_first(self, *, of_files: bool = False) -> bool:
+        """See :meth:`happy.cluster.cluster.Cluster.is_first`."""
+        return self.others is None or self.others.is_first(of_files=of_files)
+
     def serving(self, lifecycle: Lifecycle) -> None:
         """Clients come from now on; others hear when no more do."""
         if self.others is not None:

@@ -176,6 +176,21 @@ class TestRosters(SeveralCase):
         told = [event for event in said if "elsewhere" in str(event.get("log_format"))]
         self.assertEqual([event["name"] for event in told if event["log_source"] is nodes[0]], ["b"])
 
+    async def test_one_of_all(self) -> None:
+        """There is always one that does what one has to do, and the next when it is gone."""
+        nodes = {node.cluster.node: node for node in self.nodes}
+        await self.until(lambda: all(len(node.cluster.nodes.known) == 2 for node in self.nodes))
+        self.nodes[0].cluster.files = "of its own"
+        self.nodes[0].cluster._say_beat()
+        others = sorted(node.cluster.node for node in self.nodes[1:])
+        first, second, _ = (nodes[name] for name in sorted(nodes))
+        await self.until(lambda: nodes[others[0]].cluster.is_first(of_files=True))
+        self.assertFalse(nodes[others[1]].cluster.is_first(of_files=True))
+        self.assertTrue(self.nodes[0].cluster.is_first(of_files=True))
+        self.assertEqual([node for node in self.nodes if node.cluster.is_first()], [first])
+        await first.stop()
+        await self.until(second.cluster.is_first)
+
     async def test_stop_windows(self) -> None:
         """A session that was stopped at one node is ignored at the others, until it is resumed anywhere."""
         await self.machine(1)

@@ -51,6 +51,17 @@ class HousekeepingTests(SynchronousTestCase):
     def done(self) -> tuple[int, int]:
         return self.database.transactions, self.store.sweeps
 
+    def test_another_node(self) -> None:
+        """Of several nodes one does it; of those with files of their own each looks after these."""
+        housekeeping = self.begin()
+        housekeeping._is_first = lambda *, of_files=False: of_files
+        self.clock.pump([HOUR])
+        self.assertEqual(self.done(), (0, 1))
+        housekeeping._is_first = lambda *, of_files=False: False
+        self.clock.pump([HOUR])
+        self.assertEqual(self.done(), (0, 1))
+        housekeeping.stop()
+
     def test_every_hour(self) -> None:
         """Nothing happens at the start; every hour both kinds of leftovers are looked at, until the stop."""
         housekeeping = self.begin()
