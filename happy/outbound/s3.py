@@ -47,11 +47,12 @@ class S3:
     local = False
 
     def __init__(self, config: Config, threads: Threads, clock: Any) -> None:
-        assert config.s3_host and config.s3_bucket and config.s3_public_url
+        assert config.s3_host and config.s3_bucket
         self._endpoint = _endpoint(config)
         self._bucket = config.s3_bucket
         self.name = f"s3:{config.s3_bucket}"
-        self._public_base = f"{config.s3_public_url}/"
+        scheme = "https" if config.s3_use_ssl else "http"
+        self._public_base = f"{config.s3_public_url or f'{scheme}://{self._endpoint}/{self._bucket}'}/"
         self._threads = threads
         self._removals = Removals(clock)
         self._client = _client(config)

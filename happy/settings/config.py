@@ -163,7 +163,8 @@ class Config:
     )
     s3_public_url: str | None = setting(
         "files", None, parsers.web_url, "S3_PUBLIC_URL",
-        "Base of public file addresses in S3.", "https://files.example.org/happy", needs="s3-host",
+        "Base of public file addresses in S3. Otherwise that of the bucket.",
+        "https://files.example.org/happy", needs="s3-host",
     )
     attachment_quota: int = setting(
         "limits", 0, parsers.size(0, 2**53), "HAPPY_ATTACHMENT_QUOTA",

@@ -54,6 +54,8 @@ def half_set(config: Config) -> tuple[str, ...]:
         lines += _lacking(
             config, "Accounts cannot be connected to GitHub", "github_client_secret", "github_redirect_url"
         )
+    if config.s3_host and not config.s3_public_url:
+        lines.append("Pictures in S3 have addresses below the bucket's own until there is an s3-public-url")
     return tuple(lines)
 
 

@@ -31,7 +31,7 @@ from happy.outbound.objects import ObjectStore, Removals, attachment
 from happy.outbound.s3 import S3
 from happy.service.object_store import object_store
 from happy.settings.config import Config
-from tests.outbound.s3_server import SECRET, S3Server
+from tests.outbound.s3_server import BUCKET, SECRET, S3Server
 
 DAY = 24 * 3600
 
@@ -245,6 +245,8 @@ class S3Tests(StoreTests, TestCase):
         self.assertEqual(self.store.public_url("public/a b.png"), "https://files.test/public/a%20b.png")
         self.assertFalse(self.store.local)
         self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.store.file("public/a"))))
+        unsaid = object_store(replace(self.config, s3_public_url=None), reactor)
+        self.assertEqual(unsaid.public_url("public/a"), f"http://127.0.0.1:{self.s3.port}/{BUCKET}/public/a")
 
     async def test_upload_form(self) -> None:
         """A client uploads with the form, whose fields come in the contract's order (http.md T1)."""

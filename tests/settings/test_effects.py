@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,10 @@ def test_providers(word: str) -> None:
 def test_half_set() -> None:
     """A service that cannot work yet is told, with what it lacks."""
     assert half_set(Config()) == ()
+    bucket: dict[str, Any] = {"s3_host": "s3", "s3_access_key": "a", "s3_secret_key": "b", "s3_bucket": "c"}
+    (line,) = half_set(Config(**bucket))
+    assert "s3-public-url" in line
+    assert half_set(Config(**bucket, s3_public_url="https://a.example")) == ()
     assert half_set(Config(github_client_id="x", github_client_secret="y")) == (
         "Accounts cannot be connected to GitHub until there is a github-redirect-url",
     )
