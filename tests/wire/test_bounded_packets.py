@@ -86,19 +86,21 @@ def test_arguments_keep_nothing_else(packet: bytes) -> None:
     assert kept < 100_000
 
 
-def nested(levels: int, inner: Any) -> Any:
+def nested(levels: int, inner: Any, *, named: bool = False) -> Any:
     for _ in range(levels):
-        inner = [inner]
+        inner = {"x": inner} if named else [inner]
     return inner
 
 
 @pytest.mark.parametrize("inner", [Attachment(b"x"), 1.0, "\ud800"])
 @pytest.mark.parametrize("levels", [DEEPEST, 500, 100_000])
-def test_outgoing(inner: Any, levels: int) -> None:
+@pytest.mark.parametrize("named", [True, False])
+def test_outgoing(inner: Any, levels: int, named: bool) -> None:
     """What a program sends may not nest more deeply either, where that has to be walked."""
     for encode in (lambda value: encode_event("x", value), lambda value: encode_ack(1, [value])):
         with pytest.raises(ValueError, match="nests"):
-            encode(nested(levels + 1, inner if not isinstance(inner, Attachment) else [inner, 1.0]))
+            innermost = inner if not isinstance(inner, Attachment) else [inner, 1.0]
+            encode(nested(levels + 1, innermost, named=named))
 
 
 def test_outgoing_raw() -> None:
