@@ -116,3 +116,13 @@ def test_full_again() -> None:
     assert not backlog.paused
     assert backlog.stick()
     assert backlog.paused
+
+
+def test_emptied_between_looks() -> None:
+    """A client that took everything is not stalled, though as much waits again when it is looked at."""
+    stuck = Stuck()
+    for _ in range(2 * LOOKS):
+        stuck.backlog.unstick()
+        assert stuck.backlog.stick()
+        stuck.look()
+    assert stuck.stalled == []

@@ -174,3 +174,19 @@ class TestSlowReaders:
         client.transport.lost(ConnectionDone())
         assert not world.clock.getDelayedCalls()
         assert world.program.socket.queued_bytes == 0
+
+    def test_too_much_for_a_poll(self) -> None:
+        """What waits for the next poll counts as its owner's, and is never more than its share."""
+        dropped: list[str] = []
+        memory = Budget(20_000)
+        world = World(memory=memory, session_bytes=0, dropped=dropped.append)
+        client = world.polling()
+        for _ in range(2):
+            world.program.socket.send(EncodedPacket(b"4" + b"x" * 4_000))
+        assert memory.used >= 8_000
+        assert len(client.poll().packets) == 2
+        assert memory.used == 0
+        for _ in range(3):
+            assert dropped == []
+            world.program.socket.send(EncodedPacket(b"4" + b"x" * 4_000))
+        assert dropped == ["crowd"]

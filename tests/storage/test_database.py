@@ -226,8 +226,11 @@ class TransactTests(DatabaseCase):
             tx.signal(Audience("anyone"), "signal")
             return "done"
 
+        marks = 'SELECT sum("attempt") FROM "happy_commits"'
+        before = psql(self.dsn, marks, ())
         self.assertEqual(await self.database.transact(work), "done")
         self.assertEqual(self.publisher.signals, [(Audience("anyone"), "signal")])
+        self.assertEqual(psql(self.dsn, marks, ()), before)
 
     async def test_what_time_it_is(self) -> None:
         """Rows and updates have the wall clock's time in milliseconds."""

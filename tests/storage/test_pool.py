@@ -64,6 +64,13 @@ class PoolTests(DatabaseCase):
         self.assertNotEqual(second, first)
         self.assertEqual(await self.backend(), second)
 
+    async def test_large_texts_of_transactions(self) -> None:
+        """What is large of a transaction's parameters goes in pieces: its connection is kept."""
+        first, text = await self.backend(), "x" * (LARGE_STATEMENT + 1)
+        row = await self.database.transact(lambda tx: tx.row("SELECT length(%s::text)", (text,)))
+        self.assertEqual(row, (len(text),))
+        self.assertEqual(await self.backend(), first)
+
     async def test_failures_are_freed(self) -> None:
         """A statement that fails leaves nothing of its parameters for Python's collector."""
         await self.assert_freed("no number")
