@@ -340,6 +340,7 @@ class Cluster:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
         name = self._names[node] = self._called(node)
         self._log.info("Node {name} is there", event="node-joined", name=name)
+        self._say_beat()  # A newcomer is to know this one before the first client comes.
         if again:
             self._outlet.to(node, wire.Resync(self.node))
 
