@@ -39,11 +39,13 @@ class RelayEnd(Protocol):
             one.transport.registerProducer(another.transport, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass it on."""
-        self.other.transport.write(data)
+        """Pass it on, while there is somebody to take it."""
+        if self.other.transport is not None:
+            self.other.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The other goes too."""
+        self.transport = None
         self.left()
         if self._closing is not None:
             self._closing.cancel()
