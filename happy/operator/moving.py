@@ -173,6 +173,7 @@ class _Files:
         self._archive = archive
         self._steps = steps
         self._made: list[Path] = []
+        self._folders: set[Path] = set()
         self._place = ExitStack()
 
     def __enter__(self) -> _Files:
@@ -199,7 +200,7 @@ class _Files:
         target = self._config.data_dir / "files" / path
         if target.exists():
             return
-        make_folder(target.parent, PRIVATE)
+        self._make(target.parent)
         draft = self._workshop / target.name
         with os.fdopen(new_file(draft), "wb") as opened:
             while chunk := content.read(_CHUNK):
@@ -213,24 +214,28 @@ class _Files:
 
     @cached_property
     def _workshop(self) -> Path:
-        """On the same file system; where the server starts anew meanwhile, it clears this away."""
+        """On the same file system, where servers keep uploads that are not complete."""
         incoming = self._config.data_dir / "files" / ".incoming"
-        make_folder(incoming, PRIVATE)
+        self._make(incoming)
         return self._place.enter_context(workshop(incoming, _WORKSHOP))
+
+    def _make(self, folder: Path) -> None:
+        make_folder(folder, PRIVATE)
+        self._folders |= {folder, *folder.parents}
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._place.close()
         if error is not None:
             for path in self._made:
                 path.unlink(missing_ok=True)
-        elif os.geteuid() == 0:
+            self._made.clear()
+        if os.geteuid() == 0:
             self._give_away()
 
     def _give_away(self) -> None:
         """Let what was made belong to the owner of the data folder, as what the server makes does."""
         owner, root = self._config.data_dir.stat(), self._config.data_dir / "files"
-        folders = {folder for path in self._made for folder in path.parents if folder.is_relative_to(root)}
-        for path in (*self._made, *folders):
+        for path in (*self._made, *(folder for folder in self._folders if folder.is_relative_to(root))):
             os.lchown(path, owner.st_uid, owner.st_gid)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def test_import(dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (origin / place).mkdir(parents=True)
     (origin / place / "f").write_bytes(bytes(5000))
     here.mkdir()
+    if os.geteuid() == 0:
+        os.chown(here, 65534, 65534)
     with scratch_database() as other:
         psql(other, FILL)
         run(capsys, "accounts", "export", "a", file, "--database-url", other, "--data-dir", origin)
@@ -40,7 +43,9 @@ def test_import(dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert finds_no_room(1, *given) == f"happyctl: nothing was brought in: {here}: File too large\n"
     assert psql(dsn, 'SELECT count(*) FROM "Account"') == [(0,)]
     assert [path for path in here.rglob("*") if path.is_file()] == []
+    assert {path.stat().st_uid for path in here.rglob("*")} == {here.stat().st_uid}
     run(capsys, *given)
+    assert {path.stat().st_uid for path in here.rglob("*")} == {here.stat().st_uid}
     assert (here / place / "f").stat().st_size == 5000
 
 
