@@ -73,6 +73,9 @@ class ToyThreads:
     def within(self, seconds: float, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return self.run(call, *args)
 
+    def within_for(self, owner: str, seconds: float, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return self.run(call, *args)
+
 
 def toy_server(config: Config | None = None, **changes: Any) -> Server:
     """A server with a fake clock, database and tokens; ``changes`` replace parts of it."""

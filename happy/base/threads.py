@@ -1,8 +1,14 @@
-"""Threads for calls that block: on files, which may be on a network, and libraries that know no other way."""
+"""Threads for calls that block: on files, which may be on a network, and libraries that know no other way.
+
+Calls wait in a line of their owner's, and the lines are served in turn. One owner's calls have at most half
+of the threads: so whoever asks for what takes long keeps the others waiting for one call of its own.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from threading import Thread
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -18,6 +24,12 @@ T = TypeVar("T")
 MOST_UNDER_WAY: Final = 1000
 """Calls that are made or wait for a thread."""
 
+_PROGRAM: Final = ""
+"""The owner of what the program does for itself, which may have all threads."""
+
+_Waiting = tuple[Callable[[], Any], "Deferred[Any]"]
+"""A call, and who waits for its result."""
+
 
 class _Background(Thread):
     """Does not keep a process from ending: a file system may take long to not answer."""
@@ -31,7 +43,10 @@ class Threads:
 
     def __init__(self, reactor: Any, size: int = 4, name: str = "objects") -> None:
         self._reactor = reactor
+        self._size = size
         self._under_way = 0
+        self._busy: Counter[str] = Counter()
+        self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._pool = ThreadPool(0, size, name)
         self._pool.threadFactory = _Background
 
@@ -53,14 +68,7 @@ class Threads:
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """The result of the call, made in one of the threads. Fails with Overloaded if too many wait."""
-        if self._under_way >= MOST_UNDER_WAY:
-            return fail(Overloaded("too many calls wait for a thread"))
-        self._under_way += 1
-        return deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs).addBoth(self._ended)
-
-    def _ended(self, result: T) -> T:
-        self._under_way -= 1
-        return result
+        return self._take(_PROGRAM, partial(call, *args, **kwargs))
 
     def within(self, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """As :meth:`run`, but failing with Overloaded when that takes more than ``seconds``.
@@ -68,6 +76,12 @@ class Threads:
         A call that has begun goes on, since nothing can end it, and keeps its thread; one that waited does
         nothing when its turn comes.
         """
+        return self.within_for(_PROGRAM, seconds, call, *args, **kwargs)
+
+    def within_for(
+        self, owner: str, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Deferred[T]:
+        """As :meth:`within`, for ``owner``, who waits behind what it asked for before."""
         waiting: Deferred[T] = Deferred()
         timer = self._reactor.callLater(seconds, waiting.errback, Overloaded("a file system does not answer"))
 
@@ -79,5 +93,38 @@ class Threads:
                 timer.cancel()
                 waiting.callback(result)
 
-        self.run(in_time).addBoth(ended)
+        self._take(owner, in_time).addBoth(ended)
         return waiting
+
+    def _take(self, owner: str, call: Callable[[], T]) -> Deferred[T]:
+        if self._under_way >= MOST_UNDER_WAY:
+            return fail(Overloaded("too many calls wait for a thread"))
+        self._under_way += 1
+        made: Deferred[T] = Deferred()
+        self._lines.setdefault(owner, deque()).append((call, made))
+        self._begin_some()
+        return made
+
+    def _begin_some(self) -> None:
+        """Begin calls as long as there are threads for them."""
+        while self._busy.total() < self._size:
+            owner = next(filter(self._may_begin, self._lines), None)
+            if owner is None:
+                return
+            line = self._lines.pop(owner)
+            call, made = line.popleft()
+            if line:
+                self._lines[owner] = line
+            self._busy[owner] += 1
+            deferToThreadPool(self._reactor, self._pool, call).addBoth(self._ended, owner, made)
+
+    def _may_begin(self, owner: str) -> bool:
+        return owner == _PROGRAM or self._busy[owner] < max(1, self._size // 2)
+
+    def _ended(self, result: Any, owner: str, made: Deferred[Any]) -> None:
+        self._under_way -= 1
+        self._busy[owner] -= 1
+        if not self._busy[owner]:
+            del self._busy[owner]
+        self._begin_some()
+        made.callback(result)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_BATCH_ROWS: Final = 512
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
+LEAST_ROWS, LEAST_BYTES = 32, 64 * 1024
+"""What an account may have in a batch, as far as there is room, however many others wait."""
+
 LARGE_BYTES: Final = 1024 * 1024
 """Above this size what one sender appends at once is stored by itself, where nobody waits behind it."""
 
@@ -60,6 +63,16 @@ class _Line:
             taken.append(appends.popleft())
             rows, size = new_rows, new_size
         return taken, rows, size
+
+
+def _share(rows: int, size: int, others: int) -> tuple[int, int]:
+    """What one account may have of what is left of a batch when so many others wait."""
+    if others <= 0:
+        return rows, size
+    return (
+        min(rows, MAX_BATCH_ROWS // 2, max(rows // (others + 1), LEAST_ROWS)),
+        min(size, MAX_BATCH_BYTES // 2, max(size // (others + 1), LEAST_BYTES)),
+    )
 
 
 class MessageQueue:
@@ -121,9 +134,10 @@ class MessageQueue:
         taken: list[Append] = []
         releases: list[Release] = []
         heavy: list[_Line] = []
-        rows, size = MAX_BATCH_ROWS, MAX_BATCH_BYTES
+        rows, size, others = MAX_BATCH_ROWS, MAX_BATCH_BYTES, len(self.common)
         while self.common:
             _, line = self.common.popitem(last=False)
+            others -= 1
             first = line.appends[0]
             if light and weight(len(first.rows), first.size) > LIGHT_BYTES:
                 heavy.append(line)
@@ -134,9 +148,7 @@ class MessageQueue:
             release = self._hold(line)
             if release is None:
                 continue
-            most_rows, most_size = rows, size
-            if self.common:
-                most_rows, most_size = min(rows, MAX_BATCH_ROWS // 2), min(size, MAX_BATCH_BYTES // 2)
+            most_rows, most_size = _share(rows, size, others)
             if light:
                 most_rows, most_size = min(most_rows, LIGHT_BYTES // ROW_BYTES), min(most_size, LIGHT_BYTES)
             of_line, line_rows, line_size = line.take(most_rows, most_size)

@@ -50,9 +50,10 @@ class FilePieces:
     :class:`~happy.api.answers.Pieces`; the file is closed with it.
     """
 
-    def __init__(self, threads: Threads, file: BinaryIO, start: int, length: int) -> None:
+    def __init__(self, threads: Threads, file: BinaryIO, start: int, length: int, payer: str) -> None:
         self.length: int | None = length
         self._threads = threads
+        self._payer = payer
         self._file: BinaryIO | None = file
         self._at = start
         self._end = start + length
@@ -93,7 +94,7 @@ class FilePieces:
         self._in_a_row = 0
         self._reading = True
         try:
-            return await self._threads.within(PATIENCE, _read, file, self._at, size)
+            return await self._threads.within_for(self._payer, PATIENCE, _read, file, self._at, size)
         finally:
             self._reading = False
             if self._file is None:

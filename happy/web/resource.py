@@ -201,7 +201,8 @@ class Router(Resource):
         if fault is not None:
             return fault.answer()
         if self._webapp is not None:
-            return await self._webapp.answer(target, request.header)
+            owner = self.origins.owner(request.peer(), request.forwarded_for())
+            return await self._webapp.answer(target, request.header, owner)
         return answers.not_found(target.uri.decode("latin-1"), target.method).answer()
 
     def _inputs(self, request: Asked, target: Target) -> Inputs:

@@ -102,7 +102,7 @@ class Sender:
             chunks = ManyPieces(blob.chunks or (), blob.length)
             return await self._stream(request, answer, chunks, payer)
         try:
-            file = await self._threads[blob.shelf].within(PATIENCE, opened, blob.path)
+            file = await self._threads[blob.shelf].within_for(payer, PATIENCE, opened, blob.path)
         except Overloaded:
             return await self.send(request, answers.overloaded().answer(), payer, cors=False)
         except OSError as error:
@@ -117,7 +117,7 @@ class Sender:
         if isinstance(file.body, bytes):
             content = file.body[part.start : part.start + part.length]
         else:
-            content = FilePieces(self._threads[blob.shelf], file.body, part.start, part.length)
+            content = FilePieces(self._threads[blob.shelf], file.body, part.start, part.length, payer)
         found = Answer(
             status=part.status,
             content=content,

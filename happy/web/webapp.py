@@ -49,8 +49,8 @@ class WebApp:
         self._threads = threads
         self._settings = _OWN if config is None else config.encode()
 
-    async def answer(self, target: Target, header: Header) -> Answer:
-        """Answer a request that no endpoint is declared for.
+    async def answer(self, target: Target, header: Header, owner: str) -> Answer:
+        """Answer a request of ``owner``'s that no endpoint is declared for.
 
         Raises Overloaded when the file system does not answer.
         """
@@ -59,16 +59,16 @@ class WebApp:
         if target.path == b"/" and not _wants_page(header("accept")):
             return answer_of(PlainText(BANNER))
         if target.path in (b"/", b"/index.html"):
-            return await self._page(header, self._index)
-        file = await self._threads.within(PATIENCE, self._find, target.path)
+            return await self._page(owner, header, self._index)
+        file = await self._threads.within_for(owner, PATIENCE, self._find, target.path)
         if file is not None and file.name == self._index.name:
-            return await self._page(header, file)
+            return await self._page(owner, header, file)
         if file is not None:
             kind = _type(file)
             return answer_of(Blob(path=file, content_type=kind, ranges=True, shelf="pages", headers=_HEADERS))
         if target.method == "HEAD" or not _may_be_page(target):
             return _missing()
-        return await self._page(header, self._index)
+        return await self._page(owner, header, self._index)
 
     def _find(self, path: bytes) -> Path | None:
         """The file that a path names, of a folder its page. Blocks.
@@ -87,10 +87,10 @@ class WebApp:
         except (OSError, RuntimeError):  # a name that is too long, a loop of links
             return None
 
-    async def _page(self, header: Header, index: Path) -> Answer:
+    async def _page(self, owner: str, header: Header, index: Path) -> Answer:
         """A page, with its configuration and the banner put in."""
         try:
-            page, etag, modified = await self._threads.within(PATIENCE, self._made, index)
+            page, etag, modified = await self._threads.within_for(owner, PATIENCE, self._made, index)
         except OSError:
             return _missing()
         headers = {**_HEADERS, "etag": etag, "last-modified": http_date(modified)}

@@ -70,3 +70,39 @@ class ThreadsTests(TestCase):
         self.assertEqual((await stuck, await waiting), (True, (3, 1)))
         self.assertEqual(await self.threads.run(divmod, 1, 1), (1, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class OwnersTests(TestCase):
+    """Two real threads, for several owners."""
+
+    def setUp(self) -> None:
+        self.threads = Threads(Timed(), 2, "tested")
+        self.threads.start()
+        self.answer = Event()
+        self.addCleanup(self.threads.stop)
+        self.addCleanup(self.answer.set)
+
+    async def test_half(self) -> None:
+        """Whoever asks for what takes long keeps half of the threads, however much more it asks for."""
+        stuck = [self.threads.within_for("greedy", 9, self.answer.wait) for _ in range(5)]
+        self.assertEqual(await self.threads.within_for("other", 9, divmod, 7, 2), (3, 1))
+        self.assertNoResult(stuck[0])
+        self.answer.set()
+        self.assertEqual([await one for one in stuck], [True] * 5)
+
+    async def test_turns(self) -> None:
+        """Owners are served in turn, each in the order in which it asked."""
+        order: list[str] = []
+        for _ in range(2):
+            self.threads.run(self.answer.wait)
+        asked = [
+            self.threads.within_for(owner, 9, order.append, f"{owner}{number}")
+            for owner in "ab"
+            for number in range(3)
+        ]
+        last = self.threads.within_for("c", 9, order.append, "c")
+        self.answer.set()
+        for one in [*asked, last]:
+            await one
+        self.assertLess(order.index("c"), 5)
+        self.assertEqual([one for one in order if one[0] == "a"], ["a0", "a1", "a2"])

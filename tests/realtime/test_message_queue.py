@@ -62,12 +62,21 @@ class BacklogTests(SynchronousTestCase):
         self.add("b", "b0")
         self.add("c", "c0", "c1")
         contents, releases = self.take()
-        self.assertEqual(contents, ["a0", "a1", "b0", "c0", "c1"])
+        self.assertEqual(contents, ["a0", "b0", "c0", "c1"])
         self.assertEqual(self.take()[0], [])
         self.give_back(releases)
         contents, releases = self.take()
-        self.assertEqual(contents, ["a2", "a3", "a4"])
+        self.assertEqual(contents, ["a1", "a2", "a3", "a4"])
         self.assertEqual((self.backlog.rows, len(self.backlog)), (0, 0))
+
+    def test_a_place_for_many(self) -> None:
+        """However much each of many accounts has, one that comes after them is in the same batch."""
+        for number in range(12):
+            self.add(f"greedy {number}", *["g"] * 100)
+        self.add("z", "z0")
+        contents, _ = self.take()
+        self.assertGreater(len(contents), MAX_BATCH_ROWS * 0.9)
+        self.assertEqual(contents[-1], "z0")
 
     def test_a_full_batch(self) -> None:
         """A batch takes no more than fits, and who did not fit is first in the next."""
