@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PACKAGING = ROOT / "packaging"
 SCRIPTS = ("happyctl", "happy-server", "debian/postinst", "debian/prerm", "debian/postrm", "lock.sh")
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +95,22 @@ def test_unit_is_hardened() -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stdout[-200:] + checked.stderr
+
+
+def test_server_starts_where_its_user_may_not_be(tmp_path: Path) -> None:
+    """Who becomes the server's user in a folder that it may not enter starts the server in another one."""
+    script = (PACKAGING / "happy-server").read_text()
+    program = "exec /opt/happy-server/bin/twistd"
+    assert program in script
+    root = os.geteuid() == 0
+    if root:
+        os.chown(tmp_path, NOBODY, NOBODY)
+    started = subprocess.run(
+        ["/bin/sh", "-c", "chmod 600 .\n" + script.replace(program, "pwd; exec true")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        user=NOBODY if root else None,
+    )
+    assert started.stdout == "/\n"
