@@ -13,7 +13,7 @@ from happy.operator.frame import Family, Shown, Tool, agreed, destroys
 from happy.operator.moving import export, import_account
 from happy.operator.naming import account_named
 from happy.operator.removing import remove
-from happy.operator.text import age, facts, number, size, table
+from happy.operator.text import age, facts, number, size, some, table
 from happy.operator.trouble import CommandFailed
 from happy.storage import access
 from happy.storage.blocking import BlockingDatabase
@@ -40,8 +40,7 @@ def list_accounts(deployment: Deployment) -> Shown:
     with deployment.database() as database:
         found = _accounts(deployment, database)
     rows = [_row(one) for one in found]
-    many = "account" if len(found) == 1 else "accounts"
-    return Shown(found, [table(_COLUMNS, rows), f"{number(len(found))} {many}"])
+    return Shown(found, [table(_COLUMNS, rows), some(len(found), "account")])
 
 
 @accounts.command("show", cls=Tool, examples=["accounts show cmf3"])
@@ -95,7 +94,10 @@ def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Sh
     with deployment.database() as database:
         id = account_named(database, account)
         found = _account(deployment, database, id)
-        what = f"{id} goes with {found['sessions']} sessions, {found['messages']} messages, its files"
+        what = (
+            f"{id} goes with {some(found['sessions'], 'session')}, {some(found['messages'], 'message')}, "
+            "its files"
+        )
         if not agreed(what, yes=yes, dry_run=dry_run):
             return Shown({"id": id, "wouldDelete": found}, [f"{what}. Nothing was done."])
         database.transact(lambda tx: _keep_out(tx, id))
@@ -103,8 +105,8 @@ def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Sh
         gone = remove(deployment.config, database, id)
     deployment.look_at_access()
     text = [
-        f"{id} is gone: {number(gone.sessions)} sessions, {number(gone.messages)} messages, "
-        f"{number(gone.files)} files of {size(gone.bytes)}."
+        f"{id} is gone: {some(gone.sessions, 'session')}, {some(gone.messages, 'message')}, "
+        f"{some(gone.files, 'file')} of {size(gone.bytes)}."
     ]
     return Shown({"id": id, "deleted": gone._asdict()}, text)
 

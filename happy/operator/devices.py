@@ -17,7 +17,7 @@ from happy.storage.access import Pairing
 from happy.storage.holders import MachineSeen, machines_of
 
 _COLUMNS = ("pairing", "paired", "seen", "machine", "")
-_MACHINE_COLUMNS = ("machine", "since", "seen", "")
+_MACHINE_COLUMNS = ("machine", "since", "seen")
 
 
 @click.command("devices", cls=Tool, examples=["devices cmf3"])
@@ -39,9 +39,7 @@ def devices(deployment: Deployment, account: str) -> Shown:
         "machines": [_machine(one) for one in machines],
     }
     rows = [_pairing_row(one) for one in pairings]
-    machine_rows = [
-        (one.id, age(one.created_at), age(one.seen_at), "online" if one.active else "") for one in machines
-    ]
+    machine_rows = [(one.id, age(one.created_at), age(one.seen_at)) for one in machines]
     return Shown(document, [table(_COLUMNS, rows), "", table(_MACHINE_COLUMNS, machine_rows)])
 
 

@@ -10,6 +10,7 @@ import click
 from happy.operator.control import Control
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool
+from happy.operator.text import some
 
 _STEP = 0.5
 
@@ -30,7 +31,14 @@ def drain(deployment: Deployment, timeout: float, undo: bool) -> Shown:
     if undo:
         return Shown({"left": left}, [f"New sockets are taken again; there are {left}."])
     left = _wait(deployment.control, left, timeout)
-    return Shown({"left": left}, ["All sockets have gone." if not left else f"{left} sockets are left."])
+    return Shown(
+        {"left": left},
+        [
+            "All sockets have gone."
+            if not left
+            else f"{some(left, 'socket')} {'is' if left == 1 else 'are'} left."
+        ],
+    )
 
 
 def _wait(control: Control, left: int, timeout: float) -> int:
@@ -38,7 +46,7 @@ def _wait(control: Control, left: int, timeout: float) -> int:
     until = time.monotonic() + timeout
     while left and (rest := until - time.monotonic()) > 0:
         if sys.stderr.isatty():
-            click.echo(f"\r{left} sockets, {rest:.0f} s \x1b[K", err=True, nl=False)
+            click.echo(f"\r{some(left, 'socket')}, {rest:.0f} s \x1b[K", err=True, nl=False)
         time.sleep(min(_STEP, rest))
         left = int(control.get("/drain")["left"])
     if sys.stderr.isatty():

@@ -10,7 +10,7 @@ import click
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Family, Shown, Tool
 from happy.operator.kinds import DURATION
-from happy.operator.text import age, duration, number, table
+from happy.operator.text import age, duration, number, some, table
 from happy.operator.trouble import CommandFailed, Misused
 from happy.storage import registration as stored
 from happy.storage.blocking import BlockingDatabase
@@ -114,7 +114,7 @@ def _described(now: InForce) -> str:
     if now.until is not None:
         parts.append(f"for another {duration(now.until - time.time() * 1000)}")
     if now.left is not None:
-        parts.append(f"for {number(now.left)} more {'account' if now.left == 1 else 'accounts'}")
+        parts.append(f"for {some(now.left, 'more account')}")
     return ", ".join(parts) + "."
 
 

@@ -16,7 +16,7 @@ from happy.keys.vault import FORMER_PATH, Vault
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool, agreed, destroys
 from happy.operator.kinds import DURATION
-from happy.operator.text import duration
+from happy.operator.text import duration, some
 from happy.operator.trouble import CommandFailed
 from happy.settings.declaration import BadSetting
 from happy.storage import secrets as storage
@@ -97,15 +97,15 @@ async def _counts(tx: Transaction) -> tuple[int, ...]:
 def _what_goes(concerned: _Concerned, grace: int) -> str:
     when = f"{duration(grace)} after the next start" if grace else "at the next start"
     return (
-        f"All devices of {concerned.accounts} accounts, {concerned.machines} computers among them, will have "
-        f"to log in anew: their tokens are refused from {when} on"
+        f"All devices of {some(concerned.accounts, 'account')}, {some(concerned.machines, 'computer')} among "
+        f"them, will have to log in anew: their tokens are refused from {when} on"
     )
 
 
 def _who(concerned: _Concerned, grace: int) -> str:
     return (
         f"{_what_goes(concerned, grace)}. Phones and browsers log in with their keys; on computers: "
-        f"happy auth login --force. {concerned.tokens} vendor tokens will be sealed anew."
+        f"happy auth login --force. {some(concerned.tokens, 'vendor token')} will be sealed anew."
     )
 
 

@@ -31,6 +31,11 @@ def number(count: int | None) -> str:
     return UNKNOWN if count is None else f"{count:,}"
 
 
+def some(count: int, noun: str) -> str:
+    """So many of something: ``1 session``, ``12,345 sessions``."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def rate(value: float | None) -> str:
     """How often something happens in a time: ``0.3``, ``12``."""
     if value is None:

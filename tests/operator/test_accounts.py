@@ -157,7 +157,7 @@ class AccountTests(OperatorCase):
         before = await self.said("accounts", "show", other.id)
         ran = await self.happyctl("accounts", "delete", phone.id)
         self.assertEqual((ran.status, ran.out), (2, ""))
-        self.assertIn("1 sessions, 3 messages", ran.err)
+        self.assertIn("1 session, 3 messages", ran.err)
         would = await self.said("accounts", "delete", phone.id, "--dry-run")
         self.assertEqual(would["wouldDelete"]["messages"], 3)
         gone = await self.said("accounts", "delete", phone.id, "--yes")
