@@ -120,13 +120,16 @@ class Computer:
             "SHELL": "/bin/sh",
             "TERM": "xterm-256color",
             "HAPPY_HOME_DIR": str(self.happy_home),
-            "HAPPY_SERVER_URL": url,
-            "HAPPY_WEBAPP_URL": url,
             "HAPPY_DISABLE_CAFFEINATE": "1",
             "HEADLESS": "1",
             "CLAUDE_CONFIG_DIR": str(self.home / "claude"),
             "NO_PROXY": "127.0.0.1,localhost",
         }
+        self.use(url)
+
+    def use(self, url: str) -> None:
+        """Take another server for what is started from then on."""
+        self._environment |= {"HAPPY_SERVER_URL": url, "HAPPY_WEBAPP_URL": url}
 
     def run(self, *arguments: str, terminal: bool = False) -> Program:
         """Start ``happy`` with arguments, on a pseudo-terminal or without one."""
