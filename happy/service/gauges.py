@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from happy.base.rounds import Rounds
@@ -108,6 +109,8 @@ class Gauges:
     async def _asked(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
         try:
             return await ask()
+        except CancelledError:
+            raise  # The server stops.
         except Exception as error:  # the next minute may be better; the error itself can name the database
             _log.warn("{what} could not be measured: {error}", what=what, error=type(error).__name__)
             return None

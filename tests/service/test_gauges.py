@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.metrics import Metrics
@@ -72,6 +72,13 @@ class GaugesTests(SynchronousTestCase):
             self.clock.advance(60)
             self.asked[-1].callback({})
             self.assertEqual(self.value("happy_data_free_bytes"), shown)
+
+    def test_stop_while_counting(self) -> None:
+        """What is counted while the server stops is given up, and nobody needs to hear of that."""
+        with capturedLogs() as said:
+            self.gauges.stop()
+        self.assertTrue(self.asked[0].called)
+        self.assertEqual((said, self.clock.getDelayedCalls()), ([], []))
 
     def test_stop(self) -> None:
         """After the stop no timer is left."""
