@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_UNDER_WAY: Final = 1000
-"""Calls that are made or wait for a thread."""
+"""Calls that are made or wait for a thread; half of them are for one owner."""
 
 _PROGRAM: Final = ""
 """The owner of what the program does for itself, which may have all threads."""
@@ -97,7 +97,9 @@ class Threads:
         return waiting
 
     def _take(self, owner: str, call: Callable[[], T]) -> Deferred[T]:
-        if self._under_way >= MOST_UNDER_WAY:
+        line = self._lines.get(owner, ())
+        own = 0 if owner == _PROGRAM else len(line) + self._busy[owner]
+        if self._under_way >= MOST_UNDER_WAY or own >= MOST_UNDER_WAY // 2:
             return fail(Overloaded("too many calls wait for a thread"))
         self._under_way += 1
         made: Deferred[T] = Deferred()

@@ -106,3 +106,13 @@ class OwnersTests(TestCase):
             await one
         self.assertLess(order.index("c"), 5)
         self.assertEqual([one for one in order if one[0] == "a"], ["a0", "a1", "a2"])
+
+    async def test_room_for_others(self) -> None:
+        """Whoever asks for more than half of what may wait is refused, and others are not."""
+        self.patch(threads, "MOST_UNDER_WAY", 4)
+        stuck = [self.threads.within_for("greedy", 9, self.answer.wait) for _ in range(2)]
+        self.failureResultOf(self.threads.within_for("greedy", 9, divmod, 1, 1), Overloaded)
+        self.assertEqual(await self.threads.within_for("other", 9, divmod, 7, 2), (3, 1))
+        self.answer.set()
+        self.assertEqual([await one for one in stuck], [True] * 2)
+        self.assertEqual(await self.threads.within_for("greedy", 9, divmod, 7, 2), (3, 1))
