@@ -28,7 +28,7 @@ from happy.base.clocks import follow_monotonic_time
 from happy.base.errors import StartupError
 from happy.base.redaction import describe_fault
 from happy.base.waiting import within
-from happy.logs.beside import listen_beside
+from happy.logs.beside import listen_beside, log_the_end
 from happy.logs.bounded import BoundedLog, stand_before
 from happy.metrics import Metrics
 from happy.service.background import Terminal
@@ -53,6 +53,7 @@ def makeService(options: Options) -> Service:
 
     bounded = BoundedLog(options.config.log_level, form=options.config.log_format)
     stand_before(bounded)
+    log_the_end()
     # Kept by Twisted until the log begins, and then its first line.
     HappyService.log.info(
         "Happy server {version} on Python {python} and Twisted {twisted}",

@@ -17,6 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginne
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from happy.logs.beside import log_the_end
 from happy.logs.bounded import BoundedLog
 from happy.metrics import Metrics
 from happy.service.composition import Running
@@ -107,6 +108,7 @@ def main() -> None:
     bounded = BoundedLog(brief.config.log_level)
     bounded.observers.append(ToParent(answering))
     globalLogBeginner.beginLoggingTo([bounded], redirectStandardIO=False)
+    log_the_end()
 
     from twisted.internet import reactor as installed
 

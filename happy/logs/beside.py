@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from types import TracebackType
 from typing import Final
 
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from happy.base.redaction import describe_fault
 
@@ -24,6 +26,15 @@ def listen_beside() -> None:
     sys.unraisablehook = _unraisable
     threading.excepthook = _ended_thread
     logging.getLogger().addHandler(PlacesOnly())
+
+
+def log_the_end() -> None:
+    """Log the error that ends the process as one message, to whose bounds it is worth a whole traceback.
+
+    Printed, each of its lines would be a message, and the reason, its last one, would be left out as the
+    others of the same. It stays that way until the process ends.
+    """
+    sys.excepthook = _ended
 
 
 class PlacesOnly(logging.Handler):
@@ -43,6 +54,10 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """An error in a finaliser, or in a callback of the interpreter's."""
     if unraisable.exc_value is not None:
         _log.error("Nobody could catch an error: {fault}", fault=describe_fault(unraisable.exc_value))
+
+
+def _ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.failure("An unexpected error ends the process", Failure(error, kind, trace))
 
 
 def _ended_thread(ended: threading.ExceptHookArgs) -> None:

@@ -11,7 +11,7 @@ from twisted.logger import ILogObserver, LogBeginner, LogEvent, LogLevel, global
 from zope.interface import implementer
 
 from happy.logs.forms import give_form, reopen
-from happy.logs.plain import Subject, facts_of, is_idle, level_of, printable, subject_of, text_of
+from happy.logs.plain import Subject, facts_of, is_idle, level_of, subject_of, summary_of, text_of
 from happy.logs.throttle import FULL, REPEATED, LeftOut, Throttle
 
 FOREIGN: Final = "foreign"
@@ -24,7 +24,6 @@ LEVELS: Final = ("debug", "info", "warn", "error")
 """From which level on messages are written."""
 
 _NAMESPACE: Final = "happy.logs"
-_LONGEST_SUMMARY: Final = 200
 
 
 @implementer(ILogObserver)
@@ -94,15 +93,20 @@ class BoundedLog:
         if self.discreet and is_idle(event):
             self.left_out(FOREIGN)
             return
-        subject = subject_of(event)
+        trusted = not self.discreet
+        subject = subject_of(event, trusted=trusted)
         if not self._throttle.wants(subject):
-            self.left_out(REPEATED)
+            self._leave_out(REPEATED, subject, event)
             return
-        text = text_of(event, trusted=not self.discreet)
+        text = text_of(event, trusted=trusted)
         if not self._throttle.pays(subject, len(text.encode())):
-            self.left_out(FULL)
+            self._leave_out(FULL, subject, event)
             return
         self._write(subject, event.get("log_time", time.time()), text, facts_of(event))
+
+    def _leave_out(self, why: str, subject: Subject, event: LogEvent) -> None:
+        self.left_out(why)
+        self._throttle.leave_out(subject, lambda: summary_of(event, trusted=not self.discreet))
 
     def _turn(self) -> None:
         for left_out in self._throttle.turn():
@@ -150,9 +154,10 @@ def _composed(subject: Subject, when: float, text: str) -> LogEvent:
 
 
 def _summary(left_out: LeftOut) -> tuple[Subject, str]:
-    number, subject = left_out
+    number, subject, summary = left_out
     times = "once" if number == 1 else f"{number:,} times"
     if subject is None:
         return Subject(_NAMESPACE, "warn", "", False), f"left out {times} in the last minute: other messages"
-    what = printable(subject.what[:_LONGEST_SUMMARY])
-    return subject, f"left out {times} in the last minute: {what}"
+    # Of failures all are the same; of messages numbers may differ.
+    such = "" if number == 1 or subject.failed else ", such as"
+    return subject, f"left out {times} in the last minute{such}: {summary}"

@@ -7,6 +7,7 @@ of failures what :mod:`happy.base.redaction` tells.
 
 from __future__ import annotations
 
+from traceback import format_exception, format_exception_only
 from typing import Any, Final, NamedTuple
 
 from twisted.logger import LogEvent, LogLevel, formatEvent
@@ -21,7 +22,10 @@ FACTS: Final = ("event", "account", "what", "name", "reason", "count", "closed",
 """Values of named events that stand beside the text where there is a place for them."""
 
 LONGEST_TRACE: Final = 4000
-"""Characters of a traceback; of a longer one the end is kept, which says where it happened."""
+"""Characters of a traceback's calls; of a longer one the end is kept, which says where it happened."""
+
+LONGEST_SUMMARY: Final = 200
+"""Characters of what is told of messages that are left out."""
 
 _OURS: Final = "happy."
 _VARYING: Final = frozenset({"line", "platform", "text", "timestamp"})
@@ -54,15 +58,16 @@ class Subject(NamedTuple):
     """Whether it is about a failure."""
 
 
-def subject_of(event: LogEvent) -> Subject:
-    """What the event is about."""
+def subject_of(event: LogEvent, *, trusted: bool = False) -> Subject:
+    """What the event is about; of one that is ``trusted``, whatever it says is a subject of its own."""
     namespace = str(event.get("log_namespace", "-"))[:100]
     level = level_of(event).name
     failure = _failure(event)
     if failure is not None:
         return Subject(namespace, level, _named(failure)[:LONGEST], True)
     if not _is_ours(event):
-        return Subject(namespace, level, _skeleton(event), False)
+        what = formatEvent(event)[:LONGEST] if trusted else _skeleton(event)
+        return Subject(namespace, level, what, False)
     failed = any(name in event for name in _FAULTS)
     return Subject(namespace, level, _kind(event)[:LONGEST], failed)
 
@@ -84,8 +89,15 @@ def text_of(event: LogEvent, *, trusted: bool = False) -> str:
     if failure is None:
         return printable(message[:LONGEST])
     header = message if message and "log_failure" in event else _NAMELESS
-    traced = failure.getTraceback() if trusted else _traced(failure)
-    return f"{printable(header[:LONGEST])}\n{printable(_shortened(traced))}"
+    traced = _printed(failure) if trusted else _shortened(_traced(failure))
+    return f"{printable(header[:LONGEST])}\n{printable(traced)}"
+
+
+def summary_of(event: LogEvent, *, trusted: bool = False) -> str:
+    """What is told of an event that was left out: its text in short, or the name and place of its failure."""
+    failure = _failure(event)
+    text = text_of(event, trusted=trusted) if failure is None else printable(_named(failure))
+    return text[:LONGEST_SUMMARY]
 
 
 def facts_of(event: LogEvent) -> LogEvent:
@@ -128,6 +140,14 @@ def _named(failure: Failure) -> str:
 
 def _traced(failure: Failure) -> str:
     return trace_fault(_error(failure), failure.getTracebackObject())
+
+
+def _printed(failure: Failure) -> str:
+    """As Python prints it. Whatever has to be left out, the exception and what it says stay."""
+    error = _error(failure)
+    reason = "".join(format_exception_only(error))
+    whole = "".join(format_exception(type(error), error, failure.getTracebackObject()))
+    return _shortened(whole.removesuffix(reason)) + reason[:LONGEST].rstrip("\n")
 
 
 def _error(failure: Failure) -> BaseException:

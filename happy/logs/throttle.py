@@ -83,10 +83,14 @@ def share_of(subject: Subject) -> Share:
 
 
 class LeftOut(NamedTuple):
-    """How many messages were left out of one subject; None: of too many to be told one by one."""
+    """How many messages were left out of one subject, and what the first of them said.
+
+    Without a subject it is about those of too many subjects to be told one by one.
+    """
 
     number: int
     subject: Subject | None
+    summary: str
 
 
 class Throttle:
@@ -97,7 +101,7 @@ class Throttle:
         self._ends = now()
         self._spent: Counter[Share] = Counter()
         self._written: Counter[Subject] = Counter()
-        self._left_out: OrderedDict[Subject, int] = OrderedDict()
+        self._left_out: OrderedDict[Subject, LeftOut] = OrderedDict()
         self._too_many = 0
         self._known: OrderedDict[Subject, float] = OrderedDict()
 
@@ -123,30 +127,24 @@ class Throttle:
         self._written.clear()
         told: list[LeftOut] = []
         while self._left_out and len(told) < MOST_SUMMARIES:
-            subject, number = self._left_out.popitem(last=False)
-            told.append(LeftOut(number, subject))
+            told.append(self._left_out.popitem(last=False)[1])
         if self._too_many and not self._left_out:
-            told.append(LeftOut(self._too_many, None))
+            told.append(LeftOut(self._too_many, None, ""))
             self._too_many = 0
         return told
 
     def wants(self, subject: Subject) -> bool:
-        """Whether a message may be written so soon after others of its subject; if not, count it."""
+        """Whether a message may be written so soon after others of its subject."""
         if share_of(subject) in _BOUNDED_BY_BYTES:
             return True
         if subject.failed:
-            wanted = self._known.get(subject, -QUIET) <= self._now() - QUIET
-        else:
-            wanted = self._written[subject] < SAME
-        if not wanted:
-            self._leave_out(subject)
-        return wanted
+            return self._known.get(subject, -QUIET) <= self._now() - QUIET
+        return self._written[subject] < SAME
 
     def pays(self, subject: Subject, size: int) -> bool:
-        """Whether there is room for a message of ``size`` bytes, which is written then; if not, count it."""
+        """Whether there is room for a message of ``size`` bytes, which is written then."""
         share = share_of(subject)
         if self._spent[share] + size + OVERHEAD > BYTES[share]:
-            self._leave_out(subject)
             return False
         self._spent[share] += size + OVERHEAD
         self._written[subject] += 1
@@ -161,10 +159,12 @@ class Throttle:
         if len(self._known) > MOST_SUBJECTS:
             self._known.popitem(last=False)
 
-    def _leave_out(self, subject: Subject) -> None:
-        if subject in self._left_out:
-            self._left_out[subject] += 1
+    def leave_out(self, subject: Subject, summary: Callable[[], str]) -> None:
+        """Count a message that is not written; what it says is asked for the first of a subject alone."""
+        counted = self._left_out.get(subject)
+        if counted is not None:
+            self._left_out[subject] = counted._replace(number=counted.number + 1)
         elif len(self._left_out) < MOST_SUBJECTS:
-            self._left_out[subject] = 1
+            self._left_out[subject] = LeftOut(1, subject, summary())
         else:
             self._too_many += 1

@@ -41,6 +41,7 @@ class WorkerProcess(ProcessProtocol):
         self.running = True
         self.name = "the spare worker"
         self._reason: str | None = None
+        self._last_words = ""
         self._write = write
         self._lines: dict[int, bytes] = {}
 
@@ -63,8 +64,9 @@ class WorkerProcess(ProcessProtocol):
             if childFD == ANSWERS:
                 self._answered(line)
             elif line.strip():
-                text = line.decode("utf-8", "replace")
-                self._log.warn("{worker} prints: {line}", worker=self.name, line=text)
+                # Of the many lines of a traceback the last one tells most, and few are let into the log.
+                self._last_words = line.decode("utf-8", "replace").strip()
+                self._log.warn("{worker} prints: {line}", worker=self.name, line=self._last_words)
 
     def _answered(self, line: bytes) -> None:
         try:
@@ -85,7 +87,8 @@ class WorkerProcess(ProcessProtocol):
         error: Any = reason.value
         how = f"signal {error.signal}" if error.signal else f"status {error.exitCode}"
         if not self.serving.called:
-            self.serving.errback(RuntimeError(self._reason or f"{self.name} ended with {how}"))
+            words = f": {self._last_words}" if self._last_words else ""
+            self.serving.errback(RuntimeError(self._reason or f"{self.name} ended with {how}{words}"))
         self.ended.callback("an orderly end" if reason.check(ProcessDone) else how)
 
     def send(self, number: signal.Signals) -> None:

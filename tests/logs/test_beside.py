@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from happy.logs.beside import listen_beside
+from happy.logs.beside import listen_beside, log_the_end
+from happy.logs.bounded import BoundedLog
 
 SECRET = "what only the client knows"
 
@@ -20,6 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Fills with what is logged, while everything that is said beside is listened to."""
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     texts: list[str] = []
 
@@ -28,6 +30,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]
     listen_beside()
+    log_the_end()
     yield texts
     globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
 
@@ -70,3 +73,23 @@ def test_logging(said: list[str]) -> None:
     (text,) = said
     assert "logs/test_beside.py:" in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize(("discreet", "ending"), [(False, f"ValueError: {SECRET}"), (True, "ValueError")])
+def test_the_end(said: list[str], discreet: bool, ending: str) -> None:
+    """The error that ends the process is one message; what it says is in it until a client can be heard."""
+    log = BoundedLog()
+    log.discreet = discreet
+    written: list[str] = []
+    log.observers = [lambda event: written.append(formatEvent(event))]
+    globalLogPublisher.addObserver(log)
+    try:
+        raise ValueError(SECRET)
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+    finally:
+        globalLogPublisher.removeObserver(log)
+    (text,) = written
+    assert text.startswith("An unexpected error ends the process\nTraceback")
+    assert "test_beside.py" in text
+    assert text.splitlines()[-1] == ending

@@ -77,7 +77,7 @@ def test_counted() -> None:
         world.logger("happy.web").error("{service} did not answer, {number}", service="expo", number=7)
     assert world.lines == ["[happy.web#error] expo did not answer, 7"] * 5
     world.clock.advance(WINDOW)
-    said = "left out 1,234 times in the last minute: {service} did not answer, {number}; expo"
+    said = "left out 1,234 times in the last minute, such as: expo did not answer, 7"
     assert world.lines[5:] == [f"[happy.web#error] {said}"]
     assert world.left_out == [REPEATED] * 1234
     assert world.clock.getDelayedCalls() == []
@@ -93,11 +93,7 @@ def test_fault() -> None:
     assert [line.partition("] ")[2] for line in world.lines] == [
         "Answering failed: KeyError < a.py:1 f",
         "Answering failed: KeyError < a.py:2 f",
-        *[
-            f"left out once in the last minute: Answering failed: {{fault}}; KeyError < a.py:{n} f"
-            for n in (1, 2)
-        ]
-        * 2,
+        *[f"left out once in the last minute: Answering failed: KeyError < a.py:{n} f" for n in (1, 2)] * 2,
     ]
 
 
@@ -107,7 +103,28 @@ def test_told_at_the_end() -> None:
     for _ in range(7):
         world.logger("happy.web").error("trouble")
     world.log.tell()
-    assert "left out 2 times in the last minute: trouble" in world.lines[-1]
+    assert "left out 2 times in the last minute, such as: trouble" in world.lines[-1]
+
+
+def test_printed_before_the_start() -> None:
+    """Before clients can be heard, each line that something prints is written, not only the first few."""
+    world = World()
+    world.log.discreet = False
+    for number in range(20):
+        world.logger("stderr").error("{log_io}", log_io=f"line {number}")
+    assert world.lines == [f"[stderr#error] line {number}" for number in range(20)]
+
+
+def test_events_without_room() -> None:
+    """An event that there were no bytes for is told with its values, as every line is."""
+    world = World()
+    events = world.logger("happy.logs.events.Events")
+    for number in range(50):
+        events.warn("{count:,} {what}: {reason}", count=1234, what="logins refused", reason=f"{number:0800}")
+    world.clock.advance(WINDOW)
+    summaries = [line for line in world.lines if "left out" in line]
+    assert summaries
+    assert all("once in the last minute: 1,234 logins refused: 000" in line for line in summaries)
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warn", "error"])

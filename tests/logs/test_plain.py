@@ -12,29 +12,29 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python import log as former
 from twisted.python.failure import Failure
 
-from happy.logs.plain import LONGEST, LONGEST_TRACE, is_idle, printable, subject_of, text_of
+from happy.logs.plain import LONGEST, LONGEST_TRACE, is_idle, printable, subject_of, summary_of, text_of
 from tests.logs.events import logged
 
 SECRET = "what only the client knows"
 
 
-def raised(depth: int = 0) -> Failure:
+def raised(depth: int = 0, words: str = SECRET) -> Failure:
     """A failure that quotes a client, raised so deep."""
     try:
-        _descend(depth)
+        _descend(depth, words)
     except ValueError:
         return Failure()
     raise AssertionError
 
 
-def _descend(depth: int) -> None:
+def _descend(depth: int, words: str) -> None:
     if depth:
-        _descend(depth - 1)
+        _descend(depth - 1, words)
     else:
         try:
             {}[SECRET]
         except KeyError as error:
-            raise ValueError(SECRET) from error
+            raise ValueError(words) from error
 
 
 def test_our_words() -> None:
@@ -102,6 +102,7 @@ def test_failures(report: Callable[[Logger, Failure], None]) -> None:
         "_descend\nValueError",
     ):
         assert part in text
+    assert summary_of(event).startswith("ValueError at logs/test_plain.py:")
     subject = subject_of(event)
     assert subject.failed
     assert subject.what.startswith("ValueError at logs/test_plain.py:")
@@ -131,12 +132,19 @@ def test_deep_failures() -> None:
 
 
 def test_long_traceback() -> None:
-    """Of a text that is too long the first line and the last ones are kept."""
-    failure = raised(900)
-    text = text_of(logged("twisted.internet", lambda log: log.failure("", failure)), trusted=True)
-    assert len(text) < 2 * LONGEST + LONGEST_TRACE
-    assert text.startswith("Unhandled error\nTraceback (most recent call last):\n...\n")
-    assert SECRET in text.splitlines()[-1]
+    """Of a text that is too long the first line and the last ones are kept, and the reason with its cause."""
+    for depth, words in (
+        (0, SECRET),
+        (900, SECRET),
+        (900, f"{SECRET}{'.' * 9000}"),
+        (900, SECRET + "\n." * 9000),
+    ):
+        failure = raised(depth, words)
+        text = text_of(logged("twisted.internet", lambda log, it=failure: log.failure("", it)), trusted=True)
+        assert len(text) < 3 * LONGEST + LONGEST_TRACE
+        assert text.startswith("Unhandled error\nTraceback (most recent call last):\n")
+        assert f"\nValueError: {SECRET}" in text
+        assert "The above exception was the direct cause" in text
 
 
 def test_faults_tell_apart() -> None:

@@ -6,12 +6,15 @@ import signal
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.service.place import WorkerPlace
 from happy.settings.config import load
 from happy.workers.pool import LONG_LIFE, Spare, Worker, WorkerPool
+from happy.workers.process import WorkerProcess
 from happy.workers.talk import Brief
 
 
@@ -113,3 +116,18 @@ class PoolTests(SynchronousTestCase):
         """Nothing is made any more, and nothing is left."""
         self.successResultOf(Deferred.fromCoroutine(self.pool.stop(5.0)))
         self.assertEqual([process.running for process in self.made], [False, False])
+
+
+class LastWordsTests(SynchronousTestCase):
+    """A process that ends while it loads."""
+
+    def test_last_words(self) -> None:
+        """Its end is told with the last line that it printed, which says why; few others get into the log."""
+        process = WorkerProcess(lambda logged: None)
+        text = b"Traceback:\n" + b"  a place\n" * 20 + b"ImportError: no module\n"
+        process.childDataReceived(2, text)
+        process.processEnded(Failure(ProcessTerminated(1)))
+        self.assertEqual(
+            str(self.failureResultOf(process.serving, RuntimeError).value),
+            "the spare worker ended with status 1: ImportError: no module",
+        )
