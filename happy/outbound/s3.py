@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from happy.base.errors import StartupError
 from happy.base.threads import Threads
 from happy.outbound.objects import Existing, Removals, UploadForm, attachments
+from happy.settings.effects import half_set, has_whole_s3
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -199,6 +200,8 @@ def _endpoint(config: Config) -> str:
 
 
 def _client(config: Config) -> Minio:
+    if not has_whole_s3(config):
+        raise StartupError(f"s3-host: {half_set(config)[-1]}")
     return Minio(
         _endpoint(config),
         access_key=config.s3_access_key,

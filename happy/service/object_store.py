@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from happy.base.errors import StartupError
 from happy.base.threads import Threads
 from happy.outbound.folder import Folder
+from happy.outbound.nowhere import Nowhere
+from happy.settings.effects import has_whole_s3
 
 if TYPE_CHECKING:
     from happy.base.clocks import Now
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 def object_store(config: Config, reactor: Any, now: Now = time.time) -> ObjectStore:
     """The store that the configuration asks for. Raises :class:`~happy.base.errors.StartupError`."""
     threads = Threads(reactor)
+    if config.s3_host and not has_whole_s3(config):
+        return Nowhere(config)
     if config.s3_host:
         return _s3(config, threads, reactor)
     base = config.public_url or f"http://localhost:{config.port}"

@@ -58,14 +58,14 @@ class Options(usage.Options):
             raise usage.UsageError(f"nothing is expected after the options, but there is {words[0]!r}")
 
     def postOptions(self) -> None:
-        """Find every setting's value, and tell of variables that were meant as settings."""
+        """Find every setting's value, and tell of names that were meant as settings."""
         try:
             self.config = load(self._given, self._environment)
         except BadSetting as error:
             raise SystemExit(f"happy: {error}") from None
         if self.parent is not None and (file := self.parent.get("pidfile")):
             forget_stale(Path(file), "twistd")
-        for line in misspelt(self._environment):
+        for line in (*misspelt(self._environment), *self.config.unknown):
             print(f"happy: {line}", file=sys.stderr)  # noqa: T201
 
     def opt_version(self) -> None:

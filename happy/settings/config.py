@@ -16,7 +16,7 @@ from happy.settings import parsers
 from happy.settings.consistency import check
 from happy.settings.declaration import (
     BadSetting,
-    Given,
+    Collected,
     declared,
     evaluate,
     from_environment,
@@ -348,6 +348,9 @@ class Config:
     without_effect: tuple[str, ...] = ()
     """Names of the settings that are given in vain (:mod:`happy.settings.effects`)."""
 
+    unknown: tuple[str, ...] = ()
+    """A line about each name in the file that is no setting."""
+
 
 UNUSED = (
     unused("github-app-id", "GITHUB_APP_ID", "GitHub is asked as the OAuth app"),
@@ -371,12 +374,13 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
     ``options`` has the texts given on the command line, by setting name. Raises :class:`BadSetting`.
     """
     known = (*SETTINGS, *UNUSED)
-    given = collected(options, environment)
+    given, unknown = collected(options, environment)
     unmeant = ambient(known, environment, given)
     given, idle = divided(known, given)
     config = Config(
         **{one.field: evaluate(one, given[one.name]) for one in SETTINGS if one.name in given},
         without_effect=idle + unmeant,
+        unknown=unknown,
     )
     if config.master_secret and is_weak(config.master_secret) and not config.allow_weak_secret:
         raise BadSetting(f"master-secret: the value from {given['master-secret'].origin} {WEAK}")
@@ -384,11 +388,12 @@ def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -
     return config if config.listen else replace(config, listen=(tcp(config.host, config.port),))
 
 
-def collected(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> dict[str, Given]:
+def collected(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Collected:
     """The texts that hold, by setting name, whatever is in them. Raises :class:`BadSetting` for a file."""
     known = (*SETTINGS, *UNUSED)
     given = from_environment(known, environment) | from_options(known, options)
-    if "config" in given:
-        file = evaluate(_BY_NAME["config"], given["config"])
-        given = from_file((one for one in SHOWN if one.name != "config"), file) | given
-    return given
+    if "config" not in given:
+        return Collected(given)
+    file = evaluate(_BY_NAME["config"], given["config"])
+    found = from_file((one for one in SHOWN if one.name != "config"), file)
+    return Collected(found.given | given, found.unknown)

@@ -22,8 +22,6 @@ def check(config: Config, known: Mapping[str, Setting]) -> None:
         _together(config, known, "bus", "redis-url")
     if config.workers > 1 and config.bus == "none":
         raise BadSetting("workers: several hear each other by a bus; remove bus=none")
-    if config.s3_host:
-        _together(config, known, "s3-host", "s3-access-key", "s3-secret-key", "s3-bucket")
     if config.db_provider == "postgres" and not config.database_url:
         raise BadSetting(
             "database-url: db-provider asks for a PostgreSQL of your own, but DATABASE_URL is empty or "

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from happy.base.errors import StartupError
 
@@ -85,10 +85,18 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Values of a setting as text, and where they were found."""
+    """Values of a setting as text, and where they were found; ``wrong`` is why there are none, if so."""
 
     texts: tuple[str, ...]
     origin: str
+    wrong: str = ""
+
+
+class Collected(NamedTuple):
+    """What a source sets, by the names of settings, and a line about each name that is none."""
+
+    given: dict[str, Given]
+    unknown: tuple[str, ...] = ()
 
 
 def setting(
@@ -150,16 +158,22 @@ def is_ambient(one: Setting, text: str) -> bool:
     return one.ambient is not None and one.ambient(text.strip())
 
 
-def from_file(settings: Iterable[Setting], path: Path) -> dict[str, Given]:
-    """What a TOML file sets. Raises :class:`BadSetting` for an unreadable file and for unknown keys."""
+def from_file(settings: Iterable[Setting], path: Path) -> Collected:
+    """What a TOML file sets. Raises :class:`BadSetting` for an unreadable file."""
     known = {one.name: one for one in settings}
-    found: dict[str, Given] = {}
+    meant = {alias: one.name for one in known.values() for alias in (*one.environment, one.field, one.name)}
+    given: dict[str, Given] = {}
+    unknown = []
     for key, value in _toml(path).items():
-        if key not in known:
-            hint = did_you_mean(key, {name: name for name in known})
-            raise BadSetting(f"{path} sets {key}, which is no setting{hint}")
-        found[key] = Given(_texts(known[key], value, path), f"the file {path}")
-    return found
+        if key in known:
+            given[key] = _given(known[key], value, path)
+        elif isinstance(value, dict):
+            unknown.append(
+                f"{path} has a table {key!r:.50}, but settings stand in none: nothing in it has an effect"
+            )
+        else:
+            unknown.append(f"{path} sets {key!r:.50}, which is no setting{did_you_mean(key, meant)}")
+    return Collected(given, tuple(unknown))
 
 
 def did_you_mean(name: str, known: Mapping[str, str]) -> str:
@@ -179,15 +193,13 @@ def _toml(path: Path) -> dict[str, Any]:
         raise BadSetting(f"config: {path} is not a TOML file: {where}") from None
 
 
-def _texts(one: Setting, value: Any, path: Path) -> tuple[str, ...]:
+def _given(one: Setting, value: Any, path: Path) -> Given:
     """A value of the file as the texts that an option would have had."""
-    if not one.used:
-        return ()
     values = value if one.many and isinstance(value, list) else [value]
-    for item in values:
-        if not isinstance(item, str | int | float):
-            raise BadSetting(f"{one.name}: {path} must give it as a text or a number{_example(one)}")
-    return tuple(_written(item) for item in values)
+    origin = f"the file {path}"
+    if not all(isinstance(item, str | int | float) for item in values):
+        return Given((), origin, f"{one.name}: {path} must give it as a text or a number{_example(one)}")
+    return Given(tuple(_written(item) for item in values), origin)
 
 
 def _written(value: object) -> str:
@@ -196,6 +208,8 @@ def _written(value: object) -> str:
 
 def evaluate(one: Setting, given: Given) -> Any:
     """The setting's value; raises :class:`BadSetting`."""
+    if given.wrong:
+        raise BadSetting(given.wrong)
     values = tuple(_parsed(one, text, given.origin) for text in given.texts)
     return values if one.many else values[-1]
 

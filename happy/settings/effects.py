@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _TRIPLET = re.compile(r"[a-z0-9_]+-[a-z0-9_.]+-(linux|darwin|freebsd|windows|mingw)\S*|[a-z0-9_]+-linux-\w+")
 """A machine type as compilers write it, which conda's activation puts into HOST."""
 
+_S3 = ("s3_access_key", "s3_secret_key", "s3_bucket")
+"""What S3 cannot be used without."""
+
 
 def divided(
     settings: Iterable[Setting], given: Mapping[str, Given]
@@ -54,14 +57,22 @@ def half_set(config: Config) -> tuple[str, ...]:
         lines += _lacking(
             config, "Accounts cannot be connected to GitHub", "github_client_secret", "github_redirect_url"
         )
-    if config.s3_host and not config.s3_public_url:
-        lines.append("Pictures in S3 have addresses below the bucket's own until there is an s3-public-url")
+    if config.s3_host and not has_whole_s3(config):
+        lines += _lacking(config, "Files are neither taken nor given", *_S3)
+    elif config.s3_host and not config.s3_public_url:
+        lines += _lacking(config, "Pictures in S3 have addresses below the bucket's own", "s3_public_url")
     return tuple(lines)
+
+
+def has_whole_s3(config: Config) -> bool:
+    """Whether S3 can be used: nothing that it needs is missing."""
+    return bool(config.s3_host) and all(getattr(config, field) for field in _S3)
 
 
 def _lacking(config: Config, what: str, *fields: str) -> list[str]:
     lacking = [field.replace("_", "-") for field in fields if not getattr(config, field)]
-    return [f"{what} until there is a {' and a '.join(lacking)}"] if lacking else []
+    are = "is" if len(lacking) == 1 else "are"
+    return [f"{what} until {' and '.join(lacking)} {are} set"] if lacking else []
 
 
 def names_this_machine(text: str) -> bool:

@@ -42,9 +42,10 @@ def explain(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]
     """What :func:`~happy.settings.config.load` makes of these sources."""
     warnings = misspelt(environment)
     try:
-        given = collected(options, environment)
+        given, unknown = collected(options, environment)
     except BadSetting as wrong:
         return Findings([], warnings, [str(wrong)])
+    warnings += unknown
     settings = [_explained(one, given.get(one.name)) for one in SHOWN if one.used or one.name in given]
     try:
         config = load(options, environment)

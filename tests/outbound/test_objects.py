@@ -24,11 +24,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from happy.base.errors import StartupError
+from happy.base.errors import Overloaded, StartupError
 from happy.base.threads import Threads
 from happy.outbound.folder import Folder
 from happy.outbound.objects import ObjectStore, Removals, attachment
-from happy.outbound.s3 import S3
+from happy.outbound.s3 import S3, sizes
 from happy.service.object_store import object_store
 from happy.settings.config import Config
 from tests.outbound.s3_server import BUCKET, SECRET, S3Server
@@ -76,6 +76,26 @@ class StoreTests:
         self.assertEqual(await self.store.used("removed"), 0)
         self.assertEqual(await self.store.used("removed2"), 1)
         await self.store.remove_session("removed")
+
+
+class NowhereTests(SynchronousTestCase):
+    """What there is of a store while S3 lacks settings."""
+
+    def test_nothing_is_taken_or_given(self) -> None:
+        """Neither is a file stored elsewhere, nor is one called missing; whoever asks is to come back."""
+        with tempfile.TemporaryDirectory() as folder:
+            config = Config(s3_host="s3.example.org", s3_bucket="happy", data_dir=Path(folder))
+            store = object_store(config, Clock())
+            self.successResultOf(Deferred.fromCoroutine(store.start()))
+            for asking in (store.put("a", io.BytesIO(b"1")), store.file("a"), store.used("s")):
+                self.failureResultOf(Deferred.fromCoroutine(asking), Overloaded)  # type: ignore[arg-type]
+            self.assertRaises(Overloaded, store.upload_form, "a", 1)
+            self.assertRaises(Overloaded, store.download_url, "a")
+            self.assertEqual(store.public_url("public/a b"), "https://s3.example.org/public/a%20b")
+            self.successResultOf(store.remove_session("s"))
+            self.successResultOf(Deferred.fromCoroutine(store.stop()))
+            self.assertEqual(os.listdir(folder), [])
+        self.assertRaisesRegex(StartupError, "s3-access-key and s3-secret-key are set", sizes, config)
 
 
 class FolderTests(StoreTests, TestCase):

@@ -79,6 +79,16 @@ def test_misspelt_variables(variable: str, hint: str) -> None:
     assert errors.getvalue() == f"happy: the environment variable {variable} is no setting{hint}\n"
 
 
+def test_unknown_keys_are_told(tmp_path: Path) -> None:
+    """So is a key of the file."""
+    file = tmp_path / "happy.toml"
+    file.write_text("prot = 1")
+    errors = io.StringIO()
+    with redirect_stderr(errors):
+        parsed(HAPPY_CONFIG=str(file))
+    assert errors.getvalue() == f"happy: {file} sets 'prot', which is no setting; did you mean port?\n"
+
+
 def test_variables_of_clients() -> None:
     """What the clients or this server know, and what is nobody's, is not told."""
     errors = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from happy.settings.config import SETTINGS, Config, load
 from happy.settings.declaration import BadSetting, Setting
-from happy.settings.effects import half_set
+from happy.settings.effects import half_set, has_whole_s3
+from tests.settings.test_config import write
 
 NEEDING = [one for one in SETTINGS if one.needs]
 
@@ -125,11 +127,15 @@ def test_half_set() -> None:
     """A service that cannot work yet is told, with what it lacks."""
     assert half_set(Config()) == ()
     bucket: dict[str, Any] = {"s3_host": "s3", "s3_access_key": "a", "s3_secret_key": "b", "s3_bucket": "c"}
+    assert not has_whole_s3(Config(s3_host="s3", s3_bucket="c"))
+    assert half_set(Config(s3_host="s3", s3_bucket="c")) == (
+        "Files are neither taken nor given until s3-access-key and s3-secret-key are set",
+    )
     (line,) = half_set(Config(**bucket))
     assert "s3-public-url" in line
     assert half_set(Config(**bucket, s3_public_url="https://a.example")) == ()
     assert half_set(Config(github_client_id="x", github_client_secret="y")) == (
-        "Accounts cannot be connected to GitHub until there is a github-redirect-url",
+        "Accounts cannot be connected to GitHub until github-redirect-url is set",
     )
     assert (
         half_set(
@@ -137,3 +143,30 @@ def test_half_set() -> None:
         )
         == ()
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("prot = 1\n", "sets 'prot', which is no setting; did you mean port?"),
+        ("registraton = 'closed'\n", "sets 'registraton', which is no setting; did you mean registration?"),
+        ("data_dir = '/x'\n", "sets 'data_dir', which is no setting; did you mean data-dir?"),
+        ("HAPPY_STATIC_DIR = '/x'\n", "sets 'HAPPY_STATIC_DIR', which is no setting; did you mean webapp?"),
+        ('"\\u001b[2J" = 1\n', "sets '\\x1b[2J', which is no setting"),
+        ("config = 'x'\n", "sets 'config', which is no setting"),
+        ("[files]\ns3-host = 'x'\n", "has a table 'files', but settings stand in none"),
+    ],
+)
+def test_unknown_keys(text: str, told: str, tmp_path: Path) -> None:
+    """A key that nobody knows is told with the one that was probably meant, and stops nothing."""
+    file = write(tmp_path, f"log-level = 'warn'\n{text}")
+    config = load({"config": file}, {})
+    (line,) = config.unknown
+    assert line.startswith(f"{file[0]} {told}")
+    assert replace(config, unknown=()) == load({"config": write(tmp_path, "log-level = 'warn'\n")}, {})
+
+
+def test_a_value_of_no_effect(tmp_path: Path) -> None:
+    """What a file has for a setting that nothing uses is not judged either."""
+    config = load({"config": write(tmp_path, "s3-port = { a = 1 }\n")}, {})
+    assert config.without_effect == ("s3-port",)

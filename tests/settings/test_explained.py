@@ -31,18 +31,29 @@ def test_sources(tmp_path: Path) -> None:
     assert by_name["data-dir"][1:] == ("data", "the default")
 
 
-def test_warnings() -> None:
+def test_warnings(tmp_path: Path) -> None:
     """What is unknown, set by half or without effect is named; none of that stops a start."""
     environment = {
+        "HAPPY_CONFIG": str(tmp_path / "happy.toml"),
         "HAPPY_LISTENS": "x",
-        "S3_PORT": "tcp://1:2",
+        "S3_HOST": "s3",
+        "HAPPY_METRICS_HOST": "!",
+        "METRICS_ENABLED": "no",
         "GITHUB_CLIENT_ID": "x",
         "GITHUB_APP_ID": "x",
     }
+    (tmp_path / "happy.toml").write_text("prot = 1")
     found = explain({}, environment)
     load({}, environment)
     assert not found.refusals
-    for name in ("HAPPY_LISTENS", "s3-port", "github-client-secret", "github-app-id"):
+    for name in (
+        "HAPPY_LISTENS",
+        "'prot'",
+        "s3-bucket",
+        "metrics-host",
+        "github-client-secret",
+        "github-app-id",
+    ):
         assert any(name in line for line in found.warnings), name
 
 
