@@ -22,29 +22,24 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 
 from tests.cluster.redis_server import ANY, RedisServer
+from tests.cluster.ring.database import RingDatabase
 from tests.cluster.ring.faults import NodeProcess
 from tests.cluster.ring.probes import Caller, Probes, Watched, Writer
-from tests.harness import cluster, psql, stop_cluster
+from tests.harness import stop_cluster
 
 QUIET = 3.0
 """Seconds before a fault, and after what it did is over."""
-
-END_SESSIONS = """
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
- WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
 
 
 class Faults:
     """Nodes, Redis and PostgreSQL, and what may happen to them; each ends when all is there again."""
 
-    def __init__(self, nodes: list[NodeProcess], redis: RedisServer, dsn: str) -> None:
+    def __init__(self, nodes: list[NodeProcess], redis: RedisServer, database: RingDatabase) -> None:
         self._nodes = nodes
         self._redis = redis
-        self._dsn = dsn
+        self._database = database
         self.kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "nothing": partial(pause, 5.0),
             "the second node is killed": partial(self._end, signal.SIGKILL),
@@ -93,26 +88,26 @@ class Faults:
         self._nodes[1].way.heal()
 
     async def _end_sessions(self) -> None:
-        await deferToThread(psql, self._dsn, END_SESSIONS)
+        self._database.end_sessions()
 
     async def _restart(self, number: signal.Signals) -> None:
-        await deferToThread(cluster().restart, number)
+        await self._database.restart(number)
 
 
 async def run() -> dict[str, Any]:
     """All faults, one after the other; what was noticed of each."""
     assert ANY is not None, "there is no Redis"
-    dsn, redis = cluster().create(), RedisServer(ANY)
+    database, redis = RingDatabase(), RedisServer(ANY)
     with tempfile.TemporaryDirectory(prefix="happy-noticed-") as folder:
         nodes = []
         for number in range(1, 4):
             own = Path(folder) / f"n{number}"
             own.mkdir()
-            nodes.append(NodeProcess(reactor, own, f"n{number}", dsn, redis))
+            nodes.append(NodeProcess(reactor, own, f"n{number}", database.dsn, redis))
             await nodes[-1].start()
         probes = Probes(reactor, [node.served.url for node in nodes])
         await probes.begin()
-        faults = Faults(nodes, redis, dsn)
+        faults = Faults(nodes, redis, database)
         table = {}
         for name, happen in faults.kinds.items():
             probes.offering.go_home()

@@ -18,20 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import treq
-from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.cluster.redis_server import ANY, RedisServer
-from tests.cluster.ring.faults import AWAY, NodeProcess
+from tests.cluster.ring.faults import NodeProcess
+from tests.cluster.ring.figures import looks, samples
 from tests.harness import cluster, stop_cluster
-from tests.live.serving import free_port
 
 HAPPYCTL = str(Path(sys.executable).with_name("happyctl"))
-TAKEN_FOR_DEAD = b"does not answer"
-DEAF = b"the bus is heard no longer"
 
 
 def storm(urls: Sequence[str], sockets: int) -> dict[str, Any]:
@@ -46,15 +42,14 @@ def storm(urls: Sequence[str], sockets: int) -> dict[str, Any]:
 
 async def figures(port: int) -> dict[str, Any]:
     """What a node tells of itself: beats, looks at the database, and turns of its reactor."""
-    text = await treq.text_content(await treq.get(f"http://127.0.0.1:{port}/metrics", persistent=False))
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    beats = _buckets(samples, "happy_bus_seconds_bucket")
-    stalls = _buckets(samples, "happy_reactor_stall_seconds_bucket")
+    found = await samples(port)
+    beats = _buckets(found, "happy_bus_seconds_bucket")
+    stalls = _buckets(found, "happy_reactor_stall_seconds_bucket")
     return {
         "own beats heard": max(beats.values(), default=0),
         "slowest own beat, up to": _least(beats),
         "longest turn, up to": _least(stalls),
-        "looks": {one.labels["reason"]: one.value for one in samples if one.name == "happy_catch_ups_total"},
+        "looks": await looks(port),
     }
 
 
@@ -71,22 +66,19 @@ async def run(nodes: int, sockets: int, rounds: int, bus: str) -> dict[str, Any]
     """All storms; what is to be reported of them."""
     assert ANY is not None, "there is no Redis"
     dsn, redis = cluster().create(), RedisServer(ANY)
-    ports = [free_port() for _ in range(nodes)]
     with tempfile.TemporaryDirectory(prefix="happy-storm-") as folder:
         processes = []
-        for number, port in enumerate(ports):
+        for number in range(nodes):
             own = Path(folder) / f"n{number}"
             own.mkdir()
             settings = {
                 "HAPPY_BUS": bus,
                 "REDIS_URL": redis.url,
-                "METRICS_ENABLED": "true",
-                "METRICS_PORT": str(port),
                 "HAPPY_ADDRESS_LIMIT": "0",
             }
             processes.append(NodeProcess(reactor, own, f"n{number}", dsn, redis, settings))
             await processes[-1].start()
-        told = await _measure(processes, ports, sockets, rounds)
+        told = await _measure(processes, sockets, rounds)
         for process in processes:
             await process.served.stop()
             await process.way.stop()
@@ -94,21 +86,19 @@ async def run(nodes: int, sockets: int, rounds: int, bus: str) -> dict[str, Any]
     return {"nodes": nodes, "bus": bus, "sockets": sockets, **told}
 
 
-async def _measure(
-    processes: Sequence[NodeProcess], ports: Sequence[int], sockets: int, rounds: int
-) -> dict[str, Any]:
+async def _measure(processes: Sequence[NodeProcess], sockets: int, rounds: int) -> dict[str, Any]:
     storms = []
     for _ in range(rounds):
         urls = [process.served.url for process in processes]
         storms.append(_of(await deferToThread(storm, urls, sockets)))
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {storms[-1]}\n")
-    told = [await figures(port) for port in ports]
-    said = [sum(one.said(text) for one in processes) for text in (TAKEN_FOR_DEAD, DEAF, AWAY)]
+    told = [await figures(process.metrics_port) for process in processes]
+    dead, deaf, away = (sum(one["looks"].get(why, 0) for one in told) for why in ("dead", "deaf", "away"))
     return {
         "storms": storms,
-        "taken for dead": said[0],
-        "found itself deaf": said[1],
-        "lost the bus": said[2],
+        "taken for dead": dead,
+        "found itself deaf": deaf,
+        "lost the bus": away,
         "each node": told,
     }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,16 @@ from twisted.internet.task import deferLater
 
 from happy.postgres.process import Program
 from tests.cluster.redis_server import RedisServer
+from tests.cluster.ring.database import RingDatabase
+from tests.cluster.ring.figures import is_up, looks
 from tests.cluster.ring.way import Way
-from tests.live.serving import TWISTD, Served
+from tests.live.serving import TWISTD, Served, free_port
+
+SEEN_SECONDS = 15.0
+"""How much longer a fault lasts at most, until every node that it concerns has counted it."""
+
+WELL_SECONDS = 60.0
+"""How long nodes may take after a fault until the bus of each is up."""
 
 
 class NodeProcess:
@@ -34,12 +43,14 @@ class NodeProcess:
         """``settings`` are variables of its environment, beside or instead of the usual."""
         self.name = name
         self.way = Way(reactor, redis.port)
+        self.metrics_port = free_port()
         self._folder = folder
         self._environment = {
             "DATABASE_URL": dsn,
             "HANDY_MASTER_SECRET": "of the ring and of nothing else",
             "HAPPY_DATABASE_POOL": "4",
-            "METRICS_ENABLED": "false",
+            "METRICS_ENABLED": "true",
+            "METRICS_PORT": str(self.metrics_port),
             "HAPPY_NODE": name,
             "REDIS_URL": f"redis://127.0.0.1:{self.way.port}",
             **(settings or {}),
@@ -69,43 +80,70 @@ class NodeProcess:
         except FileNotFoundError:
             return "gone"
 
-    def said(self, text: bytes) -> int:
-        """How often it logged something."""
-        return (self.log + self.served.log).count(text)
+    async def losses(self) -> float:
+        """How often it has noticed that its bus was away, since it was started."""
+        return (await looks(self.metrics_port)).get("away", 0.0)
 
 
 class Nemesis:
     """Faults, chosen by a seeded generator. ``proven`` counts those that were seen to have taken effect."""
 
     def __init__(
-        self, reactor: Any, nodes: list[NodeProcess], redis: RedisServer, rng: random.Random
+        self,
+        reactor: Any,
+        nodes: list[NodeProcess],
+        redis: RedisServer,
+        database: RingDatabase,
+        rng: random.Random,
     ) -> None:
         self._reactor = reactor
         self._nodes = nodes
         self._redis = redis
+        self._database = database
         self._rng = rng
         self.done: Counter[str] = Counter()
         self.proven: Counter[str] = Counter()
-        self.kinds = {
+        self._of_nodes = {
             "a node is killed": self._kill,
             "a node stands still for 2 s": partial(self._stand_still, 2.0),
             "a node stands still for 8 s": partial(self._stand_still, 8.0),
             "a node is stopped in order": self._stop_node,
+            "PostgreSQL ends all sessions": self._end_sessions,
+            "PostgreSQL is restarted": partial(database.restart, signal.SIGINT),
+            "PostgreSQL crashes": partial(database.restart, signal.SIGQUIT),
+        }
+        self._of_redis = {
             "Redis is killed": self._kill_redis,
             "Redis stands still for 5 s": self._freeze_redis,
             "a node's connections to Redis break": self._cut,
             "a node is without Redis for 4 s": self._close,
             "a node's connections to Redis freeze for 5 s": self._freeze,
-            "PostgreSQL ends all sessions": self._end_sessions,
         }
-        self.end_sessions: Callable[[], int] = lambda: 0
+        self._of_postgres = {
+            "a session that listens ends": self._end_listening,
+            "a session that listens stands still for 5 s": self._freeze_listening,
+        }
 
-    async def one(self, kind: str | None = None) -> str:
-        """Let something go wrong, and be well again."""
-        kind = kind or self._rng.choice(list(self.kinds))
+    def kinds(self, bus: str) -> dict[str, Callable[[], Awaitable[bool]]]:
+        """What may go wrong on a bus by this name."""
+        return self._of_nodes | (self._of_redis if bus == "redis" else self._of_postgres)
+
+    async def one(self, bus: str) -> str:
+        """Let something go wrong with nodes that are well, and be well again; what it was."""
+        kinds = self.kinds(bus)
+        kind = self._rng.choice(list(kinds))
         self.done[kind] += 1
-        self.proven[kind] += bool(await self.kinds[kind]())
+        self.proven[kind] += await kinds[kind]()
+        await self._well()
         return kind
+
+    async def _well(self) -> None:
+        """Wait until every node's bus is up. Raises AssertionError if that takes too long."""
+        deadline = self._reactor.seconds() + WELL_SECONDS
+        for node in self._nodes:
+            while not await is_up(node.metrics_port):
+                assert self._reactor.seconds() < deadline, f"{node.name} has no bus any more"
+                await self._wait(0.1)
 
     def _wait(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds)
@@ -136,49 +174,62 @@ class Nemesis:
         node.served.kill(signal.SIGCONT)
         return stood
 
+    async def _lasting(
+        self,
+        seconds: float,
+        nodes: Iterable[NodeProcess],
+        act: Callable[[], None],
+        enough: Callable[[Iterable[bool]], bool] = all,
+    ) -> bool:
+        """Do something that takes the bus from some nodes, for so long and until enough of them counted it.
+
+        Whether they have.
+        """
+        before = {node: await node.losses() for node in nodes}
+        act()
+        ends = self._reactor.seconds() + seconds
+        await self._wait(seconds)
+        while not enough([await node.losses() > losses for node, losses in before.items()]):
+            if self._reactor.seconds() > ends + SEEN_SECONDS:
+                return False
+            await self._wait(0.1)
+        return True
+
     async def _kill_redis(self) -> bool:
-        before = [node.said(AWAY) for node in self._nodes]
-        self._redis.kill()
-        await self._wait(3)
-        noticed = all(node.said(AWAY) > count for node, count in zip(self._nodes, before, strict=True))
+        noticed = await self._lasting(3, self._nodes, self._redis.kill)
         self._redis.start()
         return noticed
 
     async def _freeze_redis(self) -> bool:
-        before = [node.said(AWAY) for node in self._nodes]
-        self._redis.send(signal.SIGSTOP)
-        await self._wait(5)
+        noticed = await self._lasting(5, self._nodes, partial(self._redis.send, signal.SIGSTOP))
         self._redis.send(signal.SIGCONT)
-        await self._wait(1)
-        return all(node.said(AWAY) > count for node, count in zip(self._nodes, before, strict=True))
-
-    async def _noticed(self, node: NodeProcess, seconds: float) -> bool:
-        before = node.said(AWAY)
-        await self._wait(seconds)
-        return node.said(AWAY) > before
+        return noticed
 
     async def _cut(self) -> bool:
         node = self._any()
-        node.way.cut()
-        return await self._noticed(node, 1)
+        return await self._lasting(1, [node], node.way.cut)
 
     async def _close(self) -> bool:
         node = self._any()
-        node.way.close()
-        noticed = await self._noticed(node, 4)
+        noticed = await self._lasting(4, [node], node.way.close)
         node.way.heal()
         return noticed
 
     async def _freeze(self) -> bool:
         node = self._any()
-        node.way.freeze()
-        noticed = await self._noticed(node, 5)
+        noticed = await self._lasting(5, [node], node.way.freeze)
         node.way.heal()
         return noticed
 
     async def _end_sessions(self) -> bool:
-        return self.end_sessions() > 0
+        return self._database.end_sessions() > 0
 
+    async def _end_listening(self) -> bool:
+        pid = self._rng.choice(self._database.listening())
+        return await self._lasting(1, self._nodes, partial(os.kill, pid, signal.SIGTERM), any)
 
-AWAY = b"the bus is away"
-"""What a node logs that has lost Redis."""
+    async def _freeze_listening(self) -> bool:
+        pid = self._rng.choice(self._database.listening())
+        noticed = await self._lasting(5, self._nodes, partial(os.kill, pid, signal.SIGSTOP), any)
+        os.kill(pid, signal.SIGCONT)
+        return noticed
