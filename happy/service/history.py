@@ -33,8 +33,9 @@ class History:
     """Samples in the order of their times; a rate is over the time since the sample before.
 
     Columns: ``at`` in epoch ms; ``user``, ``session``, ``machine`` sockets; ``messages`` and ``heartbeats`` a
-    minute; ``commitMs`` and ``callMs``, the means of storing a batch and of a call, with ``commitSlowMs`` and
-    ``callSlowMs``; ``memoryBytes`` and ``databaseBytes``. None is what is not known, or did not happen.
+    minute; ``commits`` and ``calls`` a minute, with their means, ``commitMs`` and ``callMs``, and what few
+    exceed, ``commitSlowMs`` and ``callSlowMs``; ``memoryBytes`` and ``databaseBytes``. None is what is not
+    known, or did not happen.
     """
 
     def __init__(self, metrics: Metrics, clock: IReactorTime, now: Now, status: Status) -> None:
@@ -45,6 +46,7 @@ class History:
         self._samples: deque[dict[str, float | None]] = deque(maxlen=SAMPLES)
         self._taken = 0
         self._before: _Counts | None = None
+        self._minute = deque([(clock.seconds(), _stored(metrics))], maxlen=COUNTED_EVERY + 1)
         self._sampling = Rounds(
             "sampling for the status page", self._sample, clock, seconds=SECONDS, patience=60.0
         )
@@ -61,11 +63,11 @@ class History:
         """The samples by column, the oldest first."""
         return {name: [sample[name] for sample in self._samples] for name in COLUMNS}
 
-    def messages(self) -> float | None:
-        """How many messages were stored in the last minute; None if it is too early to tell."""
-        latest = [sample["messages"] for sample in list(self._samples)[-COUNTED_EVERY:]]
-        known = [rate for rate in latest if rate is not None]
-        return sum(known) / len(known) if known else None
+    def messages(self) -> float:
+        """How many messages were stored a minute, in the last one or since the start."""
+        moment, stored = self._minute[0]
+        seconds = max(self._clock.seconds() - moment, 1.0)
+        return (_stored(self._metrics) - stored) / seconds * 60
 
     async def _sample(self) -> None:
         if self._taken % COUNTED_EVERY == 0:
@@ -73,6 +75,7 @@ class History:
         self._taken += 1
         counts, before = _counted(self._metrics, self._clock.seconds()), self._before
         self._before = counts
+        self._minute.append((counts.moment, counts.messages))
         connected = sockets(self._metrics)
         sample: dict[str, float | None] = dict.fromkeys(COLUMNS)
         sample |= {
@@ -90,7 +93,8 @@ class History:
 
 COLUMNS: Final = (
     *("at", "user", "session", "machine", "messages", "heartbeats"),
-    *("commitMs", "commitSlowMs", "callMs", "callSlowMs", "memoryBytes", "databaseBytes"),
+    *("commits", "commitMs", "commitSlowMs", "calls", "callMs", "callSlowMs"),
+    *("memoryBytes", "databaseBytes"),
 )
 
 
@@ -136,8 +140,10 @@ class _Counts:
         return {
             "messages": (self.messages - before.messages) / minutes,
             "heartbeats": (self.heartbeats - before.heartbeats) / minutes,
+            "commits": (self.commits.number - before.commits.number) / minutes,
             "commitMs": commit,
             "commitSlowMs": commit_slow,
+            "calls": (self.calls.number - before.calls.number) / minutes,
             "callMs": call,
             "callSlowMs": call_slow,
         }
@@ -147,11 +153,16 @@ def _counted(metrics: Metrics, moment: float) -> _Counts:
     alive = (metrics.session_alive_events_total, metrics.machine_alive_events_total)
     return _Counts(
         moment,
-        messages=_timed([metrics.happy_commit_rows]).seconds,
+        messages=_stored(metrics),
         heartbeats=sum(sample.value for sample in _samples(alive) if sample.name.endswith("_total")),
         commits=_timed([metrics.happy_commit_seconds]),
         calls=_timed([metrics.rpc_call_duration_seconds]),
     )
+
+
+def _stored(metrics: Metrics) -> float:
+    """How many messages have been stored."""
+    return _timed([metrics.happy_commit_rows]).seconds
 
 
 def _timed(histograms: Iterable[Any]) -> _Timed:

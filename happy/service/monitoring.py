@@ -83,6 +83,8 @@ class MonitoringResource(Resource):
                 return answer_later(request, self._ready(request))
             case b"GET" | b"HEAD", b"/status.json":
                 return answer_later(request, self._report(request))
+            case b"GET" | b"HEAD", b"/history.json":
+                return _json(request, self._history.columns())
             case b"GET" | b"HEAD", path if path in PAGE:
                 return _page(request, *PAGE[path])
         request.setResponseCode(404)

@@ -72,7 +72,7 @@ class Status:
     """Reports on a server. What has to be counted is counted anew at most every few seconds, for all who ask.
 
     ``last_backup`` tells the time of the last backup in epoch milliseconds, ``nodes`` what nodes there are.
-    ``messages`` may be set to what tells how many messages there were in the last minute.
+    ``messages`` may be set to what tells how many messages there are a minute.
     """
 
     messages: Callable[[], float | None] | None = None

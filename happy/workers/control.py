@@ -17,6 +17,7 @@ from twisted.web.client import ResponseFailed
 from happy.base.waiting import within
 from happy.service.control import NAME, Impracticable, Instruction
 from happy.service.siblings import sibling_agent
+from happy.workers.reports import merged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,52 +100,6 @@ class ControlledWorkers:
             if answer.code != 200:
                 raise Impracticable(found["error"])
             return found
-
-
-def merged(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-    """The reports of workers (:class:`happy.service.status.StatusReport`), by their names, as one.
-
-    Sockets are those of all, ``nodes`` has a line for each, and one for each node elsewhere. None is the
-    report of one that does not answer; the server is ready when all are. Raises Impracticable if none
-    answers.
-    """
-    answered = {name: report for name, report in reports.items() if report is not None}
-    if not answered:
-        raise Impracticable("no worker answers")
-    first = next(iter(answered.values()))
-    silent = [f"{name} does not answer" for name in reports if name not in answered]
-    reasons = dict.fromkeys(reason for report in answered.values() for reason in report["reasons"])
-    nodes = [{"name": name, **_line(report)} for name, report in reports.items()] + _elsewhere(answered)
-    return {
-        **first,
-        "ready": not silent and all(report["ready"] for report in answered.values()),
-        "reasons": [*reasons, *silent],
-        "sockets": {
-            scope: sum(report["sockets"][scope] for report in answered.values()) for scope in first["sockets"]
-        },
-        "messagesPerMinute": _total([report["messagesPerMinute"] for report in answered.values()]),
-        "nodes": nodes,
-    }
-
-
-def _total(numbers: Sequence[float | None]) -> float | None:
-    """The sum of those that are known."""
-    known = [one for one in numbers if one is not None]
-    return sum(known) if known else None
-
-
-def _line(report: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What is told of one worker."""
-    if report is None:
-        return {"state": "silent", "sockets": None}
-    return {"state": "ready" if report["ready"] else "not ready", "sockets": sum(report["sockets"].values())}
-
-
-def _elsewhere(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The nodes of the service that are none of these workers."""
-    lines = [line for report in reports.values() for line in report["nodes"]]
-    here = {line["name"] for line in lines if line["state"] == "here"}
-    return list({line["name"]: line for line in lines if line["name"] not in here}.values())
 
 
 def _unknown(failure: Failure) -> None:

@@ -146,6 +146,9 @@ class WorkersRunning:
         resource = WorkersResource(self._reactor, self._metrics, folder, names)
         await port.start(WatchersSite(resource, reactor=self._reactor))
         self._lifecycle.started("metrics", port.stop, 0.1)
+        if port.port is not None:
+            resource.start()
+            self._lifecycle.started("the last hour", resource.stop, 0.1)
         together = ControlledWorkers(self._reactor, folder, names, self.pool.drained)
         control = ControlSocket(config.data_dir, together.instructions(), self._reactor)
         control.start()

@@ -52,8 +52,10 @@ class HistoryTests(SynchronousTestCase):
                 "machine": 0,
                 "messages": 0,
                 "heartbeats": 0,
+                "commits": 0,
                 "commitMs": None,
                 "commitSlowMs": None,
+                "calls": 0,
                 "callMs": None,
                 "callSlowMs": None,
                 "databaseBytes": 8_000_000,
@@ -75,9 +77,20 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual((latest["user"], latest["messages"], latest["heartbeats"]), (2, 297 * 4, 40))
         self.assertAlmostEqual(latest["commitMs"] or 0, (99 * 0.004 + 2) / 100 * 1000)
         self.assertAlmostEqual(latest["callMs"] or 0, 200)
+        self.assertEqual((latest["commits"], latest["calls"]), (100 * 4, 2 * 4))
         self.assertEqual(latest["callSlowMs"], 500)
         self.assertEqual(self.latest()["messages"], 0)
-        self.assertEqual(self.history.messages(), 297 * 4 / 2)
+
+    def test_messages(self) -> None:
+        """Messages a minute are those since the start, until there was a minute."""
+        self.assertEqual(self.history.messages(), 0)
+        self.metrics.happy_commit_rows.observe(3)
+        self.clock.advance(6)
+        self.assertEqual(self.history.messages(), 30)
+        self.clock.advance(24)
+        self.assertEqual(self.history.messages(), 6)
+        self.clock.pump([SECONDS] * 5)
+        self.assertEqual(self.history.messages(), 0)
 
     def test_longer_than_any_bound(self) -> None:
         """Of times beyond every bound the mean is told."""

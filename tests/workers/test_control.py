@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from happy.service.control import Impracticable
-from happy.workers.control import merged
+from happy.service.history import COLUMNS, SAMPLES
+from happy.workers.reports import Histories, merged
 
 
 def report(user: int, *reasons: str, nodes: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
@@ -45,3 +48,60 @@ def test_silent() -> None:
     assert [node["state"] for node in found["nodes"]] == ["silent", "not ready", "not ready"]
     with pytest.raises(Impracticable, match="no worker answers"):
         merged({"w1": None})
+
+
+def columns(**values: list[float | None]) -> dict[str, list[float | None]]:
+    """A worker's last hour; what is not given is not known."""
+    (length,) = {len(one) for one in values.values()}
+    return {name: values.get(name, [None] * length) for name in COLUMNS}
+
+
+def test_last_hour() -> None:
+    """Sockets and rates are added up, means weighted; the slowest and the database are the greatest."""
+    histories = Histories()
+    first = {
+        "user": [1.0],
+        "commits": [30.0],
+        "commitMs": [2.0],
+        "commitSlowMs": [9.0],
+        "databaseBytes": [7.0],
+    }
+    second = {
+        "user": [2.0],
+        "commits": [10.0],
+        "commitMs": [6.0],
+        "commitSlowMs": [8.0],
+        "databaseBytes": [7.0],
+    }
+    histories.learn("w1", columns(at=[100_000.0], **first))
+    histories.learn("w2", columns(at=[92_000.0], **second))
+    found = {name: values[-1] for name, values in histories.columns().items()}
+    known = {name: value for name, value in found.items() if value is not None}
+    assert known.pop("at") == 100_000
+    assert known == {"user": 3, "commits": 40, "commitMs": 3, "commitSlowMs": 9, "databaseBytes": 7}
+
+
+def test_last_hour_of_one_that_was_replaced() -> None:
+    """What a worker was before it ended is still there, and while there was none, the others tell alone."""
+    histories = Histories()
+    assert histories.columns() == columns(at=[])
+    times = [15_000.0 * number for number in range(1, 9)]
+    histories.learn("w1", columns(at=times, user=[1.0] * 8))
+    histories.learn("w2", columns(at=times[:2], user=[2.0, 3.0]))
+    histories.learn("w2", columns(at=times[1:2], user=[3.0]))
+    histories.learn("w2", columns(at=times[6:], user=[4.0, 5.0]))
+    assert histories.columns()["user"] == [3, 4, 4, 1, 1, 1, 5, 6]
+    assert histories.columns()["at"] == times
+
+
+@given(st.lists(st.lists(st.integers(0, 10**8).map(float), unique=True).map(sorted), max_size=4))
+def test_last_hour_is_bounded(workers: list[list[float]]) -> None:
+    """However workers' times lie, it is an hour at most, in order, and ends with the latest."""
+    histories = Histories()
+    for number, times in enumerate(workers):
+        histories.learn(f"w{number}", columns(at=list(times), user=[1.0] * len(times)))
+    found = histories.columns()
+    assert len(found["at"]) <= SAMPLES
+    assert found["at"] == sorted(found["at"])
+    assert found["at"][-1:] == sorted(at for times in workers for at in times)[-1:]
+    assert all(value is None or 1 <= value <= len(workers) for value in found["user"])

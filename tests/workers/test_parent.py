@@ -111,10 +111,19 @@ class WorkersTests(WorkersCase):
         self.assertEqual((status["ready"], status["sockets"]["user"]), (True, 6))
         self.assertEqual([node["name"] for node in status["nodes"]], ["w1", "w2"])
         self.assertEqual(sum(node["sockets"] for node in status["nodes"]), 6)
+        self.assertEqual(await self.on_the_page(), (status["nodes"], status["sockets"]))
         ended = [socket.closed() for socket in sockets]
         await self.said("revoke", phone.id)
         await gatherResults(ended)
         await server.close()
+
+    async def on_the_page(self) -> tuple[Any, Any]:
+        """The lines of nodes and the sockets that the page for people shows, which has also plots."""
+        url = f"http://127.0.0.1:{self.metrics}/status.json"
+        shown = await treq.json_content(await treq.get(url, persistent=False))
+        self.assertGreater(shown["history"]["memoryBytes"][-1], 0)
+        self.assertGreater(shown["status"]["uptimeMs"], 0)
+        return shown["status"]["nodes"], shown["status"]["sockets"]
 
     async def drain(self, worker: Any) -> None:
         """Nobody takes new sockets in a drained server, not even who comes later."""
