@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 
-from happy.base.codecs import decode_base64url
 from happy.client import Account, AccountKeys, Refused, RemoteServer, call_sealed, sign_in
-from tests.live.computer import Computer
+from tests.live.computer import PATIENCE, Computer, soon
 
-PATIENCE = 60.0
 LOG = "/var/log/happy/said"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 UNIT = f"setpriv --reuid=happy --regid=happy --init-groups happy-server >>{LOG} 2>&1 &"
@@ -114,22 +111,11 @@ class Laptop:
     async def pair(self, phone: Account, *options: str) -> None:
         """``happy auth login``, which the phone allows."""
         say(f"{self.name}$ happy auth login {' '.join(options)}".rstrip())
-        program = self.computer.run("auth", "login", *options, terminal=True)
-        await soon(program.shows("authenticate"))
-        program.type(b"1")
-        link = await soon(program.shows(r"(?:happy://terminal\?|#key=)([A-Za-z0-9_-]{43})"))
-        await phone.approve_terminal(decode_base64url(link[1]))
-        assert await soon(program.exit()) == 0, program.text
-        say(program.text)
+        say((await self.computer.pair(phone, *options)).text)
 
     def log(self) -> str:
         """The logs of its daemon and its programs."""
         return "\n".join(path.read_text() for path in sorted((self.computer.happy_home / "logs").iterdir()))
-
-
-async def soon(waiting: Deferred[Any]) -> Any:
-    """What comes in time."""
-    return await waiting.addTimeout(PATIENCE, reactor)  # type: ignore[arg-type]
 
 
 async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:

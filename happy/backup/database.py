@@ -115,9 +115,15 @@ def holds(database: BlockingDatabase, schemas: Iterable[str]) -> str | None:
 
 
 def load(
-    database: BlockingDatabase, content: IO[bytes], schema: str, programs: int, bin_dir: Path | None = None
+    database: BlockingDatabase,
+    content: IO[bytes],
+    schema: str,
+    programs: int,
+    bin_dir: Path | None = None,
+    *,
+    then: str = "",
 ) -> None:
-    """Put what a dump has into an empty database: all of it, or nothing.
+    """Put what a dump has into an empty database, and run the statement ``then``: all of it, or nothing.
 
     ``schema`` is the one that it came from, ``programs`` the major version that made it. Raises
     ProgramFailed.
@@ -133,7 +139,8 @@ def load(
     try:
         feeding = Thread(target=_feed, args=(content, reading.input), daemon=True)
         feeding.start()
-        _pass_on(reading.output, writing.input, known, schema, target.schema)
+        last = [f"SET search_path TO {_quoted(schema)}", then, *_renaming(schema, target.schema)]
+        _pass_on(reading.output, writing.input, known, schema, last)
         _finish_both(reading, writing)
         feeding.join()
     finally:
@@ -159,16 +166,25 @@ def _feed(content: IO[bytes], pipe: IO[bytes]) -> None:
         return
 
 
-def _pass_on(source: IO[bytes], sink: IO[bytes], known: Collection[str], schema: str, wanted: str) -> None:
-    """Send the script from one program to the other, with what makes room for it and moves it in place."""
+def _renaming(schema: str, wanted: str) -> list[str]:
+    if schema == wanted:
+        return []
+    return [
+        f"DROP SCHEMA IF EXISTS {_quoted(wanted)}",
+        f"ALTER SCHEMA {_quoted(schema)} RENAME TO {_quoted(wanted)}",
+        "CREATE SCHEMA IF NOT EXISTS public",
+    ]
+
+
+def _pass_on(
+    source: IO[bytes], sink: IO[bytes], known: Collection[str], schema: str, last: Iterable[str]
+) -> None:
+    """Send the script from one program to the other, after what makes room for it; ``last`` follows."""
     try:
         sink.write(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)};\n".encode())
         sink.writelines(understood(iter(source.readline, b""), known))
         shutil.copyfileobj(source, sink, _CHUNK)
-        if schema != wanted:
-            sink.write(f"DROP SCHEMA IF EXISTS {_quoted(wanted)};\n".encode())
-            sink.write(f"ALTER SCHEMA {_quoted(schema)} RENAME TO {_quoted(wanted)};\n".encode())
-            sink.write(b"CREATE SCHEMA IF NOT EXISTS public;\n")
+        sink.writelines(f"{statement};\n".encode() for statement in last)
         sink.close()
     except BrokenPipeError:
         return

@@ -19,6 +19,7 @@ from happy.keys.tokens import Keys, fingerprint
 from happy.operator.making import made
 from happy.operator.saving import check
 from happy.operator.trouble import CommandFailed
+from happy.storage.ahead import MOVE_ON
 from happy.storage.blocking import BlockingDatabase
 from happy.storage.dsn import parse_target
 
@@ -111,7 +112,8 @@ def _fill(config: Config, database: BlockingDatabase, archive: Archive, steps: S
         )
     steps.begin("Restoring the database")
     with closing(archive.open(DATABASE)) as content:
-        load(database, content, manifest.schema, manifest.programs, config.postgres_bin_dir)
+        given = (database, content, manifest.schema, manifest.programs, config.postgres_bin_dir)
+        load(*given, then=MOVE_ON)
     check(counted(database), manifest)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from happy.storage.ahead import AHEAD
+
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
 
-# Messages are not read: they are numbered one by one in their session, which knows the last number, and what
-# all of them take is divided by how many there are.
+# Messages are not read: they are numbered one by one in their session, which knows the last number (less what
+# restores have moved it on), and what all of them take is divided by how many there are.
 _HOLDERS = """
 WITH "each" AS (
-    SELECT pg_table_size('"SessionMessage"') / greatest(sum("seq"), 1) AS "bytes" FROM "Session"
+    SELECT pg_table_size('"SessionMessage"') / greatest(sum(mod("seq", {ahead})), 1) AS "bytes" FROM "Session"
 )
 SELECT a."id", a."createdAt",
        greatest(a."updatedAt", s."seen", m."seen", p."seen"),
@@ -22,7 +24,8 @@ SELECT a."id", a."createdAt",
 FROM "Account" AS a CROSS JOIN "each"
 LEFT JOIN "happy_accounts" AS h ON h."accountId" = a."id"
 LEFT JOIN (
-    SELECT "accountId", count(*) AS "count", sum("seq") AS "messages", max("lastActiveAt") AS "seen",
+    SELECT "accountId", count(*) AS "count", sum(mod("seq", {ahead})) AS "messages",
+           max("lastActiveAt") AS "seen",
            sum(pg_column_size("metadata") + coalesce(pg_column_size("agentState"), 0)) AS "bytes"
     FROM "Session" {of_account} GROUP BY 1
 ) AS s ON s."accountId" = a."id"
@@ -36,9 +39,11 @@ LEFT JOIN (
 {account}
 """
 
-HOLDERS = _HOLDERS.format(of_account="", account='ORDER BY a."createdAt", a."id"')
+HOLDERS = _HOLDERS.format(ahead=AHEAD, of_account="", account='ORDER BY a."createdAt", a."id"')
 
-HOLDER = _HOLDERS.format(of_account='WHERE "accountId" = %(account)s', account='WHERE a."id" = %(account)s')
+HOLDER = _HOLDERS.format(
+    ahead=AHEAD, of_account='WHERE "accountId" = %(account)s', account='WHERE a."id" = %(account)s'
+)
 
 USAGE = """
 SELECT a."id", count(m."id"), coalesce(sum(pg_column_size(m.*)), 0)::bigint

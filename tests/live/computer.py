@@ -9,7 +9,7 @@ import signal
 import termios
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -17,13 +17,21 @@ from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from happy.base.codecs import decode_base64url
+from happy.client import Account
 from tests.nodejs import node, node_folder
+
+T = TypeVar("T")
 
 HAPPY = "happy@1.2.5"
 AGENT = """#!/bin/sh
 echo '2.0.0 (stand-in)'
 """
 """Stands for the coding agent, which is only asked for its version here."""
+
+SESSION = Path(__file__).parent / "peers" / "cli_session.mjs"
+LINK = r"(?:happy://terminal\?|#key=)([A-Za-z0-9_-]{43})"
+PATIENCE = 60.0
 
 _DECORATION = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
 
@@ -38,6 +46,11 @@ def _terminal() -> tuple[int, int, str]:
     master, slave = os.openpty()
     termios.tcsetwinsize(master, (60, 160))
     return master, slave, os.ttyname(slave)
+
+
+async def soon(waiting: Deferred[T]) -> T:
+    """What comes in time. Raises TimeoutError."""
+    return await waiting.addTimeout(PATIENCE, reactor)
 
 
 class Program(ProcessProtocol):
@@ -133,8 +146,31 @@ class Computer:
 
     def run(self, *arguments: str, terminal: bool = False) -> Program:
         """Start ``happy`` with arguments, on a pseudo-terminal or without one."""
+        return self._start(self._happy, *arguments, terminal=terminal)
+
+    def serve_session(self) -> Program:
+        """Start its client of sessions alone, on the session of before if there was one; see the peer."""
+        return self._start(SESSION, str(self._happy.parents[3]))
+
+    async def pair(self, phone: Account, *options: str) -> Program:
+        """``happy auth login`` as a human does: choose the phone, let it scan the link; it has ended then.
+
+        Raises AssertionError for another exit status than 0.
+        """
+        program = self.run("auth", "login", *options, terminal=True)
+        try:
+            await soon(program.shows("authenticate"))
+            program.type(b"1")
+            link = await soon(program.shows(LINK))
+            await phone.approve_terminal(decode_base64url(link[1]))
+            assert await soon(program.exit()) == 0, program.text
+        finally:
+            await program.end()
+        return program
+
+    def _start(self, script: Path, *arguments: str, terminal: bool = False) -> Program:
         program = Program()
-        command = [node(), "--no-warnings", str(self._happy), *arguments]
+        command = [node(), "--no-warnings", str(script), *arguments]
         pty = _terminal() if terminal else False
         reactor.spawnProcess(  # type: ignore[attr-defined]
             program, command[0], command, self._environment, str(self.work), usePTY=pty

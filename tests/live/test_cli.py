@@ -7,17 +7,14 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from happy.base.codecs import decode_base64url, encode_base64
+from happy.base.codecs import encode_base64
 from happy.client import Account, Cipher, call_sealed
 from tests.live.case import LiveCase
-from tests.live.computer import Computer, Program, happy_program
+from tests.live.computer import PATIENCE, Computer, Program, happy_program, soon
 
-PATIENCE = 30.0
 APPROVED = "approvedNewDirectoryCreation"
 
 
@@ -53,20 +50,15 @@ class CliTests(LiveCase):
         await self.sees(machine, active=False)
         self.assertEqual(self.complaints, [])
 
-    def run_happy(self, *arguments: str, terminal: bool = False) -> Program:
+    def run_happy(self, *arguments: str) -> Program:
         """Start the program; it goes with the test."""
-        program = self.computer.run(*arguments, terminal=terminal)
+        program = self.computer.run(*arguments)
         self.addCleanup(lambda: Deferred.fromCoroutine(program.end()))
         return program
 
     async def pair(self) -> None:
-        """Log in as a human does: choose the phone, let the phone scan the link."""
-        program = self.run_happy("auth", "login", terminal=True)
-        await self.soon(program.shows("authenticate"))
-        program.type(b"1")
-        link = await self.soon(program.shows(r"(?:happy://terminal\?|#key=)([A-Za-z0-9_-]{43})"))
-        await self.phone.approve_terminal(decode_base64url(link[1]))
-        self.assertEqual(await self.soon(program.exit()), 0, program.text)
+        """Log in; what is kept is the account's."""
+        await self.computer.pair(self.phone)
         credentials = self.computer.kept("access.key")
         public_key = encode_base64(self.phone.keys.content_public_key)
         self.assertEqual(credentials["encryption"]["publicKey"], public_key)
@@ -76,7 +68,7 @@ class CliTests(LiveCase):
     async def daemon(self) -> tuple[str, Cipher]:
         """Start the daemon; its machine's id and cipher, once it serves calls."""
         program = self.run_happy("daemon", "start")
-        self.assertEqual(await self.soon(program.exit()), 0, program.text)
+        self.assertEqual(await soon(program.exit()), 0, program.text)
         machine = self.computer.kept("settings.json")["machineId"]
         body = (await self.watching.next_update("new-machine", PATIENCE))["body"]
         self.assertEqual(body["machineId"], machine)
@@ -111,10 +103,6 @@ class CliTests(LiveCase):
             ),
             PATIENCE,
         )
-
-    async def soon(self, waiting: Deferred[Any]) -> Any:
-        """What comes in time."""
-        return await waiting.addTimeout(PATIENCE, reactor)
 
 
 def _end(pid: int) -> None:

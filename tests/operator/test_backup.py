@@ -16,6 +16,7 @@ import pytest
 from happy.backup.archive import Archive
 from happy.client import AccountKeys
 from happy.operator import ctl
+from happy.storage.ahead import AHEAD
 from tests.harness import psql, scratch_database
 from tests.operated import ROOT, Operated, operated
 
@@ -138,7 +139,7 @@ def test_a_server_moves(
         assert "is not empty" in fails(capsys, "restore", saved["file"], "--data-dir", tmp_path / "data")
         other.start()
         assert person.heard(other) == [1]
-        assert person.say(other, "bW9yZQ==") == 2
+        assert person.say(other, "bW9yZQ==") == AHEAD + 2
         assert other.stop()[0] == 0
     before, after = server.folder / "data", tmp_path / "data"
     for name in ("files", "postgres", "master-secret"):
