@@ -13,12 +13,9 @@ from collections.abc import Callable, Mapping
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from happy import __version__
-from happy.base.redaction import describe_fault
-from happy.base.trouble import Trouble
 from happy.cluster import wire
 from happy.cluster.bus import NODES, node_channel
 from happy.cluster.claims import Claims
@@ -29,10 +26,11 @@ from happy.cluster.outlet import Outlet
 from happy.cluster.reading import Reading
 from happy.cluster.remote_calls import RemoteCalls
 from happy.cluster.rosters import Rosters, Stops
+from happy.cluster.upkeep import Upkeep
 from happy.cluster.uses import Counting, SharedUses
-from happy.storage import log
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall
 
     from happy.base.clocks import Now
@@ -44,9 +42,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 1.0
 """How often the database is looked at while the bus cannot tell."""
-
-TRIM_SECONDS: Final = 10.0
-"""How often old rows of the log are removed, and it is looked whether the database is the same."""
 
 
 class Cluster:
@@ -78,9 +73,7 @@ class Cluster:
         self._elsewhere: set[str] = set()
         self._outlet = Outlet(bus, self.node, clock, metrics)
         self._since = int(now() * 1000)
-        self._looked = self._trimmed = self._said = 0.0
-        self._server = ""
-        self._tending = Trouble(self._log, "removing old rows of the log", clock)
+        self._looked = self._said = 0.0
         self._beating: IDelayedCall | None = None
         self._reading: Reading
         self.nodes = Nodes(self.node, self, clock.seconds)
@@ -121,9 +114,16 @@ class Cluster:
 
         ``counts`` are those of uses that have limits for all nodes together, by their names.
         """
-        self._database = database
         self._reading = self.everywhere.reading = Reading(
             database, self._clock, self.hosting.feeds, self._metrics
+        )
+        self._upkeep = Upkeep(
+            database,
+            self._reading,
+            self._clock,
+            went_back=self._went_back,
+            well=lambda: not self._needs_looking(),
+            missed=lambda: self._count_look("missed"),
         )
         self.rosters.calls, self.rosters.stops = calls, stops
         self.calls.attach(calls)
@@ -149,6 +149,7 @@ class Cluster:
             return
         self._started = False
         await self._outlet.leave()
+        self._upkeep.stop()
         self._reading.stop()
         self.calls.stop()
         self._claims.lost()
@@ -186,9 +187,12 @@ class Cluster:
 
     def catch_up(self, reason: str) -> None:
         """Something may have been missed."""
-        self._metrics.happy_catch_ups_total.labels(reason).inc()
+        self._count_look(reason)
         self._looked = self._clock.seconds()
         self._reading.catch_up()
+
+    def _count_look(self, reason: str) -> None:
+        self._metrics.happy_catch_ups_total.labels(reason).inc()
 
     def _hosts(self, hosted: Hosted) -> None:
         self.rosters.ask(hosted)
@@ -202,9 +206,7 @@ class Cluster:
         now = self._clock.seconds()
         if (why := self._needs_looking()) and now - self._looked >= LOOK_SECONDS:
             self.catch_up(why)
-        if now - self._trimmed >= TRIM_SECONDS:
-            self._trimmed = now
-            Deferred.fromCoroutine(self._tend_log())
+        self._upkeep.tend()
 
     def _needs_looking(self) -> str:
         """Why the bus does not tell everything at present, or nothing."""
@@ -233,19 +235,9 @@ class Cluster:
             self.files,
         )
 
-    async def _tend_log(self) -> None:
-        """Remove old rows, and see whether the database may have gone back, as after a failover."""
-        try:
-            former, self._server = self._server, await self._database.read(log.server)
-            if former not in ("", self._server):
-                self._break_off()
-                self.catch_up("database")
-            while await self._database.transact(log.trim) == log.TRIM_ROWS:
-                pass
-        except Exception as error:
-            self._tending.again(describe_fault(error))
-        else:
-            self._tending.over()
+    def _went_back(self) -> None:
+        self._break_off()
+        self.catch_up("database")
 
     # -- the bus ---------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class Feed:
         self._owner = owner
         self._clock = clock
         self._timer: IDelayedCall | None = None
-        self._watchers: list[tuple[int, Deferred[None]]] = []
+        self._watchers: dict[Deferred[None], int] = {}
 
     def offer(self, told: Told, *, local: bool = False) -> None:
         """An update was committed, by this node if ``local``. Never waits, never fails."""
@@ -153,8 +153,8 @@ class Feed:
         """Fires when clients have been told of everything up to a number; None if they were."""
         if not self.behind(seq):
             return None
-        passed: Deferred[None] = Deferred()
-        self._watchers.append((seq, passed))
+        passed = Deferred[None](self._watchers.__delitem__)
+        self._watchers[passed] = seq
         return passed
 
     def reach(self, seq: int) -> Deferred[None] | None:
@@ -225,8 +225,9 @@ class Feed:
 
     def _fire(self, following: int | None) -> None:
         """Tell those who wait for a number before ``following``, or everybody."""
-        due = [passed for seq, passed in self._watchers if following is None or seq < following]
-        self._watchers = [one for one in self._watchers if following is not None and one[0] >= following]
+        due = [passed for passed, seq in self._watchers.items() if following is None or seq < following]
+        for passed in due:
+            del self._watchers[passed]
         for passed in due:
             if not passed.called:
                 passed.callback(None)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from happy.base.expiry import Expiry
 from happy.base.waiting import within
@@ -77,7 +77,7 @@ class Hosting:
         self._left = left
         self._needed = needed
         self._accounts: dict[str, Hosted] = {}
-        self._reading: set[str] = set()
+        self._reading: dict[str, Deferred[int]] = {}
         self._looks = Expiry(clock, LOOK_SECONDS)
 
     def __len__(self) -> int:
@@ -142,11 +142,11 @@ class Hosting:
 
     def _read(self, hosted: Hosted) -> None:
         if hosted.account not in self._reading:
-            self._reading.add(hosted.account)
-            self._number(hosted.account).addCallback(self._counted, hosted)
+            reading = self._reading[hosted.account] = self._number(hosted.account)
+            reading.addCallbacks(self._counted, _given_up, (hosted,))
 
     def _counted(self, number: int, hosted: Hosted) -> None:
-        self._reading.discard(hosted.account)
+        self._reading.pop(hosted.account, None)
         if self._accounts.get(hosted.account) is not hosted or hosted.waiting is None:
             return
         waiting, hosted.waiting = hosted.waiting, None
@@ -177,9 +177,15 @@ class Hosting:
 
     def _leave(self, hosted: Hosted) -> None:
         del self._accounts[hosted.account]
-        self._reading.discard(hosted.account)
+        if (reading := self._reading.pop(hosted.account, None)) is not None:
+            reading.cancel()
         self._bus.unsubscribe([account_channel(hosted.account)])
         hosted.feed.end()
         self._left(hosted)
         if hosted.deadline is not None:
             self._looks.drop(hosted.deadline)
+
+
+def _given_up(failure: Failure) -> None:
+    """Nobody waits for the number any more."""
+    failure.trap(CancelledError)

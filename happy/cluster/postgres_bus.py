@@ -29,6 +29,10 @@ START_ATTEMPTS: Final = 5
 MOST_WAITING: Final = 32 * 1024 * 1024
 """Bytes that may wait to be sent. With more than that, PostgreSQL is as good as gone."""
 
+STEADY_SECONDS: Final = 5.0
+"""How long it has to be up so that the next attempt is as soon as the first. All nodes ask each other for
+everything whenever one is back, so one that comes and goes must not do so ever faster."""
+
 THROUGH_A_POOLER: Final = (
     "bus: nodes cannot hear each other through a PgBouncer; set REDIS_URL, or connect directly"
 )
@@ -90,9 +94,10 @@ class PostgresBus:
         settings = {"synchronous_commit": "off"}
         self._connector = Connector(self._target, reactor, settings, _HearingConnection)
         self._owner: BusOwner | None = None
-        self._up = False
+        self._up = self._connected = False
+        self._up_since = 0.0
         self._wanted: dict[str, None] = {}
-        self._unlistened: list[str] = []
+        self._unlistened: dict[str, None] = {}
         self._questions: list[tuple[str, Deferred[int | None]]] = []
         self._messages: list[_Message] = []
         self._waiting = 0
@@ -164,7 +169,8 @@ class PostgresBus:
         """Listen to channels. Those of accounts are all one to PostgreSQL, and heard already."""
         for channel in channels:
             self._wanted[channel] = None
-            self._unlistened.append(channel)
+            if self._connected:
+                self._unlistened[channel] = None
         self._go_on()
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
@@ -214,7 +220,10 @@ class PostgresBus:
             self._give_up(error)
             self._trouble.again(str(error))
             return
-        why = (error.reason if isinstance(error, ConnectionLost) else "") or describe_fault(error)
+        if isinstance(error, ConnectionLost):
+            why = error.reason or "its session has ended"
+        else:
+            why = describe_fault(error)
         self._trouble.again(why)
         if self._failures == START_ATTEMPTS:
             self._give_up(StartupError(f"bus: PostgreSQL cannot be listened to: {why}"))
@@ -233,7 +242,8 @@ class PostgresBus:
             if self._connector.pooled:
                 raise StartupError(THROUGH_A_POOLER)
             self._reader = NoticeReader()
-            self._unlistened = list(self._wanted)
+            self._connected = True
+            self._unlistened = dict(self._wanted)
             await self._listen(connection)
             self._come_up()
             while True:
@@ -242,6 +252,8 @@ class PostgresBus:
                 await self._needed
         finally:
             self._needed = None
+            self._connected = False
+            self._unlistened.clear()
             connection.close()
             self._down()
 
@@ -256,7 +268,7 @@ class PostgresBus:
                 await self._ask(connection)
 
     async def _listen(self, connection: Connection) -> None:
-        channels, self._unlistened = self._unlistened, []
+        channels, self._unlistened = list(self._unlistened), {}
         listened = dict.fromkeys([self._prefix, *map(self._listened, channels)])
         statements = [f'LISTEN "{name}"' for name in listened]
         statements += [f"SET application_name = '{self._named(one)}'" for one in channels if is_node(one)]
@@ -315,7 +327,7 @@ class PostgresBus:
         if self._owner is None:
             return
         self._up = True
-        self._failures = 0
+        self._up_since = self._reactor.seconds()
         self._trouble.over()
         self._owner.back()
         starting, self._starting = self._starting, None
@@ -324,6 +336,9 @@ class PostgresBus:
 
     def _down(self) -> None:
         was_up, self._up = self._up, False
+        if was_up:
+            steady = self._reactor.seconds() - self._up_since >= STEADY_SECONDS
+            self._failures = 0 if steady else self._failures + 1
         if was_up and self._owner is not None:
             self._owner.lost()
         messages, self._messages, self._waiting = self._messages, [], 0

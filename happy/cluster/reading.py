@@ -6,7 +6,7 @@ again: nothing was lost thereby, it is heard later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -47,6 +47,9 @@ PATIENCE_SECONDS: Final = 10.0
 FILLED_AT_ONCE: Final = 16
 """Accounts whose missing updates are read together; each may be some hundred KiB."""
 
+SILENT_SECONDS: Final = 2.0
+"""How long what was committed may take over a bus that is well."""
+
 NUMBERS_AT_ONCE: Final = 1_000
 """Accounts whose numbers are read, or compared, together."""
 
@@ -63,7 +66,7 @@ class Reading:
         self._feeds = feeds
         self._filled = metrics.happy_feed_gaps_total.labels("filled")
         self._gaps: dict[Feed, None] = {}
-        self._joining: dict[str, list[Deferred[int]]] = {}
+        self._joining: dict[str, dict[Deferred[int], None]] = {}
         self._filling = self._counting = self._comparing = self._again = False
         self._stopped = False
         self._trouble = Trouble(Logger(), "reading what other nodes wrote", clock)
@@ -75,13 +78,23 @@ class Reading:
     # -- numbers ---------------------------------------------------------------------------------
 
     def number(self, account: str) -> Deferred[int]:
-        """The account's latest number, read after this call; fires when the database answers."""
-        answer: Deferred[int] = Deferred()
-        self._joining.setdefault(account, []).append(answer)
+        """The account's latest number, read after this call; fires when the database answers.
+
+        However long that takes: who waits no longer cancels it, and nothing is kept of it.
+        """
+        answer = Deferred[int](lambda answer: self._leave(account, answer))
+        self._joining.setdefault(account, {})[answer] = None
         if not self._counting:
             self._counting = True
             self._clock.callLater(0, self._start, self._count)
         return answer
+
+    def _leave(self, account: str, answer: Deferred[int]) -> None:
+        """Nobody waits for an answer any more."""
+        waiting = self._joining.get(account, {})
+        waiting.pop(answer, None)
+        if not waiting:
+            self._joining.pop(account, None)
 
     async def _count(self) -> None:
         while self._joining and not self._stopped:
@@ -134,15 +147,33 @@ class Reading:
     async def _compare(self) -> None:
         while self._again and not self._stopped:
             self._again = False
-            feeds = [feed for feed in self._feeds() if feed.next is not None]
-            for start in range(0, len(feeds), NUMBERS_AT_ONCE):
-                part = {feed.account: feed for feed in feeds[start : start + NUMBERS_AT_ONCE]}
+            for part in self._parts():
                 nexts = [(account, feed.next) for account, feed in part.items() if feed.next is not None]
                 moved = await self._patiently(partial(log.moved, nexts=nexts)) if nexts else ()
                 for account in moved or ():
                     if not part[account].ended:
                         self.ask(part[account])
         self._comparing = False
+
+    async def silent(self) -> list[Feed]:
+        """The feeds that are behind, and have been told of nothing for so long that nobody says it.
+
+        Raises what reading of the database does.
+        """
+        behind: dict[Feed, int] = {}
+        for part in self._parts():
+            nexts = [(account, feed.next) for account, feed in part.items() if feed.next is not None]
+            moved = set(await self._database.read(partial(log.moved, nexts=nexts)) if nexts else ())
+            behind.update((part[account], following) for account, following in nexts if account in moved)
+        if behind:
+            await deferLater(self._clock, SILENT_SECONDS)
+        return [feed for feed, following in behind.items() if feed.next == following]
+
+    def _parts(self) -> Iterator[dict[str, Feed]]:
+        """All feeds that have joined, by their accounts, as many as are compared together."""
+        feeds = [feed for feed in self._feeds() if feed.next is not None]
+        for start in range(0, len(feeds), NUMBERS_AT_ONCE):
+            yield {feed.account: feed for feed in feeds[start : start + NUMBERS_AT_ONCE]}
 
     # -- the database ----------------------------------------------------------------------------
 

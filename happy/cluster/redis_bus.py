@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 10.0
 """How long a start waits for a Redis that is not reached: it may be starting as well."""
 
+STEADY_SECONDS: Final = 5.0
+"""How long it has to be up so that the next attempt is as soon as the first. All nodes ask each other for
+everything whenever one is back, so one that comes and goes must not do so ever faster."""
+
+CONFIRM_SECONDS: Final = 5.0
+"""How long none of the first channels may be confirmed until the connection is worth nothing."""
+
 MOST_UNANSWERED: Final = 32 * 1024 * 1024
 """Bytes that may have been published and not answered. With more than that, Redis is as good as gone."""
 
@@ -67,10 +74,12 @@ class RedisBus:
         self._listening: Listening | None = None
         self._subscriptions = Subscriptions(reactor, self._say, self._confirmed, self._completed)
         self._complete = False
+        self._confirming: IDelayedCall | None = None
         self._services: list[ClientService] = []
         self._starting: Deferred[None] | None = None
         self._patience: IDelayedCall | None = None
         self._failures = 0
+        self._up_since = 0.0
         self._why = "it does not answer"
         self._unanswered = 0
         self._trouble = Trouble(self._log, "reaching Redis", reactor)
@@ -114,7 +123,10 @@ class RedisBus:
         self._owner = None
         self._up = False
         self._end_start()
-        self._subscriptions.end()
+        self._stop_listening()
+        for connection in (self._speaking, self._listening):
+            if connection is not None:  # Who wants to close it must not wait for a Redis that reads nothing.
+                connection.transport.abortConnection()
         services, self._services = self._services, []
         return gatherResults([service.stopService() for service in services])
 
@@ -190,7 +202,9 @@ class RedisBus:
         return self._nodes if channel == NODES else self._prefix + channel.encode()
 
     def _named(self, channel: bytes) -> str:
-        return NODES if channel == self._nodes else channel.removeprefix(self._prefix).decode()
+        return (
+            NODES if channel == self._nodes else channel.removeprefix(self._prefix).decode(errors="replace")
+        )
 
     # -- what the connections tell -------------------------------------------------------------
 
@@ -201,6 +215,7 @@ class RedisBus:
             self._look()
         else:
             self._listening = connection
+            self._await_confirmations()
             self._subscriptions.begin()
 
     def gone(self, connection: Speaking | Listening) -> None:
@@ -240,6 +255,8 @@ class RedisBus:
 
     def confirmed_on(self, channel: bytes) -> None:
         """What was said about a channel is done."""
+        if self._confirming is not None:
+            self._confirming.reset(CONFIRM_SECONDS)
         self._subscriptions.confirm(self._named(channel))
 
     # -- up and down ---------------------------------------------------------------------------
@@ -254,6 +271,7 @@ class RedisBus:
 
     def _completed(self) -> None:
         self._complete = True
+        self._stop_awaiting()
         self._look()
 
     def _look(self) -> None:
@@ -261,7 +279,7 @@ class RedisBus:
         if self._up or self._owner is None or self._speaking is None or not self._complete:
             return
         self._up = True
-        self._failures = 0
+        self._up_since = self._reactor.seconds()
         self._trouble.over()
         self._owner.back()
         starting = self._end_start()
@@ -270,11 +288,34 @@ class RedisBus:
 
     def _down(self) -> None:
         if self._listening is None:
-            self._complete = False
-            self._subscriptions.end()
+            self._stop_listening()
         was_up, self._up = self._up, False
+        if was_up:
+            steady = self._reactor.seconds() - self._up_since >= STEADY_SECONDS
+            self._failures = 0 if steady else self._failures + 1
         if was_up and self._owner is not None:
             self._owner.lost()
+
+    def _await_confirmations(self) -> None:
+        """Until all channels are confirmed nothing else tells that this connection is heard."""
+
+        def nothing_came(listening: Listening | None) -> None:
+            self._confirming = None
+            if listening is not None:
+                listening.abort("it does not answer in time")
+
+        self._stop_awaiting()
+        self._confirming = self._reactor.callLater(CONFIRM_SECONDS, nothing_came, self._listening)
+
+    def _stop_awaiting(self) -> None:
+        confirming, self._confirming = self._confirming, None
+        if confirming is not None:
+            confirming.cancel()
+
+    def _stop_listening(self) -> None:
+        self._complete = False
+        self._stop_awaiting()
+        self._subscriptions.end()
 
     def _pause(self, attempts: int) -> float:
         """Seconds until the next connection. Those that are refused count as well as those that fail."""

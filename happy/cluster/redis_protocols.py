@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 GREETING_SECONDS: Final = 3.0
 """Seconds for a greeting. What is slower than that is no bus."""
 
+NO_REDIS: Final = "it does not answer as Redis does"
+
 _READER: Final = Reader
 """That hiredis is there: without it txredisapi takes a turn of the reactor for each reply."""
 _REFUSALS: Final = {
@@ -103,7 +105,7 @@ class _Greeted(RedisProtocol):  # type: ignore[misc]
         try:
             super().dataReceived(data, unpause)
         except InvalidData:
-            self.abort("it does not answer as Redis does")
+            self.abort(NO_REDIS)
 
     def tryConvertData(self, data: Any) -> Any:
         """As it came."""
@@ -148,7 +150,8 @@ class _Greeted(RedisProtocol):  # type: ignore[misc]
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(RedisRefused):
-            self.owner.refused(str(failure.value))
+            self._why = str(failure.value)
+            self.owner.refused(self._why)
         if not failure.check(CancelledError):
             self.abort(self._why)
 
@@ -164,6 +167,8 @@ class Speaking(_Greeted):
     async def try_out(self) -> None:
         """Ask what will be asked."""
         self.whole = b"cluster_enabled:1" not in await self.execute_command("INFO", "cluster")
+        if self.whole and b"role:slave" in await self.execute_command("INFO", "replication"):
+            raise RedisRefused("it is a replica, and what is published there the others do not hear")
         await self.execute_command("PUBLISH", self.greeting.trial, b"")
         await self.execute_command("PUBSUB", "NUMSUB", self.greeting.trial)
 
@@ -180,12 +185,16 @@ class Listening(_Greeted, SubscriberProtocol):  # type: ignore[misc]
         """Take messages and confirmations, of which one command brings many, from the line of replies."""
         if not self.greeted:
             super().replyReceived(reply)
-        elif not isinstance(reply, list):
-            self.abort(f"it answers {error_code(reply)}")
-        elif reply[0] == b"message":
-            self.owner.heard_on(reply[1], reply[2])
-        else:
-            self.owner.confirmed_on(reply[1])
+            return
+        match reply:
+            case [b"message", bytes(channel), bytes(payload)]:
+                self.owner.heard_on(channel, payload)
+            case [b"subscribe" | b"unsubscribe", bytes(channel), int()]:
+                self.owner.confirmed_on(channel)
+            case ResponseError():
+                self.abort(f"it answers {error_code(reply)}")
+            case _:
+                self.abort(NO_REDIS)
 
     def say(self, command: str, channels: Iterable[bytes]) -> None:
         """SUBSCRIBE or UNSUBSCRIBE; each of the channels is confirmed."""

@@ -6,7 +6,8 @@ method that is not known yet is waited for, and a notification is sent rather th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -175,10 +176,16 @@ class Rosters:
         self._asking[hosted.account] = hosted
 
     def tell_everything(self, node: str) -> None:
-        """Another node knows nothing of this one any more."""
-        for hosted in self.hosting:
-            if hosted.waiting is None:
+        """Another node knows nothing of this one any more: tell it, in this turn and those after it."""
+        self._tell_next(node, iter(self.hosting))
+
+    def _tell_next(self, node: str, accounts: Iterator[Hosted]) -> None:
+        some = list(islice(accounts, STATES_AT_ONCE))
+        for hosted in some:
+            if hosted.waiting is None and self.hosting.get(hosted.account) is hosted:
                 self._outlet.to(node, self._state(hosted, ask=False))
+        if some:
+            self._clock.callLater(0, self._tell_next, node, accounts)
 
     def leave(self, hosted: Hosted) -> None:
         """An account is not hosted any longer."""

@@ -48,15 +48,13 @@ class Subscriptions:
         """Listen to these."""
         for channel in channels:
             self._wanted[channel] = None
-            self._changed[channel] = None
-        self._soon()
+            self._change(channel)
 
     def remove(self, channels: Iterable[str]) -> None:
         """Listen to them no longer."""
         for channel in channels:
             self._wanted.pop(channel, None)
-            self._changed[channel] = None
-        self._soon()
+            self._change(channel)
 
     def begin(self) -> None:
         """There is a connection, on which nothing was said yet."""
@@ -81,6 +79,12 @@ class Subscriptions:
             self._heard_now(channel)
         if not self._under_way:
             self._go_on()
+
+    def _change(self, channel: str) -> None:
+        """Speak of it, if there is a connection; the next one begins with all that is wanted then."""
+        if self._open:
+            self._changed[channel] = None
+            self._soon()
 
     def _soon(self) -> None:
         """In a moment, with what is asked for meanwhile."""

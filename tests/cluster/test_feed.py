@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -166,3 +166,12 @@ class TestFeed(SynchronousTestCase):
         self.feed.end()
         self.successResultOf(passed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_waits_no_longer(self) -> None:
+        """Nothing is kept of whoever gave up waiting for a number."""
+        passed = self.feed.passed(6)
+        assert passed is not None
+        passed.cancel()
+        self.failureResultOf(passed, CancelledError)
+        self.assertEqual(len(self.feed._watchers), 0)
+        self.feed.offer(told(6))

@@ -104,6 +104,7 @@ class TestHosting(SynchronousTestCase):
         self.clock.advance(HOST_SECONDS)
         self.failureResultOf(first, TimeoutError)
         self.assertIsNone(self.hosting.get("ann"))
+        self.assertTrue(self.reads[0].called)  # for nothing is kept of who has left
         again = self.host()
         self.clock.advance(0)
         self.reads[0].callback(3)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from happy.base.errors import StartupError
@@ -137,6 +140,34 @@ class PostgresBusTests(TestCase):
         self.assertEqual((bus.up, ear.taken()), (False, [("a:1", b"1"), "lost"]))
         await ear.until("back")
         self.assertEqual((bus.up, ear.taken()), (True, ["a:1", "back"]))
+
+    async def test_asked_for_while_it_is_away(self) -> None:
+        """Nothing is kept of channels that came and went meanwhile."""
+        bus, ear = await self.connected("a:1")
+        bus.cut()
+        ear.taken()
+        await deferLater(reactor, 0)
+        for number in range(100):
+            bus.subscribe([f"a:{number}"])
+            bus.unsubscribe([f"a:{number}"])
+        self.assertEqual(len(bus._unlistened), 0)
+        await ear.until("back")
+        self.assertEqual(ear.taken(), ["back"])
+
+    async def test_frozen(self) -> None:
+        """One whose session stands still is cut, and comes back by another session."""
+        bus, ear = await self.connected(node_channel("x"))
+        [(pid,)] = psql(
+            self.dsn, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s", ["%:n:x"]
+        )
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
+        sent = bus.publish(node_channel("x"), b"1")
+        bus.cut()
+        await self.assertFailure(sent, BusLost)
+        await ear.until("lost", "back")
+        await bus.publish(node_channel("x"), b"2")
+        await ear.until((node_channel("x"), b"2"))
 
     async def test_bounded(self) -> None:
         """What waits to be sent has a bound; with more PostgreSQL is as good as gone."""

@@ -182,6 +182,66 @@ class ServingTests:
         await ear.until("back")
         self.assertEqual(await bus.publish("a:1", b"1"), 1)
 
+    async def test_frozen_at_the_end(self: Any) -> None:
+        """A stop does not wait until a Redis that stands still has read everything."""
+        bus, _ = await self.connected("a:1")
+        self.server.send(signal.SIGSTOP)
+        try:
+            sent = [bus.publish("a:1", bytes(1_000_000)) for _ in range(20)]
+            await bus.stop().addTimeout(PATIENCE, reactor)
+            for one in sent:
+                await self.assertFailure(one, BusLost)
+        finally:
+            self.server.send(signal.SIGCONT)
+
+    async def test_a_slow_subscriber(self: Any) -> None:
+        """Redis drops one that has too much to read: that is as any loss, and mended."""
+        self.server.ask("CONFIG SET client-output-buffer-limit", '"pubsub 100kb 0 0"')
+        bus, ear = await self.connected("a:1")
+        other, _ = await self.connected()
+        bus._listening.transport.pauseProducing()
+        while await other.publish("a:1", bytes(1_000_000)):
+            pass
+        bus._listening.transport.resumeProducing()
+        await ear.until("lost", "back")
+        self.server.ask("CONFIG SET client-output-buffer-limit", '"pubsub 32mb 8mb 60"')
+        self.assertEqual(await other.publish("a:1", b"1"), 1)
+
+    async def test_a_replica(self: Any) -> None:
+        """What is published at a replica the others do not hear, so it is no bus."""
+        self.server.ask("REPLICAOF 127.0.0.1 1")
+        try:
+            self.assertIn("it is a replica", await self.refusal(self.server.url))
+        finally:
+            self.server.ask("REPLICAOF NO ONE")
+
+    async def test_coming_and_going(self: Any) -> None:
+        """One that is never up for long is tried less and less often."""
+        self.patch(redis_bus.random, "uniform", lambda least, most: most)
+        bus, ear = await self.connected("a:1")
+        pauses = [bus._pause(0)]
+        for _ in range(3):
+            self.server.ask("CLIENT KILL TYPE pubsub")
+            await ear.until("lost", "back")
+            ear.taken()
+            pauses.append(bus._pause(0))
+        self.assertEqual(pauses, [0.1, 0.2, 0.4, 0.8])
+        self.patch(redis_bus, "STEADY_SECONDS", 0.0)
+        self.server.ask("CLIENT KILL TYPE pubsub")
+        await ear.until("lost", "back")
+        self.assertEqual(bus._pause(0), 0.1)
+
+    async def test_asked_for_while_it_is_away(self: Any) -> None:
+        """Nothing is kept of channels that came and went meanwhile."""
+        bus, ear = await self.connected("a:1")
+        bus.cut()
+        for number in range(100):
+            bus.subscribe([f"a:{number}"])
+            bus.unsubscribe([f"a:{number}"])
+        self.assertEqual(len(bus._subscriptions._changed), 0)
+        await ear.until("back")
+        self.assertEqual(ear.taken(), ["lost", "back"])
+
 
 class OldestTests(ServingTests, RedisCase):
     program = OLDEST

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
+from happy.cluster import reading, upkeep
+from happy.cluster.bus import is_account
 from happy.realtime.client import Client
 from happy.realtime.updates import DeleteMachine, devices_of
 from happy.storage.messages import IncomingMessage
@@ -178,3 +180,24 @@ class TestUpdates(SeveralCase):
         await self.nodes[0].database.transact(work, accounts=[self.account, other])
         await self.everybody_hears(2)
         await self.everybody_hears(1, [theirs])
+
+    async def test_a_bus_that_lies(self) -> None:
+        """What others write is heard in the end, although the bus says that all is well; that is counted."""
+        for module, name in ((upkeep, "UPKEEP_SECONDS"), (reading, "SILENT_SECONDS")):
+            self.patch(module, name, 0.05)
+        self.engine.drops = lambda sender, receiver, channel, payload: is_account(channel)
+        await self.nodes[0].change(self.account)
+        await self.everybody_hears(1)
+        looks = self.nodes[1].metrics.happy_catch_ups_total.labels("missed")
+        self.assertEqual(looks._value.get(), 1)
+        self.assertEqual(self.nodes[0].metrics.happy_catch_ups_total.labels("missed")._value.get(), 0)
+
+    async def test_a_database_that_does_not_answer(self) -> None:
+        """Nothing is kept of those who waited for a number meanwhile, and gave up."""
+        asking = self.nodes[0].cluster._reading
+        asking.stop()
+        for _ in range(100):
+            asked = asking.number(self.account)
+            asked.cancel()
+            await self.assertFailure(asked, CancelledError)
+        self.assertEqual(len(asking._joining), 0)
