@@ -19,15 +19,18 @@ from twisted.web.server import Site
 from happy.metrics import Metrics
 from happy.service.history import SECONDS, History
 from happy.service.monitoring import MonitoringResource
-from happy.service.status import Sockets, StatusReport
+from happy.service.status import Quotas, Sockets, StatusReport
 from tests.browser.test_static_mode import HERE, chromium
 from tests.nodejs import PLAYWRIGHT, node, node_folder
 
+LONG = "frankfurt-application-server-0017.internal-services.example.org"
+"""As long as names of machines may be."""
+
 REPORT = StatusReport(
-    version="1.2.3",
+    version=f"1.2.3+{'0123456789abcdef' * 4}",
     uptime_ms=93_784_000,
     ready=False,
-    reasons=["disk"],
+    reasons=["disk", LONG],
     sockets=Sockets(1234, 2, 3),
     accounts=56_789,
     pairings=4,
@@ -35,7 +38,11 @@ REPORT = StatusReport(
     files_bytes=None,
     free_bytes=12_000_000,
     last_backup_at=None,
-    nodes=[],
+    nodes=[
+        {"name": "w1", "state": "ready", "sockets": 1000},
+        {"name": LONG, "state": "not ready", "host": LONG, "version": LONG, "since": 0, "sockets": 239},
+    ],
+    quotas=Quotas(100, 1000, 5_000_000_000),
     postgres="18.1",
     listening=[],
 )
@@ -90,11 +97,11 @@ class StatusPageTests(TestCase):
         self.addCleanup(port.stopListening)
         url = f"http://127.0.0.1:{port.getHost().port}/"
         pages = {page["name"]: page for page in await self.look(folder, url)}
-        self.assertEqual(set(pages), {"light", "dark", "phone"})
+        self.assertEqual(set(pages), {"light", "dark", "phone", "phone-dark"})
         for page in pages.values():
-            self.assertEqual((page["complaints"], page["elsewhere"], page["fits"]), ([], 0, True))
+            self.assertEqual((page["complaints"], page["elsewhere"], page["tooWide"]), ([], 0, []))
             self.assertEqual((page["titles"], page["lines"]), (TITLES, [True] * 11))
-            for text in ("1.2.3", "not ready: disk", "56,789", "1.5 GB", "26 h 3 min", "PostgreSQL 18.1"):
+            for text in ("1.2.3", "not ready: disk", LONG, "56,789", "1.5 GB", "26 h 3 min", "SQL 18.1"):
                 self.assertIn(text, page["text"])
         self.assertNotEqual(pages["light"]["ground"], pages["dark"]["ground"])
 

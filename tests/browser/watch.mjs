@@ -6,10 +6,12 @@ import path from "node:path";
 const [, , folder, executablePath, screenshot, url] = process.argv;
 const { chromium } = createRequire(path.join(folder, "from-here.js"))("playwright-core");
 
+const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, deviceScaleFactor: 2 };
 const WAYS = {
   light: { colorScheme: "light", viewport: { width: 1100, height: 800 } },
   dark: { colorScheme: "dark", viewport: { width: 1100, height: 800 } },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 740 }, isMobile: true, deviceScaleFactor: 2 },
+  phone: { ...PHONE, colorScheme: "light" },
+  "phone-dark": { ...PHONE, colorScheme: "dark" },
 };
 
 const quiet = ["background-networking", "component-update", "gpu", "quic", "sync"];
@@ -31,7 +33,11 @@ try {
       lines: [...document.querySelectorAll("svg path:not(.rule)")].map((one) => one.getAttribute("d").length > 0),
       titles: [...document.querySelectorAll("figcaption strong")].map((one) => one.textContent),
       ground: getComputedStyle(document.body).backgroundColor,
-      fits: document.documentElement.scrollWidth <= window.innerWidth,
+      // A phone widens its window to what the page wants, so the screen is what counts.
+      tooWide: [...document.querySelectorAll("body *")]
+        .filter((one) => one.getBoundingClientRect().right > screen.width || one.scrollWidth > one.clientWidth + 1)
+        .filter((one) => getComputedStyle(one).display !== "inline" && !one.closest("svg"))
+        .map((one) => `${one.tagName} ${one.textContent.slice(0, 40)}`),
     }));
     await page.screenshot({ path: screenshot.replace("%", name), fullPage: true });
     console.log(JSON.stringify({ ...report, name, complaints, elsewhere: asked.size - 1 }));

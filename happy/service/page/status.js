@@ -81,7 +81,8 @@ function numbers(status) {
   return shown.map(([name, value, more]) => {
     const told = element("dd", { textContent: value });
     if (more) told.append(element("small", { textContent: more }));
-    return element("div", {}, element("dt", { textContent: name }), told);
+    const wide = value.length > 16 || (more ?? "").length > 60;
+    return element("div", { className: wide ? "wide" : "" }, element("dt", { textContent: name }), told);
   });
 }
 
