@@ -17,6 +17,7 @@ read anything else. The first argument is a JSON object, the rest the command:
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import sys
@@ -157,7 +158,7 @@ def _open_a_way(reach: list[tuple[str, str]], uid: int) -> None:
 def _cover(reach: list[tuple[str, str]]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.unshare(_NEW_MOUNTS))
-    _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
+    _keep_to_ourselves(libc)
     handles = [os.open(needed, os.O_RDONLY | os.O_DIRECTORY) for _, needed in reach]
     for closed in sorted({closed for closed, _ in reach}):
         _check(libc.mount(b"tmpfs", os.fsencode(closed), b"tmpfs", 0, b"mode=0755,size=1m"))
@@ -168,6 +169,29 @@ def _cover(reach: list[tuple[str, str]]) -> None:
         _check(libc.mount(source, os.fsencode(needed), None, _BIND | _RECURSIVE, None))
         os.close(handle)
     os.umask(0o077)
+
+
+def _keep_to_ourselves(libc: Any) -> None:
+    """Let no other process see what is mounted from here on. Raises OSError.
+
+    In a chroot / may be no place where something is mounted (mount(2): EINVAL). The one that it belongs to is
+    only to be named from outside, where entering the view once more leads (setns(2)).
+    """
+    try:
+        _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    else:
+        return
+    inside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    view = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    _check(libc.setns(view, _NEW_MOUNTS))
+    _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
+    os.fchdir(inside)
+    os.chroot(".")
+    os.close(view)
+    os.close(inside)
 
 
 def _check(result: int) -> None:

@@ -146,6 +146,19 @@ class TestAccounts:
         assert words.format(closed=folder) in ended.stderr
 
     @needs_root
+    def test_a_closed_way_in_a_chroot(self, folder: Path) -> None:
+        """A way is opened also where / is no place at which something is mounted."""
+        if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+            pytest.skip("this root mounts nothing")
+        (folder / "closed" / "data").mkdir(parents=True)
+        (folder / "closed").chmod(0o700)
+        (folder / "closed" / "data" / "file").write_text("found")
+        reach = [["/closed", "/closed/data"]]
+        options = {"parent": os.getpid(), "signal": 2, "uid": 65534, "gid": 65534, "reach": reach}
+        ended = run_child(options, ["/bin/cat", "/closed/data/file"], lambda: enter_chroot(folder))
+        assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "found")
+
+    @needs_root
     @pytest.mark.parametrize("library", [None, names_library()])
     def test_a_number_without_a_name(self, library: str | None) -> None:
         """It has one for what it becomes, by the kernel or by a library; its files are its own."""
@@ -214,6 +227,22 @@ def run_child(
 def may_seem_another() -> bool:
     """Whether this kernel has views of accounts."""
     return subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode == 0
+
+
+def enter_chroot(folder: Path) -> None:
+    """Go, in a view of the own, into a folder where everything is but a mount at its top."""
+    libc = ctypes.CDLL(None)
+    libc.unshare(child._NEW_MOUNTS)
+    libc.mount(b"none", b"/", None, child._RECURSIVE | child._PRIVATE, None)
+    for top in Path("/").iterdir():
+        inside = folder / top.name
+        if top.is_symlink():
+            inside.symlink_to(top.readlink())
+        elif top.is_dir() and not folder.is_relative_to(top):
+            inside.mkdir()
+            libc.mount(bytes(top), bytes(inside), None, child._BIND | child._RECURSIVE, None)
+    os.chroot(folder)
+    os.chdir("/")
 
 
 def drop(capability: int) -> None:
