@@ -65,6 +65,7 @@ class NodeMembership:
         if alone:
             bus = None if self.others is None else self.others.bus
             await hold(config, database, self._reactor, dsn, bus, lifecycle)
+        lifecycle.started("the database connections", database.stop, 1.0)
         saving = saving_first(config, self._reactor, dsn)
 
         async def before(newest: int, missing: Sequence[Migration]) -> None:
@@ -75,7 +76,6 @@ class NodeMembership:
 
         await migrate(database, before=before)
         await database.start()
-        lifecycle.started("the database connections", database.stop, 1.0)
         if self.others is not None:
             lifecycle.started("the way to other nodes", self.others.stop, 1.0)
         return database
