@@ -87,6 +87,8 @@ class TestRemoteCalls(SeveralCase):
         self.call()
         await self.request(newest)
         self.assertEqual([len(requests(one)) for one in (here, there, newest)], [1, 1, 1])
+        for target in (here, there, newest):
+            target.socket.answer(0, [])
 
     async def test_called_at_once(self) -> None:
         """A caller that is there before its node knows of the target waits."""

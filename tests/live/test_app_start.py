@@ -201,7 +201,7 @@ class TokenOnly(Scope):
         return {"token": token}
 
 
-class ControlTests(StartCase):
+class ControlCase(StartCase):
     """The control program (realtime.md C.4)."""
 
     async def control(self) -> tuple[Account, Account]:
@@ -213,6 +213,10 @@ class ControlTests(StartCase):
         control = await linking.poll()
         assert control is not None
         return phone, control
+
+
+class ControlTests(ControlCase):
+    """What it does."""
 
     async def test_lists(self) -> None:
         """It lists sessions and machines, and reads a history."""
@@ -252,11 +256,18 @@ class ControlTests(StartCase):
         caller = await self.connect(control, TokenOnly("", {}))
         self.assertEqual(await caller.rpc("machine:stop-daemon", [1]), {"got": [1]})
 
+
+class OfflineTests(ControlCase):
+    """A server on which nobody waits long for a machine."""
+
+    async def setUp(self) -> None:
+        self.patch(calls, "GRACE_SECONDS", 0.0)
+        await super().setUp()
+
     async def test_offline_machine(self) -> None:
-        """A machine that leaves is reported in the words that the program knows."""
+        """A machine that is not there is reported in the words that the program knows."""
         _, control = await self.control()
         caller = await self.connect(control, TokenOnly("", {}))
-        self.patch(calls, "GRACE_SECONDS", 0.0)
         with self.assertRaises(RpcFailed) as failed:
             await caller.rpc("machine:stop-daemon")
         self.assertEqual(failed.exception.args, ("RPC method not available",))

@@ -26,9 +26,8 @@ from happy.base.errors import StartupError
 from happy.client import Account, AccountKeys, Disconnected, RemoteServer, Session, sign_in
 from happy.keys.master_secret import FILE_NAME
 from happy.postgres.orphans import process_gone, recorded_pid
-from happy.service import composition, membership
+from happy.service import composition, holding
 from happy.settings.config import Config
-from happy.storage.migrate import migrate
 from tests.harness import scratch_database
 from tests.live.serving import PATIENCE, Served
 
@@ -327,7 +326,7 @@ class RefusalTests(ProcessCase):
 
     async def test_unreachable_database(self) -> None:
         """A database that does not come within the time a start waits for it ends the start."""
-        self.patch(membership, "migrate", lambda database, **more: migrate(database, patience=0.1, **more))
+        self.patch(holding, "PATIENCE", 0.1)
         config = Config(
             data_dir=self.folder,
             database_url="postgresql://ann:hidden@127.0.0.1:1/happy",
