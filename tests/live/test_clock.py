@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,23 +19,31 @@ from websocket import WebSocket, WebSocketConnectionClosedException
 
 from happy.base.codecs import encode_base64
 from tests.harness import psql, scratch_database
-from tests.operated import Operated, operated
-from tests.stepping import SteppedClock
+from tests.interposed import Switches
+from tests.operated import ROOT, Operated, operated
 
 HOUR = 3600
 PATIENCE = 30.0
-OPTIONS = ("--ping-interval=0.3", "--ping-timeout=3", "--metrics-enabled=false")
-PINGS = 12
+OPTIONS = ("--ping-interval=0.1", "--ping-timeout=1.5", "--metrics-enabled=false")
+PINGS = 16
 """Pings until a socket that answers none is dropped."""
+HASTY = f"""#!{sys.executable}
+from happy.realtime import presence
+from twisted.scripts.twistd import run
+
+presence.FLUSH_SECONDS = 0.2
+run()
+"""
+"""A server that stores heartbeats sooner."""
 ROW = 'SELECT "active", extract(epoch FROM "lastActiveAt")::float FROM "Session" WHERE "id" = %s'
 
 
 class Customer:
     """Somebody with sessions on a server; waits with a deadline for everything."""
 
-    def __init__(self, server: Operated, clock: SteppedClock) -> None:
+    def __init__(self, server: Operated, switches: Switches) -> None:
         self.server = server
-        self.clock = clock
+        self.switches = switches
         self.key = SigningKey.generate()
         self.token = self.log_in()
 
@@ -110,7 +120,7 @@ def stored(dsn: str, session: str, link: WebSocket) -> float:
 def goes_on(customer: Customer, dsn: str, link: WebSocket, session: str, offset: float) -> float:
     """Everything that waits for a time still comes after a step to ``offset``; returns when it was active."""
     psql(dsn, 'UPDATE "Session" SET "active" = false WHERE "id" = %s', (session,))
-    customer.clock.set(offset)
+    customer.switches.ahead = offset
     beat = {"sid": session, "time": int((time.time() + offset) * 1000), "thinking": False}
     link.send("42" + json.dumps(["session-alive", beat]))
     with customer.socket() as silent:
@@ -126,16 +136,19 @@ def goes_on(customer: Customer, dsn: str, link: WebSocket, session: str, offset:
 
 def test_steps(tmp_path: Path) -> None:
     """An hour back and an hour ahead: pings, timeouts, heartbeats and tokens go on, stored times are sane."""
-    clock = SteppedClock(tmp_path / "clock")
-    secret = {"HANDY_MASTER_SECRET": "a secret that only tests use"}
+    twistd, switches = tmp_path / "twistd", Switches(tmp_path)
+    twistd.write_text(HASTY)
+    twistd.chmod(0o755)
+    folders = os.pathsep.join([switches.environment["PYTHONPATH"], str(ROOT)])
+    environment = {**switches.environment, "PYTHONPATH": folders, "HANDY_MASTER_SECRET": "only of tests"}
     with (
         scratch_database() as dsn,
         operated(
-            tmp_path, *OPTIONS, environment={"DATABASE_URL": dsn, **secret, **clock.environment}
+            tmp_path, *OPTIONS, environment={**environment, "DATABASE_URL": dsn}, twistd=twistd
         ) as server,
     ):
         server.start()
-        customer = Customer(server, clock)
+        customer = Customer(server, switches)
         first, second = customer.new_session("first"), customer.new_session("second")
         [(_, before)] = psql(dsn, ROW, (first,))
         with customer.socket() as link:
