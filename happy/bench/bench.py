@@ -12,7 +12,7 @@ from happy.bench.checks import Verdict
 from happy.bench.http import Http
 from happy.bench.links import Link
 from happy.bench.load import Job, Load
-from happy.bench.loop import Loop, now
+from happy.bench.loop import Loop, Promise, now
 from happy.bench.recorder import Recorder
 from happy.bench.streams import Sources, Target
 
@@ -26,6 +26,8 @@ class Bench:
         self.loop = loop
         self.job = job
         self.load: Load = job.load
+        self.enough: Promise[bool] = Promise()
+        """Is kept when the run is to end before its time; not every scenario can."""
         self.recorder = Recorder()
         self.verdict = Verdict()
         self.figures: dict[str, float] = {}

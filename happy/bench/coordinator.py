@@ -47,9 +47,19 @@ class Run:
 
 
 def perform(
-    url: str, load: Load, workers: int, addresses: int, warmup: float, observer: Observer, show: Show
+    url: str,
+    load: Load,
+    workers: int,
+    addresses: int,
+    warmup: float,
+    observer: Observer,
+    show: Show,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Do a whole run. ``show`` gets a line of progress now and then. Raises WorkerFailed."""
+    """Do a whole run. ``show`` gets a line of progress now and then. Raises WorkerFailed.
+
+    ``enough`` is asked every second whether the run is to end before its time, as far as its scenario can.
+    """
     name = secrets.token_hex(4)
     jobs = [
         Job(url=url, run=name, load=load, index=index, workers=workers, addresses=addresses)
@@ -58,7 +68,7 @@ def perform(
     run = Run(load, workers, warmup)
     with Fleet(jobs) as fleet:
         _prepare(fleet, show)
-        _measure(fleet, run, observer, show)
+        _measure(fleet, run, observer, show, enough)
         _verify(fleet, run, show)
     return run
 
@@ -72,7 +82,8 @@ def _prepare(fleet: Fleet, show: Show) -> None:
         show(f"preparing, {perf_counter() - begun:.0f} s{progress}")
 
 
-def _measure(fleet: Fleet, run: Run, observer: Observer, show: Show) -> None:
+def _measure(fleet: Fleet, run: Run, observer: Observer, show: Show, enough: Callable[[], bool]) -> None:
+    ending = False
     run.samples.append(observer.sample())
     begin = perf_counter() + _HEAD_START
     fleet.tell({"go": begin})
@@ -85,6 +96,9 @@ def _measure(fleet: Fleet, run: Run, observer: Observer, show: Show) -> None:
         elif not fact:
             run.samples.append(observer.sample())
             show(_progress(run, perf_counter() - begin))
+            if not ending and enough():
+                ending = True
+                fleet.tell({"enough": True})
     run.samples.append(observer.sample())
 
 

@@ -22,12 +22,17 @@ class Pace:
         self._rate = rate
         self._act = act
         self._count = 0
+        self._begin = self._end = 0.0
 
     def begin(self, begin: float, end: float) -> None:
         """Start at ``begin`` and stop at ``end``."""
         if self._rate > 0:
             self._begin, self._end = begin, end
             self._loop.at(begin, self._turn)
+
+    def end(self) -> None:
+        """No more arrivals."""
+        self._end = self._begin
 
     def _turn(self) -> None:
         time = min(now(), self._end)

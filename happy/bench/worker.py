@@ -1,6 +1,7 @@
 """A worker process: reads its job and commands as JSON lines, and answers in JSON lines.
 
-Commands are ``{"go": time}`` and ``{"verify": true}``; the end of the input ends the worker.
+Commands are ``{"go": time}``, ``{"enough": true}`` and ``{"verify": true}``; the end of the input ends the
+worker.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _OF_THE_SERVER = (Refused, Disconnected, Malformed, TimeoutError)
 class Orders:
     """The coordinator's commands, as promises."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, enough: Promise[bool]) -> None:
         self.go: Promise[float] = Promise()
+        self.enough = enough
         self.verify: Promise[bool] = Promise()
         self._descriptor = descriptor
         self._rest = b""
@@ -122,10 +124,10 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = Loop()
-    orders = Orders(0)
-    loop.watch(0, orders)
     try:
         bench = Bench(loop, find_all(job.url), job, say)
+        orders = Orders(0, bench.enough)
+        loop.watch(0, orders)
         loop.run(Worker(loop, orders, bench).work())
     except _PLAIN as error:
         _fail(str(error))

@@ -112,3 +112,15 @@ def test_pace(loop: Loop) -> None:
     Pace(loop, 100, due.append).begin(begin, begin + 0.5)
     loop.run(loop.sleep(0))
     assert due == [begin + number / 100 for number in range(50)]
+
+
+def test_ended_pace(loop: Loop) -> None:
+    """After its end there are no more arrivals, due or not."""
+    due: list[float] = []
+    pace = Pace(loop, 1e6, due.append)
+    pace.begin(now(), now() + 60)
+    loop.run(loop.sleep(0))
+    pace.end()
+    arrived = len(due)
+    loop.run(loop.sleep(0.005))
+    assert len(due) == arrived > 0

@@ -35,13 +35,14 @@ class _Watcher(Observer):
 
 
 class Background:
-    """A load of ``seconds`` that runs in a thread. ``clock()`` is the seconds since it began."""
+    """A load of at most its ``seconds`` that runs in a thread. ``clock()`` is the seconds since it began."""
 
     def __init__(self, server: Operated, load: Load) -> None:
         self._watcher = _Watcher(server.port)
         self._load = load
         self._url = server.url
         self._outcome: Run | Exception | None = None
+        self._enough = threading.Event()
         self._thread = threading.Thread(target=self._perform, daemon=True)
 
     def start(self) -> None:
@@ -63,7 +64,8 @@ class Background:
         time.sleep(max(0.0, second - self.clock()))
 
     def result(self) -> Run:
-        """What it found, once it is through. Raises what the tool raises."""
+        """End it; what it found. Raises what the tool raises."""
+        self._enough.set()
         self._thread.join()
         if isinstance(self._outcome, Run):
             return self._outcome
@@ -75,7 +77,14 @@ class Background:
         workers = max(plan.workers(self._load, room, 2), math.ceil(plan.sockets(self._load) / room))
         try:
             self._outcome = perform(
-                self._url, self._load, workers, plan.addresses(self._load), 0.0, self._watcher, _silent
+                self._url,
+                self._load,
+                workers,
+                plan.addresses(self._load),
+                0.0,
+                self._watcher,
+                _silent,
+                self._enough.is_set,
             )
         except Exception as error:
             self._outcome = error

@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """How long the load goes on."""
+        """How long the load may go on."""
         return self.quiet + sum(map(self.lasts, self.faults)) + self.slack
 
     def lasts(self, fault: str) -> float:
@@ -77,7 +77,7 @@ def perform(plan: Plan, say: Callable[[str], None]) -> Outcome:
         background = Background(stage.server, load)
         background.start()
         incidents = list(_hurt(stage, plan, faults, background, say))
-        say("waiting for the load to end, and for what it finds")
+        say("waiting for what the load finds")
         try:
             run = background.result()
         except Exception as error:

@@ -20,7 +20,7 @@ PLAN = Plan(
     quiet=2.0,
     lasting=2.0,
     settling=2.0,
-    slack=4.0,
+    slack=60.0,
     disk=256,
     options=("--max-queued=1000000", "--ping-interval=1", "--connect-timeout=1"),
 )

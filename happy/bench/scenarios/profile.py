@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from itertools import cycle
 from typing import Any
 
@@ -59,7 +60,7 @@ class Household:
 
 
 class Profile:
-    """The hosted service at ``--scale``, for ``--seconds``."""
+    """The hosted service at ``--scale``, for ``--seconds`` or until it is enough."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -95,9 +96,14 @@ class Profile:
     async def run(self, begin: float) -> None:
         """All the traffic, from the first second."""
         end = begin + self._bench.load.seconds
-        for rate, act in self._traffic():
-            Pace(self._bench.loop, rate / self._bench.job.workers, act).begin(begin, end)
-        await self._bench.loop.sleep(end - now())
+        workers = self._bench.job.workers
+        paces = [Pace(self._bench.loop, rate / workers, act) for rate, act in self._traffic()]
+        for pace in paces:
+            pace.begin(begin, end)
+        with suppress(TimeoutError):
+            await self._bench.loop.within(end - now(), self._bench.enough)
+        for pace in paces:
+            pace.end()
 
     def _traffic(self) -> list[tuple[float, Callable[[float], None]]]:
         people = self._people
