@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,25 +132,26 @@ def _module(path: Path) -> str:
 MODULES = {_module(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def _imported(module: str) -> Iterator[Import]:
-    tree = ast.parse(MODULES[module].read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        running = id(node) not in typing_only
+def _imported(module: str, nodes: Iterable[ast.AST], running: bool = True) -> Iterator[Import]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (Import(module, alias.name, running) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             assert node.level == 0, f"{module} imports relatively"
             yield from (Import(module, f"{node.module}.{alias.name}", running) for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from _imported(module, node.body, False)
+            yield from _imported(module, node.orelse, running)
+        elif isinstance(node, (ast.stmt, ast.excepthandler, ast.match_case)):
+            yield from _imported(module, ast.iter_child_nodes(node), running)
 
 
-IMPORTS = [one for module in MODULES for one in _imported(module)]
+@cache
+def imports() -> list[Import]:
+    """Every import of the package, wherever in a file it stands."""
+    return [
+        one for module, path in MODULES.items() for one in _imported(module, ast.parse(path.read_text()).body)
+    ]
 
 
 def _room(name: str) -> str:
@@ -172,7 +174,7 @@ def _file(name: str) -> str | None:
 def _arrows() -> dict[str, set[str]]:
     """The rooms that each room imports."""
     arrows: dict[str, set[str]] = {}
-    for one in IMPORTS:
+    for one in imports():
         above, below = _room(one.module), _room(one.name)
         if above != below and below in ROOMS:
             arrows.setdefault(above, set()).add(below)
@@ -204,7 +206,7 @@ def test_room(room: str) -> None:
     allowed = ROOMS[room] | {room, ""} | {_room(name) for name in sys.stdlib_module_names}
     strays = {
         f"{one.module}: {one.name}"
-        for one in IMPORTS
+        for one in imports()
         if _room(one.module) == room and _room(one.name) not in allowed
     }
     assert not strays
@@ -213,7 +215,7 @@ def test_room(room: str) -> None:
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_row_is_needed(room: str) -> None:
     """A row lists nothing that the room does not use."""
-    assert ROOMS[room] <= {_room(one.name) for one in IMPORTS if _room(one.module) == room}
+    assert ROOMS[room] <= {_room(one.name) for one in imports() if _room(one.module) == room}
 
 
 @pytest.mark.parametrize("room", sorted(NEVER))
@@ -222,7 +224,7 @@ def test_never(room: str) -> None:
     prefixes = tuple(f"{prefix}." for prefix in NEVER[room])
     strays = {
         f"{one.module}: {one.name}"
-        for one in IMPORTS
+        for one in imports()
         if _room(one.module) == room and f"{one.name}.".startswith(prefixes)
     }
     assert not strays
@@ -241,7 +243,7 @@ def test_no_circle_between_rooms() -> None:
 def test_no_circle_between_files() -> None:
     """No file needs itself to be loaded, however far around."""
     arrows: dict[str, set[str]] = {}
-    for one in IMPORTS:
+    for one in imports():
         loaded = _file(one.name)
         if one.running and loaded is not None and loaded != one.module:
             arrows.setdefault(one.module, set()).add(loaded)
