@@ -37,12 +37,12 @@ class NodeProcess:
         folder: Path,
         name: str,
         dsn: str,
-        redis: RedisServer,
+        redis: RedisServer | None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         """``settings`` are variables of its environment, beside or instead of the usual."""
         self.name = name
-        self.way = Way(reactor, redis.port)
+        self.way = Way(reactor, 0 if redis is None else redis.port)
         self.metrics_port = free_port()
         self._folder = folder
         self._environment = {

@@ -20,7 +20,7 @@ from happy.client import Account, AccountKeys, Page, RemoteServer, RpcFailed, Se
 
 FAULTS = (
     *("lost", "stored twice", "missed", "repeated", "out of order", "falsely recovered", "behind at the end"),
-    *("executed twice", "ok without execution", "wrong answer"),
+    *("executed twice", "ok without execution", "wrong answer", "answer ahead"),
 )
 
 
@@ -67,13 +67,47 @@ class Ring:
                 await self.pause(0.2)
 
 
-class Watcher:
-    """A user-scoped client that comes back, somewhere, when it is lost."""
+class Numbers:
+    """The numbers of an account that a client hears, over all sockets that it had, one after the other."""
 
-    def __init__(self, ring: Ring, account: Account) -> None:
-        self._ring = ring
-        self._account = account
+    def __init__(self, tally: Tally, name: str) -> None:
+        self._tally = tally
+        self._name = name
+        self._recovered = False
+        self.first: int | None = None
         self.last: int | None = None
+
+    def begin(self, socket: Socket) -> None:
+        """There is another socket: what comes next is known only if it goes on with the former."""
+        self._recovered = socket.recovered
+        if not self._recovered:
+            self.last = None
+
+    def hear(self, update: Any) -> None:
+        """One more; what is wrong with it is blamed."""
+        seq, last = update["seq"], self.last
+        self.last = seq
+        self.first = seq if self.first is None else self.first
+        self._tally.counts["deliveries"] += 1
+        if last is None or seq == last + 1:
+            return
+        name = f"{self._name} heard {seq} after {last}"
+        if self._recovered and seq > last:
+            self._tally.blame("falsely recovered", name)
+        elif seq == last:
+            self._tally.blame("repeated", name)
+        else:
+            self._tally.blame("missed" if seq > last else "out of order", name)
+
+
+class Watcher:
+    """A user-scoped client that comes back, somewhere, when it is lost; after ``stays`` seconds it leaves."""
+
+    def __init__(self, ring: Ring, account: Account, stays: tuple[float, float] = (3, 40)) -> None:
+        self._ring = ring
+        self._stays = stays
+        self.account = account
+        self.numbers = Numbers(ring.tally, account.token[-6:])
         self.socket: Socket | None = None
 
     async def run(self) -> None:
@@ -83,7 +117,7 @@ class Watcher:
         server: RemoteServer | None = None
         while ring.watching:
             last, server = server, ring.server()
-            at = Account(server, self._account.token, self._account.keys)
+            at = Account(server, self.account.token, self.account.keys)
             try:
                 socket = await at.open_socket(after=former, timeout=5, keep=10_000)
             except Exception:
@@ -92,32 +126,17 @@ class Watcher:
                 continue
             where = "here" if server is last else "elsewhere"
             ring.tally.counts["recovered " + where if socket.recovered else "connected anew"] += 1
-            expected = self.last if socket.recovered else None
-            self.last = expected
+            self.numbers.begin(socket)
             for update in socket.untaken("update"):
-                self._hear(update, socket)
-            socket.on_update(lambda update, socket=socket: self._hear(update, socket))
+                self.numbers.hear(update)
+            socket.on_update(self.numbers.hear)
             self.socket = socket
-            roaming = ring.reactor.callLater(ring.rng.uniform(3, 40), socket.abort)
+            roaming = ring.reactor.callLater(ring.rng.uniform(*self._stays), socket.abort)
             await socket.closed()
             if roaming.active():
                 roaming.cancel()
             former = socket
             await ring.pause(0.05)
-
-    def _hear(self, update: Any, socket: Socket) -> None:
-        seq, last = update["seq"], self.last
-        self.last = seq
-        self._ring.tally.counts["deliveries"] += 1
-        if last is None or seq == last + 1:
-            return
-        name = f"{self._account.token[-6:]} heard {seq} after {last}"
-        if socket.recovered and seq > last:
-            self._ring.tally.blame("falsely recovered", name)
-        elif seq == last:
-            self._ring.tally.blame("repeated", name)
-        else:
-            self._ring.tally.blame("missed" if seq > last else "out of order", name)
 
 
 class Writers:
@@ -273,10 +292,10 @@ class Load:
         ring.writing = False
         await deferLater(ring.reactor, 8)
         for watcher in self.watchers:
-            number = latest(watcher._account.id)
+            number = latest(watcher.account.id)
             there = watcher.socket is not None and watcher.socket.connected
-            if there and watcher.last not in (None, number):
-                ring.tally.blame("behind at the end", f"{watcher.last} of {number}")
+            if there and watcher.numbers.last not in (None, number):
+                ring.tally.blame("behind at the end", f"{watcher.numbers.last} of {number}")
         for writer in {writer.session.id: writer for writer in self.writers}.values():
             of_session = [one.acknowledged for one in self.writers if one.session is writer.session]
             await writer.check(set[str]().union(*of_session))
