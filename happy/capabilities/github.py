@@ -18,6 +18,7 @@ from happy.api.structs import Headers, Invalid, Problem, Query, Redirect, Reply
 from happy.base.errors import AccountVanished, Refusal
 from happy.base.redaction import describe_fault
 from happy.capabilities._profiles import github_profile
+from happy.capabilities._sealing import must_be_in_use
 from happy.capabilities.server import Server
 from happy.keys.vault import github_path
 from happy.outbound.github import Denied, GitHubUser
@@ -211,6 +212,7 @@ async def _link(server: Server, account: str, code: str) -> str:
     holders = await server.database.read(lambda tx: storage.holders(tx, user.id, user.login), owner=account)
 
     async def work(tx: Transaction) -> None:
+        await must_be_in_use(tx, server.tokens, hold=True)
         await storage.store_user(tx, user.id, user.profile, sealed)
         owner = await storage.owner(tx, user.id)
         if owner != account:

@@ -36,7 +36,7 @@ class ReadyOrNot(Protocol):
     """Whether new clients should come here."""
 
     async def reasons(self) -> Sequence[str]:
-        """What speaks against it: some of ``database``, ``disk`` and ``draining``."""
+        """What speaks against it: some of ``database``, ``disk``, ``draining`` and ``secret``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ class Ready(Reply):
 
 
 class NotReady(Reply):
-    """``reasons`` are some of ``database``, ``disk`` and ``draining``."""
+    """``reasons`` are some of ``database``, ``disk``, ``draining`` and ``secret``."""
 
     status: ClassVar[int] = 503
 

@@ -20,6 +20,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from happy.base.codecs import decode_base64url, encode_base64url
+from happy.base.errors import Overloaded
 from happy.keys.access import Access
 
 _BEARER_ISSUER = "handy"
@@ -68,11 +69,18 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class FormerKey:
-    """The public key of a secret that was in use before; its tokens count until then (epoch seconds)."""
+class OtherKey:
+    """The public key of another secret whose tokens count, until then (epoch seconds).
+
+    It was in use before; or, without an end, it is in use, or about to be, at a node that has it already.
+    """
 
     public_key: bytes
-    until: float
+    until: float = inf
+
+
+class SecretReplaced(Overloaded):
+    """Another master secret is in use: what this process would sign or seal nobody could use for long."""
 
 
 def fingerprint(public_key: bytes) -> str:
@@ -196,37 +204,59 @@ class _Signer(_Verifier):
 class Tokens:
     """Issues and verifies the server's tokens.
 
-    ``now`` tells the time in epoch seconds. ``former`` keys verify what was issued before the master secret
-    was changed, ``access`` says who is kept out. What is remembered (verified bearer tokens, used state
-    tokens) is bounded and belongs to this process; tokens themselves are never kept, only digests.
+    ``now`` tells the time in epoch seconds. ``others`` verify what was issued with other master secrets,
+    ``access`` says who is kept out. What is remembered (verified bearer tokens, used state tokens) is bounded
+    and belongs to this process; tokens themselves are never kept, only digests.
     """
+
+    until = inf
+    """When tokens of this secret count no more (epoch seconds): finite once another is in use."""
 
     def __init__(
         self,
         keys: Keys,
         now: Callable[[], float],
-        former: Sequence[FormerKey] = (),
+        others: Sequence[OtherKey] = (),
         access: Access | None = None,
     ) -> None:
         self.access = Access() if access is None else access
+        self.public_key = keys.public_key
         self._bearer = _Signer(keys.bearer_seed, _BEARER_ISSUER)
         self._state = _Signer(keys.state_seed, _STATE_ISSUER)
-        self._former = [(_Verifier(VerifyKey(key.public_key), _BEARER_ISSUER), key.until) for key in former]
         self._now = now
         self._verified: OrderedDict[bytes, Bearer] = OrderedDict()
         self._used_states: OrderedDict[str, None] = OrderedDict()
+        self.learn(others)
+
+    def learn(self, others: Sequence[OtherKey], until: float = inf) -> None:
+        """Know which other secrets' tokens count, and until when those of this one do (epoch seconds)."""
+        self._others = [(_Verifier(VerifyKey(key.public_key), _BEARER_ISSUER), key.until) for key in others]
+        self.until = until
+        self._verified.clear()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another secret is in use."""
+        return self.until < inf
+
+    @property
+    def void(self) -> bool:
+        """Whether another secret is in use, and tokens of this one count no more."""
+        return self.until <= self._now()
 
     def issue(self, account: str, session: str | None = None) -> str:
         """A new bearer token; ``session`` names the pairing request that it answers.
 
         It is known from now on, so that it is in force although the clock may be put back. Raises
-        AccountDisabled.
+        AccountDisabled and SecretReplaced.
         """
         self.access.check(account)
+        if self.void:
+            raise SecretReplaced
         issued_at = self.access.earliest(account, floor(self._now()))
         token = self._bearer.sign(account, self._now(), session=session, issued_at=issued_at)
         claims = Bearer(sub=account, iss=_BEARER_ISSUER, iat=issued_at, session=session)
-        self._remember(_digest(token), claims)
+        self._remember(_digest(token), _as_long(claims, self.until))
         return token
 
     def verify(self, token: str) -> str | None:
@@ -262,15 +292,12 @@ class Tokens:
         return claims
 
     def _claims(self, token: str) -> Bearer | None:
-        """What a token says that this secret signed, or one whose time is not over."""
+        """What a token says that this secret signed, or another one, whose time is not over."""
         now = self._now()
-        claims = self._bearer.verify(token, Bearer, now, _NOT_BEFORE_LEEWAY)
-        if claims is not None:
-            return claims
-        for verifier, until in self._former:
+        for verifier, until in ((self._bearer, self.until), *self._others):
             claims = verifier.verify(token, Bearer, now, _NOT_BEFORE_LEEWAY) if now < until else None
             if claims is not None:
-                return msgspec.structs.replace(claims, exp=min(claims.exp, floor(until)))
+                return _as_long(claims, until)
         return None
 
     def why_refused(self, token: str) -> Refused:
@@ -294,13 +321,19 @@ class Tokens:
         Only of the last 65536 uses it is known, however long ago they were: a clock that is put back
         brings expired tokens back into force.
         """
-        claims = self._state.verify(token, _StateClaims, self._now()) if _plausible(token) else None
+        worth = _plausible(token) and not self.void
+        claims = self._state.verify(token, _StateClaims, self._now()) if worth else None
         if claims is None or claims.jti in self._used_states:
             return None
         self._used_states[claims.jti] = None
         if len(self._used_states) > _USED_STATES:
             self._used_states.popitem(last=False)
         return claims.sub
+
+
+def _as_long(claims: Bearer, until: float) -> Bearer:
+    """What a token says that counts until then at most."""
+    return claims if until == inf else msgspec.structs.replace(claims, exp=min(claims.exp, floor(until)))
 
 
 def _digest(token: str) -> bytes:

@@ -236,6 +236,11 @@ class Hub:
         """
         self._in_line(account, self._cut, account)
 
+    def cut_all(self) -> None:
+        """As :meth:`cut`, for every account."""
+        for account in list(self._accounts):
+            self.cut(account)
+
     def _cut(self, account: str) -> Work | None:
         if self.recovery is not None:
             self.recovery.replay.break_off(account)

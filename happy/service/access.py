@@ -1,4 +1,5 @@
-"""What the operator says of accounts takes effect: within a second, whoever wrote it into the database."""
+"""What the operator says of accounts and secrets takes effect within a second, whoever wrote it into the
+database."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from twisted.logger import Logger
 
 from happy.base.rounds import Rounds
 from happy.keys.access import KeptOut
+from happy.keys.tokens import fingerprint
+from happy.service.identity import Counting, counting
 from happy.storage import access as stored
-from happy.storage import registration
+from happy.storage import registration, secrets
 from happy.storage.access import Sighting
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from happy.keys.access import Access
+    from happy.keys.tokens import Tokens
     from happy.logs.events import Events
     from happy.realtime.client import Client
     from happy.realtime.hub import Hub
@@ -38,11 +41,13 @@ class AccessRounds:
     """Keeps what is in memory as the database has it, and closes the sockets of those who are kept out."""
 
     def __init__(
-        self, database: Database, access: Access, hub: Hub, clock: IReactorTime, events: Events
+        self, database: Database, tokens: Tokens, hub: Hub, clock: IReactorTime, events: Events
     ) -> None:
         self._events = events
         self._database = database
-        self._access = access
+        self._tokens = tokens
+        self._access = tokens.access
+        self._void = False
         self._hub = hub
         self._version: int | None = None
         self._turn = 0
@@ -72,6 +77,7 @@ class AccessRounds:
             if version == self._version:
                 return 0
             refused = await self._database.read(_refused)
+            self._learn(await self._database.read(self._counting))
             former, self._access.refused, self._version = self._access.refused, refused, version
             leaving = list(self._kept_out(former, refused))
             for account, count in Counter(client.account for client in leaving).items():
@@ -79,6 +85,33 @@ class AccessRounds:
             for client in leaving:
                 client.socket.close()
             return len(leaving)
+
+    async def _counting(self, tx: Transaction) -> Counting:
+        return counting(await secrets.known(tx), self._tokens.public_key, tx.now)
+
+    def _learn(self, found: Counting) -> None:
+        """Know which secrets' tokens count; say so when the one of this process has been replaced."""
+        before = self._tokens.replaced
+        self._tokens.learn(found.others, found.until)
+        if self._tokens.replaced and not before:
+            _log.warn(
+                "the master secret was replaced by a later one ({used}): restart this node with that one; "
+                "until then vendor tokens are refused here, and logins last until the grace ends",
+                event="secret-replaced",
+                used=fingerprint(found.used),
+            )
+        self._look_at_grace()
+
+    def _look_at_grace(self) -> None:
+        """Close all sockets when this process's tokens count no longer: they may be in other hands."""
+        before, self._void = self._void, self._tokens.void
+        if self._void and not before:
+            _log.error(
+                "tokens of this node's master secret count no more: nobody can log in here until it is "
+                "restarted with the one in use",
+                event="secret-void",
+            )
+            self._hub.cut_all()
 
     def _kept_out(self, former: KeptOut, refused: KeptOut) -> Iterator[Client]:
         """The connected clients that may stay no longer."""
@@ -92,6 +125,7 @@ class AccessRounds:
 
     async def _look(self) -> None:
         await self.refresh()
+        self._look_at_grace()
         await self.note_refused()
         self._turn += 1
         if self._turn % _NOTING == 0:

@@ -177,9 +177,9 @@ class Running:
         alone = config.database_url is not None and self._place is None
         keys = await deriving
         database = await membership.start_database(config, dsn, keys, self._lifecycle, alone=alone)
-        former = await recognise(database, keys, config.accept_new_secret)
-        tokens = Tokens(keys, self._now, former)
-        self._access = AccessRounds(database, tokens.access, hub, self._reactor, self._events)
+        others = await recognise(database, keys, config.accept_new_secret)
+        tokens = Tokens(keys, self._now, others)
+        self._access = AccessRounds(database, tokens, hub, self._reactor, self._events)
         await self._access.start()
         self._lifecycle.started("access", self._access.stop, 0.2)
         everywhere = membership.everywhere
@@ -244,7 +244,7 @@ class Running:
         objects = object_store(config, reactor, self._now)
         await objects.start()
         self._lifecycle.started("file storage", objects.stop, 0.5)
-        self.readiness = Readiness(reactor, database, self._free_bytes)
+        self.readiness = Readiness(reactor, database, self._free_bytes, lambda: tokens.void)
         self.readiness.show(metrics)
         return Server(
             config=config,

@@ -3,17 +3,22 @@
 With another one every token would be refused, and no sealed credential could be opened. So the database
 remembers by a public key which secret it was used with (:mod:`happy.storage.secrets`). A start with another
 is refused, unless that one was prepared by ``happyctl secret rotate``, or the operator says that it is meant.
+
+Nodes take a prepared one over as they are started with it, one after the other. Tokens of either secret count
+at all of them meanwhile: of the later one the public key is known as soon as it is prepared.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted.logger import Logger
 
 from happy.base.errors import StartupError
-from happy.keys.tokens import FormerKey, Keys, fingerprint
+from happy.keys.tokens import Keys, OtherKey, fingerprint
 from happy.keys.vault import FORMER_PATH, Unsealable, Vault, github_path, vendor_path
 from happy.storage import secrets as storage
 from happy.storage.secrets import KnownSecret, SealedRow
@@ -25,8 +30,25 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-async def recognise(database: Database, keys: Keys, accept_new: bool) -> list[FormerKey]:
-    """The former keys whose tokens still count, once it is certain that this secret is the right one.
+class Counting(NamedTuple):
+    """What counts besides this process's secret, and until when that one does (epoch s): see
+    :meth:`happy.keys.tokens.Tokens.learn`. ``used`` is the public key of the one in use."""
+
+    others: list[OtherKey]
+    until: float
+    used: bytes
+
+
+def counting(known: Sequence[KnownSecret], ours: bytes, now: float) -> Counting:
+    """What counts at ``now`` (epoch ms), of all that are known, for whoever has the public key ``ours``."""
+    ends = {one.public_key: inf if one.until is None else one.until / 1000 for one in known}
+    used = next((one.public_key for one in known if one.in_use), ours)
+    until = ends.pop(ours, inf)
+    return Counting([OtherKey(key, end) for key, end in ends.items() if end > now / 1000], until, used)
+
+
+async def recognise(database: Database, keys: Keys, accept_new: bool) -> list[OtherKey]:
+    """The other keys whose tokens count, once it is certain that this secret is the right one.
 
     A database that remembers none takes this one for the first. Raises StartupError.
     """
@@ -47,7 +69,7 @@ def _found(known: Sequence[KnownSecret], keys: Keys) -> tuple[KnownSecret | None
     return used, next((one for one in known if one.public_key == keys.public_key), None)
 
 
-async def _recognise(tx: Transaction, keys: Keys, accept_new: bool) -> list[FormerKey]:
+async def _recognise(tx: Transaction, keys: Keys, accept_new: bool) -> list[OtherKey]:
     used, same = _found(await storage.known(tx, alone=True), keys)
     if used is None:
         await storage.use(tx, keys.public_key, tx.now)
@@ -56,11 +78,7 @@ async def _recognise(tx: Transaction, keys: Keys, accept_new: bool) -> list[Form
     elif same is not used:
         _refuse(keys, used, same, accept_new)
         await storage.use(tx, keys.public_key, tx.now)
-    return [
-        FormerKey(one.public_key, one.until / 1000)
-        for one in await storage.known(tx)
-        if one.until is not None and one.until > tx.now
-    ]
+    return counting(await storage.known(tx), keys.public_key, tx.now).others
 
 
 def _refuse(keys: Keys, used: KnownSecret, same: KnownSecret | None, accept_new: bool) -> None:
@@ -74,14 +92,15 @@ def _refuse(keys: Keys, used: KnownSecret, same: KnownSecret | None, accept_new:
             theirs=theirs,
         )
         return
-    was = (
-        "was replaced by a later one"
-        if same is not None
-        else "is not the one that the database was used with"
-    )
+    if same is None:
+        raise StartupError(
+            f"master-secret: this one ({ours}) is not the one that the database was used with ({theirs}); "
+            "restore that one, or give --accept-new-secret once, which logs everybody out"
+        )
+    since = "" if used.since is None else f" on {datetime.fromtimestamp(used.since / 1000, UTC):%Y-%m-%d}"
     raise StartupError(
-        f"master-secret: this one ({ours}) {was} ({theirs}); restore that one, or give --accept-new-secret "
-        "once, which logs everybody out"
+        f"master-secret: this one ({ours}) was replaced by a later one ({theirs}){since}; set that one here "
+        "too: the node where it was made has it. If it is lost, --accept-new-secret once logs everybody out"
     )
 
 

@@ -1,7 +1,8 @@
 """Whether the server should be sent clients, and if not, why.
 
 The reasons are words for programs: ``database`` (PostgreSQL does not answer), ``disk`` (there is no room for
-what clients send, here or at the database) and ``draining`` (it is being emptied, or stops).
+what clients send, here or at the database), ``draining`` (it is being emptied, or stops) and ``secret``
+(other nodes have another master secret, and tokens of this one's count no more).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from happy.metrics import Metrics
     from happy.storage.database import Database
 
-REASONS: Final = ("database", "disk", "draining")
+REASONS: Final = ("database", "disk", "draining", "secret")
 
 MIB: Final = 1024 * 1024
 
@@ -48,17 +49,23 @@ REFUSED_SECONDS: Final = 30.0
 class Readiness:
     """Finds the reasons against sending clients here, when asked and every few seconds.
 
-    ``free_bytes`` tells the room for data. What changes is said in the log, once.
+    ``free_bytes`` tells the room for data, ``void`` whether tokens of the master secret count no more. What
+    changes is said in the log, once.
     """
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, database: Database, free_bytes: Callable[[], Awaitable[int]]
+        self,
+        clock: IReactorTime,
+        database: Database,
+        free_bytes: Callable[[], Awaitable[int]],
+        void: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._database = database
         self._free_bytes = free_bytes
+        self._void = void
         self.draining = False
         """Whether the server is being emptied. Set it to have new clients sent elsewhere."""
         self._stopped = False
@@ -85,7 +92,12 @@ class Readiness:
     @property
     def known(self) -> list[str]:
         """The reasons as of the last look; empty if the server is ready."""
-        found = {"database": self._lost_at is not None, "disk": bool(self._full), "draining": self.draining}
+        found = {
+            "database": self._lost_at is not None,
+            "disk": bool(self._full),
+            "draining": self.draining,
+            "secret": self._void(),
+        }
         return [reason for reason, holds in found.items() if holds]
 
     def show(self, metrics: Metrics) -> None:

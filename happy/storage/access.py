@@ -125,7 +125,7 @@ async def revoked_pairings(tx: Transaction) -> dict[str, str]:
 
 
 async def changed(tx: Transaction) -> None:
-    """Let every node look again at what was said of accounts."""
+    """Let every node look again at what was said of accounts, and of secrets."""
     await tx.run(CHANGED)
 
 

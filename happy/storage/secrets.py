@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from happy.storage import access
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ UPDATE "happy_secrets" SET "until" = %(until)s WHERE "since" IS NOT NULL AND "un
 USE = """
 INSERT INTO "happy_secrets" ("publicKey", "createdAt", "since") VALUES (%(key)s, %(now)s, %(now)s)
 ON CONFLICT ("publicKey") DO UPDATE SET "since" = %(now)s, "until" = NULL, "grace" = NULL, "former" = NULL
+"""
+
+UNTIL = """
+SELECT "until" FROM "happy_secrets" WHERE "publicKey" = %(key)s
+"""
+
+HOLD = """
+SELECT "until" FROM "happy_secrets" WHERE "publicKey" = %(key)s FOR SHARE
 """
 
 FORGET_PREPARED = """
@@ -121,12 +130,20 @@ async def use(tx: Transaction, public_key: bytes, former_until: int) -> None:
     """Let this secret be the one in use; tokens of the former count until then (epoch milliseconds)."""
     await tx.run(RETIRE, {"until": Millis(former_until)})
     await tx.run(USE, {"key": public_key, "now": tx.now})
+    await access.changed(tx)
 
 
 async def prepare(tx: Transaction, public_key: bytes, grace: int, former: bytes) -> None:
     """Let a secret be the next one, in the place of another that was prepared and not used."""
     await tx.run(FORGET_PREPARED)
     await tx.run(PREPARE, {"key": public_key, "now": tx.now, "grace": grace, "former": former})
+    await access.changed(tx)
+
+
+async def replaced(tx: Transaction, public_key: bytes, *, hold: bool = False) -> bool:
+    """Whether another secret is in use instead; if wanted, none will be before the transaction ends."""
+    row = await tx.row(HOLD if hold else UNTIL, {"key": public_key})
+    return row is not None and row[0] is not None
 
 
 async def sealed_for_vendors(tx: Transaction, after: str) -> Sequence[SealedRow]:

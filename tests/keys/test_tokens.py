@@ -13,7 +13,15 @@ from nacl.signing import SigningKey
 
 from happy.base.codecs import decode_base64url, encode_base64url
 from happy.keys import tokens
-from happy.keys.tokens import FormerKey, Keys, Tokens, derive_secure_key, fingerprint, verify_signature
+from happy.keys.tokens import (
+    Keys,
+    OtherKey,
+    SecretReplaced,
+    Tokens,
+    derive_secure_key,
+    fingerprint,
+    verify_signature,
+)
 from tests.vectors import VECTORS
 
 META = VECTORS["meta"]
@@ -296,7 +304,7 @@ def test_former_keys() -> None:
     ours = Tokens(
         Keys(bearer_seed=b"n" * 32, state_seed=b"s" * 32, vault_master=b""),
         now,
-        [FormerKey(before.public_key, NOW + 100)],
+        [OtherKey(before.public_key, NOW + 100)],
     )
     token, known = (Tokens(before, now).issue(name) for name in "ab")
     assert ours.verify(known) == "b"
@@ -307,6 +315,29 @@ def test_former_keys() -> None:
     now.now = NOW + 100
     assert ours.verify(known) is None
     assert ours.verify(token) is None
+
+
+def test_a_secret_that_is_replaced() -> None:
+    """Tokens of one's own secret count until its time is over; then none is issued, and other keys go on."""
+    now, later = Time(), keys_of(SEED)
+    ours = Tokens(Keys(bearer_seed=b"n" * 32, state_seed=b"s" * 32, vault_master=b""), now)
+    token, state = ours.issue("a"), ours.issue_state("a")
+    ours.learn([OtherKey(later.public_key)], NOW + 100)
+    assert (ours.replaced, ours.void, ours.verify(token), ours.verify(ours.issue("b"))) == (
+        True,
+        False,
+        "a",
+        "b",
+    )
+    known = ours.issue("c")
+    now.now = NOW + 100
+    assert ours.void
+    assert ours.verify(token) is None
+    assert ours.verify(known) is None
+    assert ours.verify_state(state) is None
+    with pytest.raises(SecretReplaced):
+        ours.issue("d")
+    assert ours.verify(Tokens(later, now).issue("e")) == "e"
 
 
 def test_fingerprint() -> None:
