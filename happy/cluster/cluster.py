@@ -9,19 +9,19 @@ no bus, or it stands still, that is done every second.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
-from socket import gethostname
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 
-from happy import __version__
 from happy.cluster import wire
 from happy.cluster.bus import NODES, node_channel
 from happy.cluster.claims import Claims
+from happy.cluster.company import Company
 from happy.cluster.everywhere import Everywhere
 from happy.cluster.hosting import Hosted, Hosting
 from happy.cluster.nodes import BEAT_SECONDS, Nodes
+from happy.cluster.orders import Orders
 from happy.cluster.outlet import Outlet
 from happy.cluster.reading import Reading
 from happy.cluster.remote_calls import RemoteCalls
@@ -50,12 +50,6 @@ class Cluster:
     ``everywhere`` is what tells clients (:class:`happy.realtime.broadcaster.Broadcaster`).
     """
 
-    sockets: Callable[[], int] = staticmethod(lambda: 0)
-    """How many there are at this node."""
-
-    files = ""
-    """Where this node keeps what is uploaded; compared with the others'."""
-
     _log = Logger()
     _draining = _started = False
     _era = 0
@@ -68,15 +62,14 @@ class Cluster:
         self._bus = bus
         self._hub = hub
         self._clock = clock
-        self._name = name
         self._names: dict[str, str] = {}
-        self._elsewhere: set[str] = set()
         self._outlet = Outlet(bus, self.node, clock, metrics)
-        self._since = int(now() * 1000)
         self._looked = self._said = 0.0
         self._beating: IDelayedCall | None = None
         self._reading: Reading
         self.nodes = Nodes(self.node, self, clock.seconds)
+        self.company = Company(self.node, name, int(now() * 1000))
+        self.orders = Orders(self._outlet, self.nodes, clock, self.called)
         self.everywhere = Everywhere(hub, self._outlet, clock, metrics)
         self.rosters = Rosters(hub, self._outlet, clock, now)
         self.hosting = Hosting(
@@ -158,26 +151,20 @@ class Cluster:
         await self._bus.stop()
 
     def told(self) -> list[dict[str, Any]]:
-        """All nodes, this one first.
-
-        Each has ``name``, ``state``, ``version``, ``host``, ``since`` (epoch milliseconds) and ``sockets``;
-        what a node has not said of itself is missing.
-        """
-        others = [
-            _line(known.said, self._called(node), "leaving" if known.said.draining else "there")
-            for node, known in self.nodes.known.items()
-        ]
-        return [_line(self._myself(), self._name, "here"), *others]
+        """See :meth:`happy.cluster.company.Company.told`."""
+        return self.company.told(self.nodes, self.called)
 
     def is_first(self, *, of_files: bool = False) -> bool:
         """Whether this node does what one of all has to do, or one of those with the same files."""
         others = self.nodes.known.items()
         return all(
-            self.node < node for node, known in others if not of_files or known.said.files == self.files
+            self.node < node
+            for node, known in others
+            if not of_files or known.said.files == self.company.files
         )
 
-    def _called(self, node: str) -> str:
-        """What logs call another node."""
+    def called(self, node: str) -> str:
+        """What people call another node."""
         known = self.nodes.known.get(node)
         return known.said.name if known is not None and known.said.name else self._names.get(node, node)
 
@@ -219,21 +206,7 @@ class Cluster:
 
     def _say_beat(self) -> None:
         self._said = self._clock.seconds()
-        self._outlet.to_all(self._myself())
-
-    def _myself(self) -> wire.Beat:
-        return wire.Beat(
-            self.node,
-            self._name,
-            wire.VERSION,
-            self._draining,
-            self._era,
-            __version__,
-            gethostname(),
-            self._since,
-            self.sockets(),
-            self.files,
-        )
+        self._outlet.to_all(self.company.myself(self._era, leaving=self._draining))
 
     def _went_back(self) -> None:
         self._break_off()
@@ -287,18 +260,11 @@ class Cluster:
                 self._metrics.redis_stream_lag_ms.set(took * 1000)
                 self._metrics.happy_bus_seconds.observe(took)
             self.nodes.heard(said)
-            self._compare_files(said)
+            self.company.compare(said)
         elif said.node != self.node:
             if said.node not in self.nodes.known:
                 self.nodes.heard(wire.Beat(said.node, "", wire.VERSION))
             _HEARERS[type(said)](self, said)
-
-    def _compare_files(self, said: wire.Beat) -> None:
-        """Complain, once, of a node that keeps files where this one does not find them."""
-        if said.files and self.files and said.files != self.files and said.node not in self._elsewhere:
-            self._elsewhere.add(said.node)
-            text = "Node {name} keeps its files elsewhere: what is uploaded needs S3, or a shared folder"
-            self._log.warn(text, name=said.name)
 
     def _hear_look(self, said: wire.Look) -> None:
         self._break_off()
@@ -330,7 +296,7 @@ class Cluster:
 
     def appeared(self, node: str, *, again: bool) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
-        name = self._names[node] = self._called(node)
+        name = self._names[node] = self.called(node)
         self._log.info("Node {name} is there", event="node-joined", name=name)
         self._say_beat()  # A newcomer is to know this one before the first client comes.
         if again:
@@ -342,7 +308,7 @@ class Cluster:
 
     def died(self, node: str, *, silent: bool) -> None:
         """See :class:`happy.cluster.nodes.NodesOwner`."""
-        self._elsewhere.discard(node)
+        self.company.forget(node)
         name, what = self._names.pop(node, node), "does not answer" if silent else "has left"
         self._log.info("Node {name} {what}", event="node-left", name=name, what=what)
         self.calls.died(node)
@@ -360,19 +326,12 @@ class Cluster:
         self.catch_up("deaf")
 
 
-def _line(said: wire.Beat, name: str, state: str) -> dict[str, Any]:
-    """What is told of a node."""
-    line = {"name": name, "state": state}
-    if not said.release:
-        return line
-    facts = {"version": said.release, "host": said.host, "since": said.since, "sockets": said.sockets}
-    return line | facts
-
-
 _HEARERS: Final[dict[type[Any], Any]] = {
     wire.Bye: Cluster._hear_bye,
     wire.Look: Cluster._hear_look,
     wire.Use: Cluster._hear_use,
+    wire.Order: lambda cluster, said: cluster.orders.serve(said),
+    wire.Obeyed: lambda cluster, said: cluster.orders.hear(said),
     wire.NodeUpdate: lambda cluster, said: cluster.everywhere.hear_update(said),
     wire.Wake: lambda cluster, said: cluster.everywhere.hear_wake(said),
     wire.NodeSignal: lambda cluster, said: cluster.everywhere.hear_signal(said),

@@ -43,6 +43,11 @@ class Outlet:
         self.node = node
         self._unheard = False
 
+    @property
+    def up(self) -> bool:
+        """Whether others hear anything at present."""
+        return self._bus.up
+
     def update(self, told: Told) -> None:
         """Tell an update to the nodes that host its account."""
         audience, payload = told.audience, told.payload or b""

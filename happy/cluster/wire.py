@@ -24,11 +24,11 @@ class NodeWord(Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Beat(NodeWord, frozen=True, array_like=True, gc=False, tag="b"):
-    """I live, and speak this version; ``draining`` tells that I am about to leave.
+    """I live, and speak this version; ``draining`` tells that I am being emptied, or leave.
 
     ``era`` grows whenever my way to the others broke and is there again: what was said to me before may not
     have been heard. The rest is for people to read: my program's version, my host, when I started (epoch
-    milliseconds), how many sockets I have, and where my files are.
+    milliseconds), how many sockets I have, where my files are, and the fingerprint of my master secret.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Beat(NodeWord, frozen=True, array_like=True, gc=False, tag="b"):
     since: int = 0
     sockets: int = 0
     files: str = ""
+    secret: str = ""
 
 
 class Bye(NodeWord, frozen=True, array_like=True, gc=False, tag="bye"):
@@ -55,6 +56,21 @@ class Use(NodeWord, frozen=True, array_like=True, gc=False, tag="n"):
 
     what: str
     key: str
+
+
+class Order(NodeWord, frozen=True, array_like=True, gc=False, tag="o"):
+    """The operator asks something of all nodes: what, and members of a JSON object."""
+
+    number: int
+    what: str
+    members: bytes
+
+
+class Obeyed(NodeWord, frozen=True, array_like=True, gc=False, tag="ob"):
+    """What came of your order: JSON, or None if it failed."""
+
+    number: int
+    result: bytes | None
 
 
 class NodeUpdate(NodeWord, frozen=True, array_like=True, gc=False, tag="u"):
@@ -194,6 +210,8 @@ AnyWord = (
     | Bye
     | Look
     | Use
+    | Order
+    | Obeyed
     | NodeUpdate
     | Wake
     | NodeSignal

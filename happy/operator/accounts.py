@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from happy.operator import files
-from happy.operator.deployment import Deployment
+from happy.operator.deployment import Closed, Deployment
 from happy.operator.files import Held
 from happy.operator.frame import Family, Shown, Tool, agreed, destroys
 from happy.operator.moving import export, import_account
 from happy.operator.naming import account_named
+from happy.operator.others import files_elsewhere, listed
 from happy.operator.removing import remove
 from happy.operator.text import age, facts, number, size, some, table
-from happy.operator.trouble import CommandFailed
+from happy.operator.trouble import FAILED, FINE, CommandFailed
 from happy.storage import access
 from happy.storage.blocking import BlockingDatabase
 from happy.storage.holders import Holder, holder, holders, owners, sessions_of
@@ -64,7 +65,8 @@ def disable(deployment: Deployment, account: str) -> Shown:
         id = account_named(database, account)
         database.transact(lambda tx: access.disable(tx, id))
     closed = deployment.look_at_access()
-    return Shown({"id": id, "disabled": True, "closed": closed}, [f"{id} is disabled.", closing(closed)])
+    document = {"id": id, "disabled": True, "closed": None if closed is None else closed.sockets}
+    return Shown(document, [f"{id} is disabled.", closing(closed)])
 
 
 @accounts.command("enable", cls=Tool, examples=["accounts enable cmf3"])
@@ -102,13 +104,18 @@ def delete(deployment: Deployment, account: str, yes: bool, dry_run: bool) -> Sh
             return Shown({"id": id, "wouldDelete": found}, [f"{what}. Nothing was done."])
         database.transact(lambda tx: _keep_out(tx, id))
         deployment.look_at_access()
+        missing = files_elsewhere(deployment)
         gone = remove(deployment.config, database, id)
     deployment.look_at_access()
     text = [
         f"{id} is gone: {some(gone.sessions, 'session')}, {some(gone.messages, 'message')}, "
         f"{some(gone.files, 'file')} of {size(gone.bytes)}."
     ]
-    return Shown({"id": id, "deleted": gone._asdict()}, text)
+    document: dict[str, Any] = {"id": id, "deleted": gone._asdict()}
+    if missing:
+        document["filesElsewhere"] = [node["name"] for node in missing]
+        text.append(f"Its files at {listed(missing)} stay until happyctl cleanup is done there.")
+    return Shown(document, text, FAILED if missing else FINE)
 
 
 async def _keep_out(tx: Transaction, account: str) -> None:
@@ -121,11 +128,14 @@ accounts.add_command(export)
 accounts.add_command(import_account)
 
 
-def closing(closed: int | None) -> str:
+def closing(closed: Closed | None) -> str:
     """What is said of sockets that had to be closed."""
     if closed is None:
         return "No server runs here; others close their sockets within a second."
-    return f"Sockets closed here: {number(closed)}; other nodes close theirs within a second."
+    if closed.silent:
+        silent = " and ".join(closed.silent)
+        return f"Sockets closed: {number(closed.sockets)}. No answer from {silent}: there within a second."
+    return f"Sockets closed: {number(closed.sockets)}."
 
 
 def _accounts(deployment: Deployment, database: BlockingDatabase) -> list[dict[str, Any]]:

@@ -9,10 +9,12 @@ import click
 from happy.backup.archive import SECRET, Manifest
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool
+from happy.operator.others import files_elsewhere, listed
 from happy.operator.progress import Steps
 from happy.operator.restoring import restore as put_back
 from happy.operator.saving import save, thin_out
 from happy.operator.text import number, size
+from happy.operator.trouble import FAILED, FINE
 
 
 @click.command(
@@ -30,7 +32,10 @@ def backup(deployment: Deployment, folder: Path, keep: int | None, without_secre
     The server goes on meanwhile. The file has the database, the files and the master secret, so whoever can
     read it can be every user of this server: it is for its owner alone (mode 0600). It is proven by restoring
     it into a scratch database and counting. With S3 the files stay there, and the backup has their list.
+    It may be made on any one of several nodes that share their files; it fails, and is made nevertheless,
+    if others keep theirs elsewhere.
     """
+    missing = files_elsewhere(deployment)
     with Steps() as steps:
         saved = save(deployment, folder, steps, with_secret=not without_secret)
     gone = thin_out(folder, keep) if keep else []
@@ -43,6 +48,8 @@ def backup(deployment: Deployment, folder: Path, keep: int | None, without_secre
         "files": _number_of_files(manifest),
         "verified": True,
     }
+    if missing:
+        document["filesElsewhere"] = [node["name"] for node in missing]
     text = [
         f"{saved.path}: {size(saved.size)}, restored into a scratch database and counted",
         _described(manifest),
@@ -51,8 +58,10 @@ def backup(deployment: Deployment, folder: Path, keep: int | None, without_secre
         text.append("The master secret is not in it: keep a copy of that elsewhere.")
     if manifest.objects is not None:
         text.append("The files stayed in S3; their list is in it.")
+    if missing:
+        text.append(f"Files that were uploaded at {listed(missing)} are not in it: make a backup there too.")
     text += [f"Removed {path}" for path in gone]
-    return Shown(document, text)
+    return Shown(document, text, FAILED if missing else FINE)
 
 
 @click.command(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from happy.base.errors import ConnectionLost, QueryFailed, StartupError
 from happy.operator.control import Control
@@ -30,6 +31,13 @@ _REFUSALS = {
     "42501": "the role in DATABASE_URL may not do that in the database",
 }
 """What the database refuses for reasons that an operator can do something about, by SQLSTATE."""
+
+
+class Closed(NamedTuple):
+    """How many sockets were closed, and which nodes did not answer, and close theirs within a second."""
+
+    sockets: int
+    silent: list[str]
 
 
 class Deployment:
@@ -69,15 +77,26 @@ class Deployment:
         """Its control socket, of which nothing is known before it is asked."""
         return Control(self.config.data_dir)
 
-    def look_at_access(self) -> int | None:
-        """Let the server see at once what the database says of accounts; how many sockets it closed.
+    def look_at_access(self) -> Closed | None:
+        """Let all nodes see at once what the database says of accounts, and note whom they have seen.
 
-        None if none runs here: those that run elsewhere see it within a second.
+        None if no server runs here: those that run elsewhere see it within a second.
         """
         try:
-            return int(self.control.post("/access")["closed"])
+            answer = self.control.post("/access")
         except NotReachable:
             return None
+        return Closed(int(answer["closed"]), list(answer.get("silent", ())))
+
+    def nodes(self) -> list[Mapping[str, Any]]:
+        """What the server here tells of the nodes of the service, itself too; nothing if none answers.
+
+        See :meth:`happy.cluster.company.Company.told`.
+        """
+        try:
+            return list(self.control.get("/status")["nodes"])
+        except CommandFailed:
+            return []
 
     @contextmanager
     def database(self, *, migrated: bool = True) -> Iterator[BlockingDatabase]:

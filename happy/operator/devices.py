@@ -64,7 +64,7 @@ def revoke(deployment: Deployment, account: str, device: str | None) -> Shown:
     closed = deployment.look_at_access()
     whose = id if chosen is None else f"{' and '.join(chosen)} of {id}"
     text = [f"The tokens of {whose} issued so far are refused.", closing(closed)]
-    return Shown({"closed": closed or 0, "before": before}, text)
+    return Shown({"closed": 0 if closed is None else closed.sockets, "before": before}, text)
 
 
 def _chosen(account: str, device: str, pairings: list[Pairing]) -> list[str]:

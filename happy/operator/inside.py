@@ -8,17 +8,18 @@ import resource
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from happy.base.errors import QueryFailed, StartupError
 from happy.keys.master_secret import FILE_NAME, kept
 from happy.keys.tokens import Keys, fingerprint
 from happy.operator.checks import Check, Look
 from happy.operator.migrate import session_of
-from happy.operator.text import age, size
+from happy.operator.others import elsewhere, listed, own
+from happy.operator.text import age, size, some
 from happy.operator.trouble import CommandFailed
 from happy.settings.declaration import BadSetting
 from happy.settings.weak_secrets import WEAK, is_weak
@@ -31,6 +32,7 @@ from happy.storage.migrate import load_migrations, survey
 if TYPE_CHECKING:
     from happy.operator.deployment import Deployment
     from happy.settings.config import Config
+    from happy.storage.secrets import KnownSecret
     from happy.storage.transaction import Transaction
 
 LITTLE, VERY_LITTLE = 2 * 1024**3, 200 * 1024**2
@@ -54,6 +56,7 @@ def from_inside(deployment: Deployment) -> list[Look]:
     return [
         partial(_settings, deployment),
         partial(_running, deployment),
+        partial(_nodes, deployment),
         partial(_folder, config),
         partial(_secret, config),
         partial(_database, deployment),
@@ -81,10 +84,43 @@ def _running(deployment: Deployment) -> Iterator[Check]:
         return
     if found["ready"]:
         yield Check("server", "ok", f"version {found['version']} runs, and is ready")
+    elif found["reasons"] == ["draining"]:
+        yield Check("server", "warn", "it runs, and takes no new sockets", "happyctl drain --undo")
     else:
         yield Check(
             "server", "fail", f"it runs, but is not ready: {', '.join(found['reasons'])}", "its log says more"
         )
+
+
+def _nodes(deployment: Deployment) -> Iterator[Check]:
+    """What does not fit together among the nodes that the server here hears."""
+    try:
+        nodes = deployment.control.get("/status", SECONDS)["nodes"]
+    except CommandFailed:
+        return
+    others = elsewhere(nodes)
+    if not others:
+        return
+    found = list(_apart(own(nodes), others))
+    yield from found
+    if not found:
+        yield Check("nodes", "ok", f"this one hears {listed(others)}; version, secret and files are the same")
+
+
+def _apart(here: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    files = [node for node in others if node.get("filesElsewhere")]
+    if files:
+        detail = f"{listed(files)}: what is uploaded there is not found here, nor saved by a backup here"
+        yield Check("nodes", "fail", detail, "use S3, or share the folder of files")
+    for what, fix in (("version", "upgrade all"), ("secret", "set the same one, and restart the node")):
+        other = [node for node in others if node.get(what) and here.get(what, node[what]) != node[what]]
+        if other:
+            values = ", ".join(sorted({str(node[what]) for node in other}))
+            detail = f"{listed(other)}: {what} {values}, and here {here[what]}"
+            yield Check("nodes", "warn", detail, fix)
+    draining = [node for node in others if node["state"] == "draining"]
+    if draining:
+        yield Check("nodes", "warn", f"{listed(draining)}: no new sockets", "happyctl drain --undo there")
 
 
 def _folder(config: Config) -> Iterator[Check]:
@@ -157,16 +193,26 @@ def _fingerprint(deployment: Deployment, database: BlockingDatabase) -> Iterator
         if secret is None or used is None:
             return
         ours = Keys.derive(secret).public_key
-        if ours == used.public_key:
-            yield Check("secret and data", "ok", f"they belong together ({fingerprint(ours)})")
-        elif any(one.public_key == ours and one.since is None for one in known):
-            detail = f"a new secret ({fingerprint(ours)}) waits to be taken over"
-            yield Check("secret and data", "warn", detail, "restart the server")
-        else:
-            detail = (
-                f"the data belong to {fingerprint(used.public_key)}, and the secret is {fingerprint(ours)}"
-            )
-            yield Check("secret and data", "fail", detail, "restore the secret that the data belong to")
+        yield _belonging(known, used, ours)
+
+
+def _belonging(known: Sequence[KnownSecret], used: KnownSecret, ours: bytes) -> Check:
+    """Whether the secret ``ours`` is the one in use, or could be."""
+    name, same = "secret and data", next((one for one in known if one.public_key == ours), None)
+    waiting = next((one for one in known if one.since is None), None)
+    if same is not None and same.since is None:
+        detail = f"a new secret ({fingerprint(ours)}) waits to be taken over"
+        return Check(name, "warn", detail, "restart the server")
+    if ours == used.public_key and waiting is not None:
+        detail = f"a new secret ({fingerprint(waiting.public_key)}) was made, and is not set here"
+        return Check(name, "warn", detail, "set it before the server is restarted")
+    if ours == used.public_key:
+        return Check(name, "ok", f"they belong together ({fingerprint(ours)})")
+    detail = f"the data belong to {fingerprint(used.public_key)}, and the secret is {fingerprint(ours)}"
+    if same is not None:
+        fix = "it was replaced: set the later one here too, then restart the server"
+        return Check(name, "fail", detail, fix)
+    return Check(name, "fail", detail, "restore the secret that the data belong to")
 
 
 def _clock(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
@@ -196,6 +242,9 @@ def _others(deployment: Deployment, database: BlockingDatabase) -> Iterator[Chec
             "other servers", "warn", f"a server uses the database ({found[0]}), and none runs here",
             "start no other one here, unless they know of each other",
         )  # fmt: skip
+    elif others := elsewhere(deployment.nodes()):
+        detail = f"{some(len(others), 'other node')} of the same service; nobody else uses the database"
+        yield Check("other servers", "ok", detail)
     else:
         yield Check("other servers", "ok", "nobody else uses the database")
 

@@ -23,9 +23,10 @@ from happy.keys.vault import Unsealable, Vault, github_path, vendor_path
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool
 from happy.operator.naming import account_named
+from happy.operator.others import files_elsewhere, listed
 from happy.operator.progress import Steps
 from happy.operator.text import number, size
-from happy.operator.trouble import CommandFailed
+from happy.operator.trouble import FAILED, FINE, CommandFailed
 from happy.settings.declaration import BadSetting
 from happy.storage import access, secrets
 from happy.storage.dsn import parse_target
@@ -50,6 +51,7 @@ def export(deployment: Deployment, account: str, file: Path) -> Shown:
     The account stays here as it is. Friendships stay behind. Vendor tokens go along as they are sealed: the
     other server opens them only with the secret of this one (accounts import --from-secret).
     """
+    missing = files_elsewhere(deployment)
     try:
         with Steps() as steps, deployment.database() as database, workshop(file.parent, _WORKSHOP) as place:
             found = account_named(database, account)
@@ -63,7 +65,11 @@ def export(deployment: Deployment, account: str, file: Path) -> Shown:
         raise CommandFailed(f"nothing was written: {file} exists") from None
     except OSError as error:
         raise CommandFailed(f"nothing was written: {error.filename or file}: {error.strerror}") from None
-    return Shown(_document(manifest, written), [f"{file}: {size(written)}", _described(manifest)])
+    document, text = _document(manifest, written), [f"{file}: {size(written)}", _described(manifest)]
+    if missing:
+        document["filesElsewhere"] = [node["name"] for node in missing]
+        text.append(f"Files that were uploaded at {listed(missing)} are not in it.")
+    return Shown(document, text, FAILED if missing else FINE)
 
 
 def _write(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -16,6 +17,7 @@ from happy.keys.vault import FORMER_PATH, Vault
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool, agreed, destroys
 from happy.operator.kinds import DURATION
+from happy.operator.others import elsewhere, listed
 from happy.operator.text import duration, some
 from happy.operator.trouble import CommandFailed
 from happy.settings.declaration import BadSetting
@@ -43,17 +45,24 @@ def secret() -> None:
 @click.option(
     "--grace", type=DURATION, default="30d", show_default=True, help="How long tokens of the old one count."
 )
+@click.option("--again", is_flag=True, help="Drop one that was made before and is not in use yet.")
 @destroys
 @click.pass_obj
-def rotate(deployment: Deployment, grace: int, yes: bool, dry_run: bool) -> Shown:
+def rotate(deployment: Deployment, grace: int, again: bool, yes: bool, dry_run: bool) -> Shown:
     """Make a new master secret, which the next start of the server takes over.
 
     Devices stay logged in for the time of grace. By its end each has to have logged in, or been paired, anew:
     what they were given before is refused from then on. Stored vendor tokens are sealed anew at that start.
     If the old secret is in other hands, take --grace 0: until the grace ends, it lets them in.
+
+    Do it on one of several nodes, and bring the new secret to all before the first is restarted. The first
+    takes it over. The others serve on with the old one until they are restarted, as long as the grace lasts.
     """
+    others = elsewhere(deployment.nodes())
     with deployment.database() as database:
-        old = _present(deployment, database.transact(storage.known))
+        known = database.transact(storage.known)
+        old = _present(deployment, known)
+        _none_waits(known, again=again)
         concerned = _Concerned._make(database.transact(_counts))
         if not agreed(_what_goes(concerned, grace), yes=yes, dry_run=dry_run):
             return Shown(_document(concerned, grace), [_what_goes(concerned, grace)] if dry_run else [])
@@ -62,13 +71,16 @@ def rotate(deployment: Deployment, grace: int, yes: bool, dry_run: bool) -> Show
         sealed = Vault(new.vault_master).seal(FORMER_PATH, old.vault_master.hex())
         file = _draft(deployment.config.data_dir, text)
         database.transact(lambda tx: storage.prepare(tx, new.public_key, grace, sealed))
+    deployment.look_at_access()  # whereupon all nodes take tokens of the new one too
     path = _put_in_place(file, configured=bool(deployment.config.master_secret))
     document = _document(concerned, grace) | {
+        "nodes": [node["name"] for node in others],
         "fingerprint": fingerprint(new.public_key),
         "former": fingerprint(old.public_key),
         "file": str(path),
     }
-    return Shown(document, [f"Made a new master secret in {path}.", _next_step(path), _who(concerned, grace)])
+    made = f"Made a new master secret ({fingerprint(new.public_key)}) in {path}."
+    return Shown(document, [made, _next_step(path, others, grace), _who(concerned, grace)])
 
 
 def _present(deployment: Deployment, known: list[storage.KnownSecret]) -> Keys:
@@ -82,11 +94,31 @@ def _present(deployment: Deployment, known: list[storage.KnownSecret]) -> Keys:
         raise CommandFailed("the server has not been started with this version yet; start it once")
     keys = None if text is None else Keys.derive(text)
     if keys is None or keys.public_key != used.public_key:
+        ours = next((one for one in known if keys is not None and one.public_key == keys.public_key), None)
         raise CommandFailed(
-            f"the master secret that is set here is not the one in use ({fingerprint(used.public_key)}); if "
-            "one was made before, start the server to take it over"
+            "the master secret that is set here is not the one in use "
+            f"({fingerprint(used.public_key)}); {_what_to_do(ours)}"
         )
     return keys
+
+
+def _what_to_do(ours: storage.KnownSecret | None) -> str:
+    """What helps where another secret is set than the one in use."""
+    if ours is None:
+        return "set that one"
+    return (
+        "restart the server to take it over" if ours.since is None else "it was replaced: set the later one"
+    )
+
+
+def _none_waits(known: list[storage.KnownSecret], *, again: bool) -> None:
+    """Raises CommandFailed if another secret was made that a node may have already."""
+    waiting = next((one for one in known if one.since is None), None)
+    if waiting is not None and not again:
+        raise CommandFailed(
+            f"a new secret ({fingerprint(waiting.public_key)}) was made before, and waits to be taken over: "
+            "set it, and restart the server; --again drops it, and no node starts with it then"
+        )
 
 
 async def _counts(tx: Transaction) -> tuple[int, ...]:
@@ -95,7 +127,7 @@ async def _counts(tx: Transaction) -> tuple[int, ...]:
 
 
 def _what_goes(concerned: _Concerned, grace: int) -> str:
-    when = f"{duration(grace)} after the next start" if grace else "at the next start"
+    when = f"{duration(grace)} after the next start" if grace else "the next start"
     return (
         f"All devices of {some(concerned.accounts, 'account')}, {some(concerned.machines, 'computer')} among "
         f"them, will have to log in anew: their tokens are refused from {when} on"
@@ -144,10 +176,22 @@ def _put_in_place(file: Path, *, configured: bool) -> Path:
     return file
 
 
-def _next_step(path: Path) -> str:
-    if path.name == FILE_NAME:
+def _next_step(path: Path, others: Sequence[Mapping[str, Any]], grace: int) -> str:
+    configured = path.name != FILE_NAME
+    if not others and not configured:
         return "Restart the server to take it over."
+    if not others:
+        return (
+            f"Set HANDY_MASTER_SECRET, on every node, to the content of {path}, remove that file, and "
+            "restart the server."
+        )
+    first = (
+        f"Set HANDY_MASTER_SECRET to its content here and for {listed(others)}, and remove that file."
+        if configured
+        else f"Copy it to {listed(others)}."
+    )
+    rest = "let nobody log in until they are restarted too" if not grace else "serve on until then"
     return (
-        f"Set HANDY_MASTER_SECRET, on every node, to the content of {path}, remove that file, and restart "
-        "the server."
+        f"{first} Then restart one node after the other: the first takes it over, the others {rest}, and "
+        "none starts with the old one."
     )

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool, terminal
-from happy.operator.text import age, allowed, duration, facts, number, rate, size
+from happy.operator.others import own
+from happy.operator.text import age, allowed, duration, facts, number, rate, size, some
 from happy.operator.trouble import Misused
 
 _STEP = 2.0
@@ -54,12 +55,13 @@ def _screen(found: Mapping[str, Any]) -> Table:
         ("last backup", age(found["lastBackupAt"])),
         ("quotas", allowed(found["quotas"])),
     ]
-    lines += [("node", _node(node)) for node in found["nodes"]]
+    ours = own(found["nodes"]).get("secret")
+    lines += [("node", _node(node, ours)) for node in found["nodes"]]
     return facts(lines)
 
 
-def _node(node: Mapping[str, Any]) -> str:
-    """A node on one line; what it does not tell is left out."""
+def _node(node: Mapping[str, Any], ours: str | None) -> str:
+    """A node on one line, of which ``ours`` is the secret; what it does not tell is left out."""
     told = [f"{node['name']} {node['state']}"]
     if node.get("host"):
         told.append(f"at {node['host']}")
@@ -68,5 +70,9 @@ def _node(node: Mapping[str, Any]) -> str:
     if node.get("since"):
         told.append(f"up {duration(time.time() * 1000 - node['since'])}")
     if node.get("sockets") is not None:
-        told.append(f"{number(node['sockets'])} sockets")
+        told.append(some(node["sockets"], "socket"))
+    if node.get("filesElsewhere"):
+        told.append("files elsewhere")
+    if ours and node.get("secret", ours) != ours:
+        told.append(f"master secret {node['secret']} instead of {ours}")
     return ", ".join(told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ from happy.service.greeting import addresses, greeting
 from happy.service.history import History
 from happy.service.housekeeping import Housekeeping
 from happy.service.identity import recognise
-from happy.service.instructions import Controlled, instructions
+from happy.service.instructions import Controlled, instructions, obey
 from happy.service.joining import bus_of
 from happy.service.lifecycle import STOP_SECONDS, Lifecycle
 from happy.service.membership import NodeMembership
@@ -322,7 +323,8 @@ class Running:
         self._lifecycle.started("requests", site.stop, 1.0)
         nodes: Callable[[], Sequence[Mapping[str, Any]]] = tuple
         if others is not None:
-            nodes, others.sockets = others.told, lambda: endpoint.count
+            nodes, others.company.sockets = others.told, lambda: endpoint.count
+            others.company.drained = lambda: self.readiness.draining
         self.status = Status(server, self.readiness, lambda: server.database.read(backups.last), nodes)
         await self._monitor(server)
         if self._place is not None:
@@ -334,7 +336,16 @@ class Running:
             bound_accepting(port, self._reactor.seconds)
         self.readiness.start()
         self._lifecycle.started("readiness", self.readiness.stop, 0.1)
-        controlled = Controlled(server, self.status, self.readiness, endpoint, self._access)
+        self._control(server, endpoint, others)
+
+    def _control(self, server: Server, endpoint: SocketIOEndpoint, others: Cluster | None) -> None:
+        """Do what the operator says, here or at another node."""
+        orders = None if others is None else others.orders
+        controlled = Controlled(
+            server, self.status, self.readiness, endpoint, self._access, self._node, orders
+        )
+        if orders is not None:
+            orders.obey = partial(obey, controlled)
         control = ControlSocket(self._control_folder(), instructions(controlled), self._reactor)
         control.start()
         self._lifecycle.started("the control socket", control.stop, 0.1)

@@ -38,6 +38,14 @@ class Impracticable(Exception):
     """What was asked for cannot be done; the message is one line for the operator."""
 
 
+def flag(members: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """A member that is true or false. Raises Impracticable."""
+    found = members.get(name, default)
+    if not isinstance(found, bool):
+        raise Impracticable(f"{name} is true or false")
+    return found
+
+
 class ControlResource(Resource):
     """Everything on the control socket; ``instructions`` are by method and path."""
 

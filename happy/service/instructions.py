@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from happy.outbound.expo import Notice
-from happy.service.control import Impracticable, Instruction
+from happy.service.control import Impracticable, Instruction, flag
 from happy.storage import push_tokens
 
 if TYPE_CHECKING:
     from happy.capabilities.server import Server
+    from happy.cluster.orders import Orders
     from happy.service.access import AccessRounds
     from happy.service.readiness import Readiness
     from happy.service.status import Status, StatusReport
@@ -21,7 +22,10 @@ _TEST = Notice("Happy", "Notifications of this server arrive.", {})
 
 
 class Controlled:
-    """The parts of a server that instructions are about."""
+    """The parts of a server, or of a node called ``name``, that instructions are about.
+
+    ``orders`` are for the other nodes, and by them, if there may be any.
+    """
 
     def __init__(
         self,
@@ -30,7 +34,11 @@ class Controlled:
         readiness: Readiness,
         endpoint: SocketIOEndpoint,
         access: AccessRounds,
+        name: str,
+        orders: Orders | None,
     ) -> None:
+        self.name = name
+        self.orders = orders
         self.server = server
         self.access = access
         self.status = status
@@ -43,29 +51,72 @@ async def status(parts: Controlled, members: Mapping[str, Any]) -> StatusReport:
     return await parts.status.report()
 
 
-async def drain(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
-    """Take no new sockets, and be not ready; with ``"draining": false`` take them again."""
-    draining = members.get("draining", True)
-    if not isinstance(draining, bool):
-        raise Impracticable("draining is true or false")
+async def drain(parts: Controlled, members: Mapping[str, Any]) -> dict[str, Any]:
+    """Take no new sockets, and be not ready; with ``"draining": false`` take them again.
+
+    So do all nodes with ``"everywhere": true``.
+    """
+    draining = flag(members, "draining", default=True)
+    here = _drain(parts, {"draining": draining})
+    return await _together(parts, members, "drain", {"draining": draining}, "left", here)
+
+
+def _drain(parts: Controlled, members: Mapping[str, Any]) -> int:
+    draining = bool(members["draining"])
     parts.readiness.draining = draining
     parts.endpoint.admitting = not draining
-    return await left(parts, members)
+    return int(parts.endpoint.count)
 
 
-async def left(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
+async def left(parts: Controlled, members: Mapping[str, Any]) -> dict[str, Any]:
     """How many sockets there are."""
     return {"left": parts.endpoint.count}
 
 
-async def look(parts: Controlled, members: Mapping[str, Any]) -> dict[str, int]:
+async def look(parts: Controlled, members: Mapping[str, Any]) -> dict[str, Any]:
     """See at once what the operator has said of accounts; how many sockets were closed.
 
-    Which pairings were seen, and which keys refused, is stored before, for whoever wants to know.
+    Which pairings were seen, and which keys refused, is stored before, for whoever wants to know. All nodes
+    do so, unless ``"everywhere"`` is false.
     """
+    here = await _look(parts)
+    return await _together(parts, {"everywhere": True, **members}, "access", {}, "closed", here)
+
+
+async def _look(parts: Controlled) -> int:
     await parts.access.note()
     await parts.access.note_refused()
-    return {"closed": await parts.access.refresh()}
+    return await parts.access.refresh()
+
+
+async def _together(
+    parts: Controlled,
+    members: Mapping[str, Any],
+    order: str,
+    about: Mapping[str, Any],
+    name: str,
+    here: int,
+) -> dict[str, Any]:
+    """A number from ``here`` and, if ``members`` want it everywhere, from those who get the order too.
+
+    ``name`` is the sum, ``nodes`` has each by its name; ``silent`` are nodes that did not answer.
+    """
+    found, silent = {parts.name: here}, list[str]()
+    if flag(members, "everywhere", default=False) and parts.orders is not None:
+        answers, silent = await parts.orders.give(order, about)
+        found |= answers
+    return {name: sum(found.values()), "nodes": found, "silent": silent}
+
+
+async def obey(parts: Controlled, order: str, about: Mapping[str, Any]) -> int | None:
+    """Do what another node was asked for; None if this one does not know how."""
+    match order:
+        case "drain":
+            return _drain(parts, about)
+        case "access":
+            return await _look(parts)
+        case _:
+            return None
 
 
 async def push(parts: Controlled, members: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

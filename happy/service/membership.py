@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from happy.cluster.cluster import Cluster
+from happy.keys.tokens import fingerprint
 from happy.service.holding import hold
 from happy.service.identity import refuse_stranger
 from happy.service.snapshots import saving_first
@@ -83,7 +84,8 @@ class NodeMembership:
     async def join(self, server: Server) -> None:
         """Hear of other nodes, and let them hear of this one."""
         if self.others is not None:
-            self.others.files = server.objects.name
+            self.others.company.files = server.objects.name
+            self.others.company.secret = fingerprint(server.tokens.public_key)
             server.presence.tell_stop = self.others.rosters.tell_stop
             counts = {"uploads": server.limits.uploads, "friends": server.limits.friends}
             await self.others.start(server.database, server.calls, server.presence, counts)

@@ -34,6 +34,7 @@ class SiblingEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """As the interface says."""
+        protocolFactory.noisy = False  # type: ignore[attr-defined]  # two lines in the log for each request
         held = ExitStack()
         try:
             name = held.enter_context(reachable(self._path))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed
 
 from happy.base.waiting import within
-from happy.service.control import NAME, Impracticable, Instruction
+from happy.service.control import NAME, Impracticable, Instruction, flag
 from happy.service.siblings import sibling_agent
 from happy.workers.reports import merged
 
@@ -48,9 +49,9 @@ class ControlledWorkers:
         """What the control socket offers: as that of one server (:mod:`happy.service.instructions`)."""
         return {
             ("GET", "/status"): self._status,
-            ("GET", "/drain"): partial(self._sum, "GET", "/drain", "left"),
+            ("GET", "/drain"): self._left,
             ("POST", "/drain"): self._drain,
-            ("POST", "/access"): partial(self._sum, "POST", "/access", "closed"),
+            ("POST", "/access"): self._look,
             ("POST", "/push"): self._push,
         }
 
@@ -61,24 +62,41 @@ class ControlledWorkers:
         uptime = round((self._reactor.seconds() - self._began) * 1000)
         return merged(found) | {"uptimeMs": uptime}
 
-    async def _drain(self, members: Mapping[str, Any]) -> dict[str, int]:
-        draining = members.get("draining", True)
-        if not isinstance(draining, bool):
-            raise Impracticable("draining is true or false")
-        self._drained(draining)
-        return await self._sum("POST", "/drain", "left", members)
+    async def _left(self, members: Mapping[str, Any]) -> dict[str, int]:
+        return {"left": sum(answer["left"] for answer in await self._all("GET", "/drain", members))}
+
+    async def _drain(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        everywhere = flag(members, "everywhere", default=False)
+        self._drained(flag(members, "draining", default=True))
+        answers = await self._all("POST", "/drain", members, everywhere=everywhere)
+        nodes = {name: left for answer in answers for name, left in answer["nodes"].items()}
+        return {"left": sum(nodes.values()), "nodes": nodes, "silent": _silent(answers, nodes)}
+
+    async def _look(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        """Whoever is first to close a socket counts it."""
+        everywhere = flag(members, "everywhere", default=True)
+        answers = await self._all("POST", "/access", members, everywhere=everywhere)
+        nodes: Counter[str] = Counter()
+        for answer in answers:
+            nodes.update(answer["nodes"])
+        return {"closed": nodes.total(), "nodes": dict(nodes), "silent": _silent(answers, nodes)}
 
     async def _push(self, members: Mapping[str, Any]) -> Any:
         """Any worker sends notifications."""
         return await self._ask(self._workers[0], "POST", "/push", members, PATIENCE)
 
-    async def _sum(self, method: str, path: str, name: str, members: Mapping[str, Any]) -> dict[str, int]:
-        asked = [self._ask(worker, method, path, members, PATIENCE) for worker in self._workers]
+    async def _all(
+        self, method: str, path: str, members: Mapping[str, Any], *, everywhere: bool = False
+    ) -> list[Any]:
+        """What each worker answers; the first passes it on to nodes elsewhere. Raises Impracticable."""
+        asked = [
+            self._ask(worker, method, path, {**members, "everywhere": everywhere and first}, PATIENCE)
+            for worker, first in zip(self._workers, chain([True], repeat(False)), strict=False)
+        ]
         try:
-            answers = await gatherResults(asked, consumeErrors=True)
+            return list(await gatherResults(asked, consumeErrors=True))
         except FirstError as error:
             error.subFailure.raiseException()
-        return {name: sum(answer[name] for answer in answers)}
 
     def _ask(
         self, worker: str, method: str, path: str, members: Mapping[str, Any], seconds: float
@@ -100,6 +118,11 @@ class ControlledWorkers:
             if answer.code != 200:
                 raise Impracticable(found["error"])
             return found
+
+
+def _silent(answers: Sequence[Mapping[str, Any]], nodes: Container[str]) -> list[str]:
+    """The nodes of which it is not known what came of it."""
+    return [name for answer in answers for name in answer["silent"] if name not in nodes]
 
 
 def _unknown(failure: Failure) -> None:

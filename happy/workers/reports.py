@@ -53,7 +53,10 @@ def _line(report: Mapping[str, Any] | None) -> dict[str, Any]:
     """What is told of one worker."""
     if report is None:
         return {"state": "silent", "sockets": None}
-    return {"state": "ready" if report["ready"] else "not ready", "sockets": sum(report["sockets"].values())}
+    state = "ready" if report["ready"] else "not ready"
+    here: Mapping[str, Any] = next((line for line in report["nodes"] if line["state"] == "here"), {})
+    same = {name: here[name] for name in ("version", "secret") if name in here}
+    return {"state": state, "sockets": sum(report["sockets"].values()), **same}
 
 
 def _elsewhere(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

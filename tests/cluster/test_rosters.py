@@ -165,22 +165,22 @@ class TestRosters(SeveralCase):
     async def test_files_elsewhere(self) -> None:
         """A node that keeps its files somewhere else is complained of, once."""
         nodes = [node.cluster for node in self.nodes]
-        nodes[0].files = nodes[2].files = "here"
+        nodes[0].company.files = nodes[2].company.files = "here"
         said: list[LogEvent] = []
         globalLogPublisher.addObserver(said.append)
         self.addCleanup(globalLogPublisher.removeObserver, said.append)
-        nodes[1].files = "there"
+        nodes[1].company.files = "there"
         for _ in range(2):
             nodes[1]._say_beat()
-        await self.until(lambda: all(node._elsewhere == {nodes[1].node} for node in nodes[::2]))
+        await self.until(lambda: all(node.company._elsewhere == {nodes[1].node} for node in nodes[::2]))
         told = [event for event in said if "elsewhere" in str(event.get("log_format"))]
-        self.assertEqual([event["name"] for event in told if event["log_source"] is nodes[0]], ["b"])
+        self.assertEqual([event["name"] for event in told if event["log_source"] is nodes[0].company], ["b"])
 
     async def test_one_of_all(self) -> None:
         """There is always one that does what one has to do, and the next when it is gone."""
         nodes = {node.cluster.node: node for node in self.nodes}
         await self.until(lambda: all(len(node.cluster.nodes.known) == 2 for node in self.nodes))
-        self.nodes[0].cluster.files = "of its own"
+        self.nodes[0].cluster.company.files = "of its own"
         self.nodes[0].cluster._say_beat()
         others = sorted(node.cluster.node for node in self.nodes[1:])
         first, second, _ = (nodes[name] for name in sorted(nodes))

@@ -113,7 +113,7 @@ class WorkersTests(WorkersCase):
         self.assertEqual(sum(node["sockets"] for node in status["nodes"]), 6)
         self.assertEqual(await self.on_the_page(), (status["nodes"], status["sockets"]))
         ended = [socket.closed() for socket in sockets]
-        await self.said("revoke", phone.id)
+        self.assertEqual((await self.said("revoke", phone.id))["closed"], 6)
         await gatherResults(ended)
         await server.close()
 
@@ -135,7 +135,8 @@ class WorkersTests(WorkersCase):
         status = await self.said("status")
         self.assertEqual((status["ready"], status["reasons"]), (False, ["draining"]))
         self.assertEqual([node["state"] for node in status["nodes"]], ["not ready", "not ready"])
-        await self.said("drain", "--undo")
+        undone = await self.said("drain", "--undo", "--all")
+        self.assertEqual((undone["left"], len(undone["nodes"])), (sum(undone["nodes"].values()), 2))
         self.assertTrue((await self.said("status"))["ready"])
 
     async def replaced(self, old: int | None, worker: Any) -> None:
