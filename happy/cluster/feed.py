@@ -8,7 +8,7 @@ begin anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
@@ -125,10 +125,14 @@ class Feed:
         if self._dropped:
             self._owner.ask(self)
 
-    def filled(self, since: int, found: Iterable[Told], covered: int, latest: int) -> bool:
+    def filled(
+        self, since: int, found: Iterable[Told], covered: int, latest: int, known: Collection[int] = ()
+    ) -> bool:
         """What the log has from ``since`` on: everything there is up to ``covered``.
 
-        ``latest`` is the account's number. Whether there is more to ask for.
+        ``latest`` is the account's number, and ``known`` are those that waited when this was asked: what is
+        told is committed before, so any of them above ``latest`` the database has lost since, or never had.
+        Whether there is more to ask for.
         """
         assert self.next is not None
         self._dropped = False
@@ -137,6 +141,9 @@ class Feed:
             self._bytes = 0
             self._cut(latest)
             return True
+        self._forget(seq for seq in known if seq > latest)
+        found = list(found)
+        self._forget(told.seq for told in found)  # The log is right, should it say something else.
         if latest - self.next >= MAX_BEHIND:
             self._cut(latest)
         for told in found:
@@ -215,8 +222,12 @@ class Feed:
         self._go_on()
 
     def _forget_up_to(self, latest: int) -> None:
-        for seq in [seq for seq in self.waiting if seq <= latest]:
-            self._bytes -= _size(self.waiting.pop(seq))
+        self._forget([seq for seq in self.waiting if seq <= latest])
+
+    def _forget(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            if (told := self.waiting.pop(seq, None)) is not None:
+                self._bytes -= _size(told)
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:

@@ -126,14 +126,15 @@ class Reading:
             feeds = list(self._gaps)[:FILLED_AT_ONCE]
             for feed in feeds:
                 del self._gaps[feed]
-            nexts = {feed.account: (feed, feed.next) for feed in feeds if feed.next is not None}
-            asked = [(account, since) for account, (_, since) in nexts.items()]
+            joined = [(feed, feed.next, tuple(feed.waiting)) for feed in feeds if feed.next is not None]
+            nexts = {feed.account: (feed, since, known) for feed, since, known in joined}
+            asked = [(account, since) for account, (_, since, _) in nexts.items()]
             gaps = await self._patiently(partial(log.fill, nexts=asked))
             for account, gap in (gaps or {}).items():
-                feed, since = nexts[account]
+                feed, since, known = nexts[account]
                 self._filled.inc(bool(gap.rows))
                 found = (_told(account, row) for row in gap.rows)
-                if not feed.ended and feed.filled(since, found, gap.covered, gap.top):
+                if not feed.ended and feed.filled(since, found, gap.covered, gap.top, known):
                     self._gaps[feed] = None
         self._filling = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -23,12 +24,14 @@ class TestFeed(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.heard: list[int] = []
+        self.texts: list[bytes | None] = []
         self.asked = self.cuts = self.arrivals = 0
         self.feed = Feed("ann", self, self.clock)
         self.feed.join(4)
 
     def tell(self, told: Told) -> None:
         self.heard.append(told.seq)
+        self.texts.append(told.payload)
 
     def ask(self, feed: Feed) -> None:
         self.asked += 1
@@ -43,8 +46,11 @@ class TestFeed(SynchronousTestCase):
         for seq in seqs:
             self.feed.offer(told(seq), local=local)
 
-    def filled(self, seqs: Iterable[int], latest: int, *, since: int = 5, covered: int | None = None) -> bool:
-        return self.feed.filled(since, map(told, seqs), latest if covered is None else covered, latest)
+    def filled(
+        self, seqs: Iterable[int], latest: int, *, since: int = 5, covered: int | None = None, known: Any = ()
+    ) -> bool:
+        covered = latest if covered is None else covered
+        return self.feed.filled(since, map(told, seqs), covered, latest, known)
 
     def test_any_order(self) -> None:
         """Each waits for those before it."""
@@ -166,6 +172,24 @@ class TestFeed(SynchronousTestCase):
         self.feed.end()
         self.successResultOf(passed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_number_that_was_never_taken(self) -> None:
+        """What waits for numbers that the database does not have is forgotten, unless it is newer."""
+        self.offer(9, 10)
+        self.assertFalse(self.filled([], 4, known=[9]))
+        self.assertEqual(list(self.feed.waiting), [10])
+        self.assertFalse(self.filled([], 4, known=[10]))
+        self.assertEqual(self.clock.getDelayedCalls()[1:], [])
+        self.clock.advance(limits.GAP_SECONDS)
+        asked = self.asked
+        self.clock.advance(10 * limits.GAP_SECONDS)
+        self.assertEqual((self.asked, self.clock.getDelayedCalls()), (asked, []))
+
+    def test_a_number_that_was_taken_again(self) -> None:
+        """After a failover that lost updates the log is right, not what was said before it."""
+        self.feed.offer(told(7, b"lost"))
+        self.filled([5, 6, 7], 7)
+        self.assertEqual((self.heard, self.texts), ([5, 6, 7], [b"x", b"x", b"x"]))
 
     def test_who_waits_no_longer(self) -> None:
         """Nothing is kept of whoever gave up waiting for a number."""

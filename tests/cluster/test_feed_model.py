@@ -33,6 +33,7 @@ class Query(NamedTuple):
     found: list[Told]
     covered: int
     latest: int
+    known: tuple[int, ...]
 
 
 class Node:
@@ -74,7 +75,7 @@ class Node:
         seq, log = self.world.seq, self.world.log
         found = [told(number) for number in sorted(log) if number >= feed.next][:ROWS_AT_A_TIME]
         covered = found[-1].seq if len(found) == ROWS_AT_A_TIME else seq
-        self.query = Query(feed.next, found, covered, seq)
+        self.query = Query(feed.next, found, covered, seq, tuple(feed.waiting))
 
     def answer(self) -> None:
         """The database answers."""
