@@ -61,6 +61,7 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
             "_waitingForTransport",
         },
     ),
+    "happy.web.streaming": (HTTPChannel, {"_waitingForTransport"}),
     "happy.web.fastrequests": (HTTPChannel, {"_handlingRequest", "_savedTimeOut"}),
 }
 """By module the class of the library, and the names."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from happy.base.bounds import Budget
+from happy.base.pace import Pace
 from happy.capabilities.server import Server
 from happy.keys.access import Access
 from happy.keys.tokens import Bearer
@@ -85,6 +86,7 @@ def toy_server(config: Config | None = None, **changes: Any) -> Server:
         "clock": clock,
         "now": clock.seconds,
         "memory": Budget(256 * 1024 * 1024),
+        "pace": Pace(clock),
         "metrics": Metrics(),
         "events": Events(Clock()),
         "files": ToyThreads(),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from happy.base.bounds import Budget
     from happy.base.clocks import Now
+    from happy.base.pace import Pace
     from happy.base.threads import Threads
     from happy.keys.tokens import Tokens
     from happy.keys.vault import Vault
@@ -30,6 +31,8 @@ class Parts:
     """Times that are stored or shown."""
     memory: Budget
     """Bytes that clients make the server keep, by account or, before the login, by address."""
+    pace: Pace
+    """Whose turn it is when there is much to do."""
     metrics: Metrics
     events: Events
     database: Database

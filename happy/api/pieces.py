@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from codecs import getincrementaldecoder
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
 
 T = TypeVar("T")
-V = TypeVar("V")
+V = TypeVar("V", bound=Sized | None)
 
 COUNTED: Final = 16 * 1024
 """Bytes of rows from which on those that wait are counted."""
 
 PIECE: Final = 256 * 1024
 """Bytes of rows that are read at a time, unless a single one has more."""
+
+SLOW: Final = 128 * 1024
+"""Length of a value from which on to write it takes a millisecond or more."""
 
 TRIES: Final = 3
 """How often a value is read from its start that others change."""
@@ -123,9 +126,13 @@ class _Waiting:
 async def whole(parts: Parts, account: str, tx: Transaction, value: V | Large) -> V:
     """``value`` to its end, for an acknowledgement, which is one packet; its owner pays meanwhile.
 
+    To write much takes long, so much comes back when it is the owner's turn.
+
     Raises TooLarge when that is more than may wait for a client, Overloaded when there is no room, Changed.
     """
     if not isinstance(value, Large):
+        if value is not None and len(value) >= SLOW:
+            await parts.pace.turn(f"account:{account}")
         return value
     if value.size > parts.config.max_queued:
         raise TooLarge
@@ -136,6 +143,7 @@ async def whole(parts: Parts, account: str, tx: Transaction, value: V | Large) -
         while not waiting.lost:
             data += (piece := await value.read(tx, len(data)))
             if len(piece) < SLICE:
+                await parts.pace.turn(f"account:{account}")
                 # Only columns of text and of bytes are asked for here, as their rows say.
                 return cast(V, data.decode() if value.kind is Kind.TEXT else bytes(data))
         raise Overloaded("there is no room for an answer")

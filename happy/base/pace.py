@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from happy.base.redaction import describe_fault
@@ -125,6 +126,12 @@ class Pace(FairQueue[Waiter]):
         """See :class:`FairQueue`."""
         self._until = min(end, self._clock.seconds() + PORTION_SECONDS)
         waiter.go_on()
+
+    def turn(self, owner: str) -> Deferred[None]:
+        """Fires when it is the owner's turn, for a piece of work that may take longer than a portion."""
+        turn: Deferred[None] = Deferred()
+        self.wait(owner, _Chore(self, owner, (None,), turn.callback))
+        return turn
 
     def soon(self, owner: str, act: Callable[[], None]) -> None:
         """Act now, if there is time and nobody of the owner's waits; or else in its line."""

@@ -18,10 +18,10 @@ contract = Capability("contract")
 @contract.get("/.well-known/happy/openapi.json", public=True)
 async def openapi(server: Server) -> Document:
     """The HTTP endpoints as an OpenAPI document."""
-    return Raw(server.documents.openapi)
+    return Raw(await server.documents.openapi())
 
 
 @contract.get("/.well-known/happy/asyncapi.json", public=True)
 async def asyncapi(server: Server) -> Document:
     """The events on sockets as an AsyncAPI document."""
-    return Raw(server.documents.asyncapi)
+    return Raw(await server.documents.asyncapi())

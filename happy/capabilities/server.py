@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 class ContractTexts(Protocol):
     """The machine-readable contract, as JSON texts."""
 
-    @property
-    def openapi(self) -> bytes:
+    async def openapi(self) -> bytes:
         """The HTTP endpoints."""
 
-    @property
-    def asyncapi(self) -> bytes:
+    async def asyncapi(self) -> bytes:
         """The events on sockets."""
 
 

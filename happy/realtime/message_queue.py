@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH_ROWS: Final = 512
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
-LEAST_ROWS, LEAST_BYTES = 32, 64 * 1024
+LEAST_ROWS, LEAST_BYTES = 8, 64 * 1024
 """What an account may have in a batch, as far as there is room, however many others wait."""
 
 LARGE_BYTES: Final = 1024 * 1024
@@ -25,6 +25,9 @@ LARGE_BYTES: Final = 1024 * 1024
 
 MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 """Half of it is for one account: enough for the largest request."""
+
+REFUSED_AT_ONCE: Final = 100
+"""Messages that are turned away in a turn of the reactor."""
 
 MOST_IDLE: Final = 1024
 """Accounts without messages whose lines are kept, to be used again."""
@@ -215,17 +218,22 @@ class MessageQueue:
 
     def _crowd_out(self, line: _Line) -> None:
         """Turn away what waits of an account, which hears of it in a turn of its own."""
-        appends = list(line.appends)
-        line.appends.clear()
+        appends, line.appends = line.appends, deque()
         self.rows -= sum(len(append.rows) for append in appends)
         del self._lines[line.account]
         self.common.pop(line.account, None)
         self.large.pop(line.account, None)
         self._clock.callLater(0, self._turn_away, line, appends)
 
-    def _turn_away(self, line: _Line, appends: list[Append]) -> None:
+    def _turn_away(self, line: _Line, appends: deque[Append]) -> None:
         line.holding.close()
         if line.release is not None:
             line.release()
-        for append in appends:
-            append.fail(Overloaded("too many messages wait for the database"))
+        self._fail_some(appends)
+
+    def _fail_some(self, appends: deque[Append]) -> None:
+        """As many as there is time for in a turn."""
+        for _ in range(min(len(appends), REFUSED_AT_ONCE)):
+            appends.popleft().fail(Overloaded("too many messages wait for the database"))
+        if appends:
+            self._clock.callLater(0, self._fail_some, appends)

@@ -24,7 +24,6 @@ from happy.base.pace import Pace
 from happy.base.threads import Threads
 from happy.capabilities import CAPABILITIES
 from happy.capabilities.server import Server
-from happy.contract.documents import Documents
 from happy.keys.master_secret import settle
 from happy.keys.tokens import Keys, Tokens
 from happy.keys.vault import Vault
@@ -50,6 +49,7 @@ from happy.service.connections import kind_of_connections
 from happy.service.control import ControlSocket
 from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
+from happy.service.documents import Documents
 from happy.service.eager import bound_accepting, make_eager
 from happy.service.gauges import Gauges, free_bytes
 from happy.service.greeting import addresses, greeting
@@ -250,13 +250,12 @@ class Running:
         return Server(
             config=config,
             readiness=self.readiness,
-            documents=Documents([group for group in CAPABILITIES if group.enabled(config)]),
+            documents=Documents([group for group in CAPABILITIES if group.enabled(config)], files.run),
             clock=reactor,
             now=self._now,
-            limits=Limits.per_minute(
-                reactor.seconds, addresses=config.address_limit, logins=config.login_limit
-            ),
+            limits=self._limits(config),
             memory=self._memory(config),
+            pace=self._pace,
             metrics=metrics,
             events=self._events,
             database=database,
@@ -286,6 +285,10 @@ class Running:
         threads.start()
         self._lifecycle.started(f"reading of {name}", threads.stop, 0.1)
         return threads
+
+    def _limits(self, config: Config) -> Limits:
+        now = self._reactor.seconds
+        return Limits.per_minute(now, addresses=config.address_limit, logins=config.login_limit)
 
     def _memory(self, config: Config) -> Budget:
         """Half of what may be used is counted; the rest is for the copies that work on it makes."""

@@ -22,13 +22,15 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import Logger
 from twisted.python import log
 
+from happy.service.ready_events import MOST_READY, ReadyEvents
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 MOST_EVENTS: Final = 64
-"""Connections that are read from or written to in a turn. Of more, the system lets each have its turn."""
+"""Connections that are read from or written to in a turn."""
 
-MOST_SECONDS: Final = 0.01
+MOST_SECONDS: Final = 0.006
 """After so long in a turn, those who have not been read from or written to are the next turn's first."""
 
 MOST_WAITING: Final = 64
@@ -110,35 +112,34 @@ def _direct_poll(
     reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None], begin: Callable[[], None]
 ) -> Callable[[float | None], None]:
     began = monotonic()
-    passed_over: dict[int, int] = {}
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
+    ready = ReadyEvents(selectables)
     readable: int = select.EPOLLIN
 
     def poll(timeout: float | None) -> None:
-        nonlocal began, passed_over
+        nonlocal began
         turns.end()
         spent = monotonic() - began
         if spent >= LONG:
             took(spent)
         try:
-            events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_EVENTS)
+            events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_READY)
         except InterruptedError:
             events = ()
         began = monotonic()
         begin()
-        if passed_over:
-            # The system tells of those who are ready in the same order every time.
-            events = sorted(events, key=lambda one: passed_over.get(one[0], MOST_EVENTS))
-            passed_over = {}
-        for place, (descriptor, event) in enumerate(events, 1):
+        events = ready.order(events)
+        served = 0
+        for descriptor, event in events[:MOST_EVENTS]:
+            served += 1
             selectable = selectables.get(descriptor)
             if event == readable and type(selectable) is kind:
                 _read(reactor, selectable)
             elif selectable is not None:
                 log.callWithLogger(selectable, read_or_write, selectable, descriptor, event)
             if monotonic() - began > MOST_SECONDS:
-                passed_over = {one: order for order, (one, _) in enumerate(events[place:])}
                 break
+        ready.served(events, served)
         turns.end()
 
     return poll

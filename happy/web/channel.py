@@ -53,11 +53,6 @@ _MOST_AHEAD: Final = 16 * 1024
 """Bytes that are read while earlier ones are worked on."""
 
 
-def is_full(channel: HTTPChannel) -> bool:
-    """Whether the other side has yet to take much of what was written to it."""
-    return bool(channel._waitingForTransport)
-
-
 class HappyChannel(HTTPChannel):
     """An HTTP/1.1 connection."""
 
@@ -76,6 +71,11 @@ class HappyChannel(HTTPChannel):
         self._ahead = self._surplus = b""
         self._body_left_until_reset = _BODY_STEP
         self._abort: IDelayedCall | None = None
+
+    @property
+    def name(self) -> str:
+        """Who pays for it."""
+        return self.share.owner
 
     def admit(self, place: Place, share: Share, keep: Keep, built: float, *, proxied: bool) -> None:
         """Be counted, once, before anything else; since ``built`` it is worked for. A trusted proxy's is

@@ -21,9 +21,10 @@ from twisted.web.http import NO_BODY_CODES
 from happy.api.declare import MIB
 from happy.api.payload import Payload, payload_of
 from happy.web.bodies import SMALL
-from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel, is_full
+from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel
 from happy.web.resource import local_target
 from happy.web.sending import AT_ONCE, TINY, head_of
+from happy.web.streaming import is_full
 from happy.wire.heads import Usual, closes, parse_usual
 
 if TYPE_CHECKING:

@@ -10,17 +10,21 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from happy.base.errors import Overloaded
-from happy.web.channel import is_full
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
-    from twisted.web.http import Request
+    from twisted.web.http import HTTPChannel, Request
 
     from happy.api.answers import Allowance, Pieces
     from happy.base.bounds import Budget
 
 CHUNK: Final = 64 * 1024
 """Bytes that are written at a time."""
+
+
+def is_full(channel: HTTPChannel) -> bool:
+    """Whether the other side has yet to take much of what was written to it."""
+    return bool(channel._waitingForTransport)
 
 
 class OnePiece:

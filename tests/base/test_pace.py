@@ -114,3 +114,14 @@ def test_faults() -> None:
     pace.wait("b", Worker(pace, clock, done, "b", 1))
     clock.advance(0)
     assert done == ["1", "2", "b"]
+
+
+def test_turn() -> None:
+    """Who asks for a turn gets it after others of the same owner, and not at once."""
+    clock, pace, done = world()
+    pace.wait("a", Worker(pace, clock, done, "a", 1))
+    pace.turn("a").addCallback(lambda _: done.append("turn"))
+    assert done == []
+    clock.advance(0)
+    assert done == ["a", "turn"]
+    assert not clock.getDelayedCalls()

@@ -26,6 +26,7 @@ from happy.api.pipeline import Inputs, call_route
 from happy.api.rate_limits import Limits
 from happy.api.structs import Blob
 from happy.base.bounds import Budget
+from happy.base.pace import Pace
 from happy.base.threads import Threads
 from happy.capabilities import CAPABILITIES
 from happy.capabilities.server import Server
@@ -99,6 +100,7 @@ class CapabilityCase(DatabaseCase):
             "now": time.time,
             "limits": Limits.per_minute(time.monotonic, addresses=0, logins=0),
             "memory": Budget(2**30),
+            "pace": Pace(reactor),
             "metrics": Metrics(),
             "events": Events(Clock()),
             "database": self.database,

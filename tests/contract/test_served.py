@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from happy.capabilities import CAPABILITIES
-from happy.contract.documents import Documents
+from happy.service.documents import Documents
 from happy.settings.config import Config
-from tests.toys import toy_server
+from tests.toys import ToyThreads, toy_server
 from tests.web.talking import Served
 
 FOLDER = "/.well-known/happy"
@@ -17,7 +19,7 @@ FOLDER = "/.well-known/happy"
 
 def serve(config: Config) -> tuple[Served, Documents]:
     enabled = [group for group in CAPABILITIES if group.enabled(config)]
-    documents = Documents(enabled)
+    documents = Documents(enabled, ToyThreads().run)
     return Served(toy_server(config, documents=documents), enabled), documents
 
 
@@ -30,7 +32,7 @@ def test_served(tmp_path: Path, webapp: bool) -> None:
         reply = served.ask("GET", f"{FOLDER}/{name}.json")
         assert (reply.status, reply.headers["content-type"]) == (200, "application/json; charset=utf-8")
         assert reply.headers["access-control-allow-origin"] == "*"
-        assert reply.body == getattr(documents, name)
+        assert reply.body == SynchronousTestCase().successResultOf(ensureDeferred(getattr(documents, name)()))
 
 
 def test_tells_what_is_switched_on() -> None:

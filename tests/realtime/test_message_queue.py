@@ -6,7 +6,6 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.bounds import CROWDED_OUT, OVER_SHARE
@@ -17,11 +16,13 @@ from happy.realtime.message_queue import (
     LARGE_BYTES,
     MAX_BATCH_ROWS,
     MAX_QUEUED_BYTES,
+    REFUSED_AT_ONCE,
     MessageQueue,
     weight,
 )
 from happy.storage.linearizer import Linearizer
 from happy.storage.messages import IncomingMessage
+from tests.socketio.peers import TurningClock
 
 LARGE = "x" * (LARGE_BYTES + 1)
 
@@ -30,7 +31,7 @@ class BacklogTests(SynchronousTestCase):
     """Lines of some accounts."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = TurningClock()
         self.linearizer = Linearizer()
         self.ready = 0
         self.refused: list[str] = []
@@ -168,6 +169,21 @@ class BacklogTests(SynchronousTestCase):
         for answer in lost:
             self.failureResultOf(answer, Overloaded)
         self.assertEqual(self.take()[0], ["3", "4", "5"])
+
+    def test_many_are_crowded_out(self) -> None:
+        """What many are told of being turned away, they are told in some turns."""
+        self.patch(batches, "ROW_BYTES", MAX_QUEUED_BYTES // 1000)
+        lost = self.add("a", *["x"] * 3 * REFUSED_AT_ONCE)
+        for account in "bcd":
+            self.add(account, *["y"] * 250)
+        turned_away = []
+        for append in lost:
+            append.answer.addErrback(turned_away.append)
+        told = []
+        while self.clock.getDelayedCalls():
+            self.clock.advance(0)
+            told.append(len(turned_away))
+        self.assertEqual(told, [REFUSED_AT_ONCE, 2 * REFUSED_AT_ONCE, 3 * REFUSED_AT_ONCE])
 
     def test_who_asks_for_too_much(self) -> None:
         """An account that asks beyond its share is refused, and the reason is counted."""
