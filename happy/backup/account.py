@@ -8,6 +8,7 @@ clients remember is found again. What belongs to two accounts, such as friendshi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -102,8 +103,13 @@ async def owned_within(tx: Transaction, account: str) -> Owned:
     return Owned(sessions, [row[0] for row in await tx.rows(_FILES, (account,))])
 
 
-def write_rows(database: BlockingDatabase, account: str, writer: ArchiveWriter) -> dict[str, int]:
-    """Add the account's rows as they are at this moment; how many there are of each table."""
+def write_rows(
+    database: BlockingDatabase, account: str, writer: ArchiveWriter, place: Path
+) -> dict[str, int]:
+    """Add the account's rows as they are at this moment; how many there are of each table.
+
+    A table's rows are first put into a file in the folder ``place``.
+    """
     raw = database.connection.pollable()
 
     async def work(tx: Transaction) -> dict[str, int]:
@@ -111,7 +117,7 @@ def write_rows(database: BlockingDatabase, account: str, writer: ArchiveWriter) 
         counts = {}
         there = {row[0] for row in await tx.rows(_THERE, (list(TABLES),))}
         for table in [table for table in TABLES if table in there]:
-            with raw.cursor() as cursor, TemporaryFile() as file:
+            with raw.cursor() as cursor, TemporaryFile(dir=place) as file:
                 rows = f"SELECT * FROM {quote_ident(table, raw)} WHERE {TABLES[table]}"
                 query = cursor.mogrify(f"SELECT row_to_json(r) FROM ({rows}) AS r", {"account": account})
                 cursor.copy_expert(f"COPY ({query.decode()}) TO STDOUT", file)

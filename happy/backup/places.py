@@ -7,10 +7,29 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from happy.base.private_folders import make_folder
+
 PRIVATE = 0o600
+
+
+@contextmanager
+def made_folder(folder: Path, mode: int) -> Iterator[None]:
+    """A folder that is there. What had to be made for it goes again, if it is empty, when the context fails.
+
+    Raises OSError.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.is_dir()]
+    try:
+        make_folder(folder, mode)
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for place in missing:
+                place.rmdir()
+        raise
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from happy.base.unix_sockets import reachable
-from happy.operator.trouble import CommandFailed, NotReachable
+from happy.operator.trouble import CommandFailed, NotReachable, no_access
 
 SECONDS = 30.0
 """How long the server may take for an answer, unless the command knows better."""
@@ -43,8 +43,8 @@ class Control:
             found = msgspec.json.decode(answer.read() or b"null")
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotReachable(f"no server runs with the data folder {self.path.parent}") from None
-        except PermissionError:
-            raise NotReachable(f"{self.path}: permission denied; be root, or who runs the server") from None
+        except PermissionError as error:
+            raise no_access(error, self.path) from None
         except TimeoutError:
             raise NotReachable(f"the server does not answer within {seconds:g} s") from None
         except (OSError, http.client.HTTPException, msgspec.DecodeError):

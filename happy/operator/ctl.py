@@ -72,6 +72,10 @@ class _Happyctl(click.Group):
 @click.version_option(happy.__version__, message="%(version)s")
 def happyctl(**_: object) -> None:
     """Read by each command itself."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise CommandFailed("the folder that this was started in is gone; cd to another one") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

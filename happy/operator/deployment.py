@@ -68,7 +68,8 @@ class Deployment:
         """The file of the system's package, where nothing says which server is meant, and none is here."""
         named = self._options.keys() & {"config", "data-dir", "database-url"}
         named |= self._environment.keys() & {"HAPPY_CONFIG", "DATA_DIR", "DATABASE_URL"}
-        if named or Path("data").exists() or not PACKAGED.exists():
+        # Not of Path: where this is run may be closed to us.
+        if named or os.path.exists("data") or not os.path.exists(PACKAGED):
             return {}
         return {"config": [str(PACKAGED)]}
 

@@ -25,7 +25,7 @@ from twisted.internet.task import react
 
 from happy.base.clocks import follow_monotonic_time
 from happy.base.errors import StartupError
-from happy.operator.trouble import NotReachable
+from happy.operator.trouble import NotReachable, no_access
 from happy.postgres import EmbeddedPostgres
 from happy.postgres.child import give_way
 from happy.postgres.orphans import FolderLock
@@ -164,7 +164,7 @@ def main(options: dict[str, Any]) -> None:
             _say(TAKEN)
             return
     except OSError as error:
-        _say(f"{error.filename or folder}: {error.strerror}; be root, or who runs the server")
+        _say(str(no_access(error, folder)))
         return
 
     async def host(reactor: Any) -> None:
@@ -172,6 +172,8 @@ def main(options: dict[str, Any]) -> None:
             await _host(reactor, options)
         except StartupError as error:
             _say(str(error))
+        except OSError as error:
+            _say(str(no_access(error, folder)))
 
     react(lambda reactor: Deferred.fromCoroutine(host(reactor)))
 

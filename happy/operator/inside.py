@@ -20,7 +20,7 @@ from happy.operator.checks import Check, Look
 from happy.operator.migrate import session_of
 from happy.operator.others import elsewhere, listed, own
 from happy.operator.text import age, size, some
-from happy.operator.trouble import CommandFailed
+from happy.operator.trouble import CommandFailed, NotAllowed
 from happy.settings.declaration import BadSetting
 from happy.settings.weak_secrets import WEAK, is_weak
 from happy.storage import backups, registration, secrets
@@ -43,6 +43,7 @@ APART = 2.0
 LONG_AGO = 8 * 86_400_000
 PUSH = ("exp.host", 443)
 SECONDS = 3.0
+_AS_OWNER = "run this as root, or as who runs the server"
 _LOCAL = re.compile(r"localhost|127\.0\.0\.1|::1|^unix:|^/")
 
 CLOCK = """
@@ -80,7 +81,7 @@ def _running(deployment: Deployment) -> Iterator[Check]:
     try:
         found = deployment.control.get("/status", SECONDS)
     except CommandFailed as why:
-        yield Check("server", "warn", str(why), "start it")
+        yield Check("server", "warn", str(why), _AS_OWNER if isinstance(why, NotAllowed) else "start it")
         return
     if found["ready"]:
         yield Check("server", "ok", f"version {found['version']} runs, and is ready")
@@ -130,7 +131,7 @@ def _folder(config: Config) -> Iterator[Check]:
         within = [(one.name, stat.S_IMODE(one.stat().st_mode)) for one in folder.iterdir()]
     except OSError as error:
         denied = isinstance(error, PermissionError)
-        fix = "be root, or who runs the server" if denied else "name the server's folder with --data-dir"
+        fix = _AS_OWNER if denied else "name the server's folder with --data-dir"
         yield Check("data folder", "fail", f"{error.filename or folder}: {error.strerror}", fix)
         return
     private = {"postgres", "files", "backups", FILE_NAME}
@@ -148,7 +149,9 @@ def _secret(config: Config) -> Iterator[Check]:
     try:
         secret = kept(config)
     except BadSetting as wrong:
-        yield Check("master secret", "fail", str(wrong), "mend that, or restore the secret from a backup")
+        denied = isinstance(wrong.__context__, PermissionError)
+        fix = _AS_OWNER if denied else "mend that, or restore the secret from a backup"
+        yield Check("master secret", "fail", str(wrong), fix)
         return
     if secret is None:
         there = (config.data_dir / "postgres").exists() or config.database_url
@@ -167,7 +170,8 @@ def _database(deployment: Deployment) -> Iterator[Check]:
             for look in (_schema, _fingerprint, _clock, _others, _registration, _backup):
                 yield from look(deployment, database)
     except CommandFailed as why:
-        yield Check("database", "fail", str(why), "mend that; the other checks of the database need it")
+        fix = "mend that; the other checks of the database need it"
+        yield Check("database", "fail", str(why), _AS_OWNER if isinstance(why, NotAllowed) else fix)
 
 
 def _schema(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:

@@ -57,7 +57,7 @@ def export(deployment: Deployment, account: str, file: Path) -> Shown:
             found = account_named(database, account)
             draft = place / "account.tar"
             with os.fdopen(new_file(draft), "r+b") as opened:
-                manifest = _write(deployment.config, database, found, opened, steps)
+                manifest = _write(deployment.config, database, found, opened, steps, place)
             written = draft.stat().st_size
             os.link(draft, file)
             flush(file.parent)
@@ -73,12 +73,12 @@ def export(deployment: Deployment, account: str, file: Path) -> Shown:
 
 
 def _write(
-    config: Config, database: BlockingDatabase, account: str, file: BinaryIO, steps: Steps
+    config: Config, database: BlockingDatabase, account: str, file: BinaryIO, steps: Steps, place: Path
 ) -> Manifest:
     created = int(time.time() * 1000)
     writer = ArchiveWriter(file, Mark(1, happy.__version__, created, "account"), steps.told)
     steps.begin("Writing the account")
-    tables = write_rows(database, account, writer)
+    tables = write_rows(database, account, writer, place)
     there = owned(database, account)
     steps.begin("Writing files")
     for path in _paths(config, there.sessions, there.files):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from happy.base.errors import ConnectionLost, StartupError
 from happy.operator.hosting import hosted, use
-from happy.operator.trouble import NotReachable
+from happy.operator.trouble import NotReachable, no_access
 from happy.postgres.cluster import DATABASE, SESSION, USER
 from happy.storage.blocking import connect
 
@@ -50,9 +50,7 @@ def _embedded(config: Config, stack: ExitStack) -> str:
             _start(config, folder, stack, last=time.monotonic() > deadline)
         return dsn
     except OSError as error:
-        raise NotReachable(
-            f"{error.filename or folder}: {error.strerror}; be root, or who runs the server"
-        ) from None
+        raise no_access(error, folder) from None
 
 
 def _must_exist(folder: Path) -> None:

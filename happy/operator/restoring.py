@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from happy.backup.archive import DATABASE, FILES, SECRET, Archive, BadBackup, Manifest
 from happy.backup.database import counted, holds, load
-from happy.backup.places import flush, new_file, workshop
+from happy.backup.places import flush, made_folder, new_file, workshop
 from happy.backup.programs import ProgramFailed
 from happy.base.private_folders import COMMON, PRIVATE, make_folder
 from happy.keys.master_secret import FILE_NAME
@@ -91,16 +91,9 @@ def _check_secret(config: Config, manifest: Manifest) -> None:
 @contextmanager
 def _room(data_dir: Path) -> Iterator[Path]:
     """Where everything is put together, in the data folder; that goes again if it was made for this."""
-    there = data_dir.is_dir()
-    make_folder(data_dir, COMMON)
-    try:
-        with workshop(data_dir, _WORKSHOP) as place:
-            _give(place, data_dir)
-            yield place
-    except BaseException:
-        if not there and not any(data_dir.iterdir()):
-            data_dir.rmdir()
-        raise
+    with made_folder(data_dir, COMMON), workshop(data_dir, _WORKSHOP) as place:
+        _give(place, data_dir)
+        yield place
 
 
 def _fill(config: Config, database: BlockingDatabase, archive: Archive, steps: Steps) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import happy
 from happy.backup.archive import DATABASE, FILES, SECRET, Archive, ArchiveWriter, BadBackup, Manifest, Mark
 from happy.backup.database import Dumped, counted, dump, load
-from happy.backup.places import flush, new_file, workshop
+from happy.backup.places import flush, made_folder, new_file, workshop
 from happy.backup.programs import ProgramFailed
 from happy.base.errors import QueryFailed
+from happy.base.private_folders import PRIVATE
 from happy.keys.master_secret import kept
 from happy.keys.tokens import Keys, fingerprint
 from happy.operator.making import made
@@ -55,8 +56,7 @@ def save(deployment: Deployment, folder: Path, steps: Steps, *, with_secret: boo
     Raises CommandFailed and NotReachable.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with workshop(folder, _WORKSHOP) as place:
+        with made_folder(folder, PRIVATE), workshop(folder, _WORKSHOP) as place:
             draft = place / "backup.tar"
             with deployment.database(migrated=False) as database:
                 with os.fdopen(new_file(draft), "r+b") as file:

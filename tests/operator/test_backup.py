@@ -231,6 +231,7 @@ def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is no database nothing is made, not even the folder's content."""
-    assert "no database" in fails(capsys, "backup", tmp_path, "--data-dir", tmp_path / "none", status=3)
+    """Where there is no database nothing is made, not even the folder."""
+    new = tmp_path / "new" / "backups"
+    assert "no database" in fails(capsys, "backup", new, "--data-dir", tmp_path / "none", status=3)
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,14 @@ def dsn(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield dsn
 
 
-def test_import(dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An account whose files find no place does not come; when they do, it does."""
+def test_import(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account whose files find no place does not come; when they do, it does.
+
+    It is written where it is wanted: what is for temporary files may be small, or closed as in a container.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     origin, here, file = tmp_path / "origin", tmp_path / "here", tmp_path / "a.tar"
     place = Path("files", "sessions", "old", "attachments")
     (origin / place).mkdir(parents=True)
