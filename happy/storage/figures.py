@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.storage.auth_requests import UNPOLLED_LIFETIME
+from happy.storage.retention import REMOVED
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 FIGURES = """
 SELECT
-  (SELECT count(*) FROM "Account"),
+  (SELECT count(*) FROM "Account" WHERE "id" <> %(removed)s),
   (SELECT count(*) FROM "TerminalAuthRequest"
     WHERE coalesce("response", '') = '' AND "updatedAt" > %(unpolled)s::timestamp)
   + (SELECT count(*) FROM "AccountAuthRequest"
@@ -33,6 +34,6 @@ class Figures(NamedTuple):
 
 async def figures(tx: Transaction) -> Figures:
     """Count. Accounts are counted one by one, in an index, and there are few pairings at any time."""
-    row = await tx.row(FIGURES, {"unpolled": Millis(tx.now - UNPOLLED_LIFETIME)})
+    row = await tx.row(FIGURES, {"unpolled": Millis(tx.now - UNPOLLED_LIFETIME), "removed": REMOVED})
     assert row is not None
     return Figures._make(row)

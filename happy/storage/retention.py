@@ -54,6 +54,11 @@ INSERT INTO "Account" ("id", "publicKey", "updatedAt") VALUES (%(removed)s, %(re
 ON CONFLICT ("id") DO UPDATE SET "updatedAt" = EXCLUDED."updatedAt"
 """
 
+# Of an owner who has asked for it, and whose account is held.
+HIDE = """
+UPDATE "Session" SET "accountId" = %(removed)s, "tag" = "id" WHERE "id" = %(session)s
+"""
+
 TAKE_AWAY = """
 UPDATE "Session" SET "accountId" = %(removed)s, "tag" = "id"
 WHERE "id" = %(session)s AND "accountId" <> %(removed)s AND "lastActiveAt" < %(cut)s AND "updatedAt" < %(cut)s
@@ -61,6 +66,10 @@ WHERE "id" = %(session)s AND "accountId" <> %(removed)s AND "lastActiveAt" < %(c
 
 IS_REMOVED = """
 SELECT 1 FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(removed)s
+"""
+
+REMOVED_SESSIONS = """
+SELECT "id" FROM "Session" WHERE "accountId" = %(removed)s ORDER BY "id" LIMIT %(most)s
 """
 
 FORGET_REMOVED = """
@@ -110,6 +119,18 @@ async def take_away(tx: Transaction, session: str, cut: int | None) -> bool:
         return False
     await tx.run(HOLD_REMOVED, values)
     return await tx.run(TAKE_AWAY, {**values, "cut": Millis(cut)}) > 0
+
+
+async def hide(tx: Transaction, session: str) -> None:
+    """Take a session that its owner deletes out of everybody's sight, to be removed later."""
+    values = {"session": session, "removed": REMOVED, "now": tx.now}
+    await tx.run(HOLD_REMOVED, values)
+    await tx.run(HIDE, values)
+
+
+async def removed_sessions(tx: Transaction) -> list[str]:
+    """The ids of some sessions that are to be removed."""
+    return [id for (id,) in await tx.rows(REMOVED_SESSIONS, {"removed": REMOVED, "most": AT_ONCE})]
 
 
 async def forget_removed(tx: Transaction) -> bool:

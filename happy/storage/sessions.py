@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from happy.base.ids import cuid
+from happy.storage import removal, retention
 from happy.storage.large import Column, Kind, Page, Table
 from happy.storage.versioned import Versioned, compare_and_set, stored_values
 
@@ -111,20 +112,10 @@ LOCK = """
 SELECT 1 FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(account)s FOR UPDATE
 """
 
-DELETE_MESSAGES = """
-DELETE FROM "SessionMessage" WHERE "sessionId" = %(session)s
-"""
-
-DELETE_USAGE_REPORTS = """
-DELETE FROM "UsageReport" WHERE "sessionId" = %(session)s
-"""
-
-DELETE_ACCESS_KEYS = """
-DELETE FROM "AccessKey" WHERE "sessionId" = %(session)s
-"""
-
-DELETE = """
-DELETE FROM "Session" WHERE "id" = %(session)s AND "accountId" = %(account)s
+HAS_MORE = """
+SELECT 1 WHERE EXISTS (SELECT 1 FROM "SessionMessage" WHERE "sessionId" = %(session)s)
+    OR EXISTS (SELECT 1 FROM "UsageReport" WHERE "sessionId" = %(session)s)
+    OR EXISTS (SELECT 1 FROM "AccessKey" WHERE "sessionId" = %(session)s)
 """
 
 
@@ -229,12 +220,18 @@ async def set_agent_state(
 async def delete(tx: Transaction, account: str, session: str) -> bool:
     """Delete the session with its messages, usage reports and access keys; False for one not owned.
 
-    The row's lock keeps new children out. However many there are, they go in this transaction (D34).
+    The row's lock keeps new children out. A slice of each kind goes in this transaction, which is all that
+    most sessions have. One that has more is only taken from its owner: its rest has no place in a short
+    transaction (D34), and is to be removed by whoever asks :func:`happy.storage.retention.removed_sessions`.
     """
     parameters = {"account": account, "session": session}
     if await tx.row(LOCK, parameters) is None:
         return False
-    await tx.take_time()
-    for statement in (DELETE_MESSAGES, DELETE_USAGE_REPORTS, DELETE_ACCESS_KEYS, DELETE):
-        await tx.run(statement, parameters)
+    await removal.remove_messages(tx, session, 0)
+    for kind in range(len(removal.OF_SESSION)):
+        await removal.remove_of_session(tx, session, kind)
+    if await tx.row(HAS_MORE, parameters) is None:
+        await removal.remove_session(tx, session)
+    else:
+        await retention.hide(tx, session)
     return True

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from unittest import mock
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.service.leftovers import Leftovers
 from happy.settings.config import Config
-from happy.storage import sessions as storage
+from happy.storage import removal
+from happy.storage.retention import REMOVED
 from tests.capabilities.calling import CallingCase
 from tests.harness import psql
 
@@ -235,6 +238,41 @@ class EndingTests(CallingCase):
         answer = await self.request(account, "DELETE", f"/v1/sessions/{session}")
         self.assertEqual(answer.status, 404)
 
+    async def test_delete_much(self) -> None:
+        """What is too much for a moment is gone at once for its owner, and removed afterwards."""
+        account = await self.new_account()
+        session = await self.open_session(account, "tag")
+        messages = [{"content": "c", "localId": str(number)} for number in range(9)]
+        await self.post(account, f"/v3/sessions/{session}/messages", {"messages": messages})
+        self._add_children(account, session)
+        self.heard(account)
+        with mock.patch.object(removal, "AT_ONCE", 2):
+            answer = await self.request(account, "DELETE", f"/v1/sessions/{session}")
+            self.assertEqual(answer, (200, {"success": True}))
+            self.assertEqual(self.heard(account), [{"t": "delete-session", "sid": session}])
+            self.assertEqual(await self.get(account, "/v1/sessions"), {"sessions": []})
+            for method, path in (("GET", "messages"), ("POST", "archive")):
+                answer = await self.request(account, method, f"/v1/sessions/{session}/{path}")
+                self.assertEqual(answer, (404, {"error": "Session not found"}))
+            self.assertNotEqual(await self.open_session(account, "tag"), session)
+            self.assertEqual(self._left(session), {"SessionMessage": 7, "UsageReport": 0, "AccessKey": 0})
+
+            database = self.server.database
+            await database.transact(lambda tx: removal.remove_messages(tx, session, 0))  # and then a restart
+            several = [Leftovers(database, reactor).remove() for _ in range(2)]
+            found = await gatherResults([Deferred.fromCoroutine(one) for one in several])
+        self.assertEqual(found, [1, 1])
+        self.assertEqual(set(self._left(session).values()), {0})
+        self.assertEqual(psql(self.dsn, 'SELECT 1 FROM "Session" WHERE "id" = %s', [session]), [])
+        self.assertEqual(psql(self.dsn, 'SELECT 1 FROM "Account" WHERE "id" = %s', [REMOVED]), [])
+        self.assertEqual(await Leftovers(database, reactor).remove(), 0)
+
+    def _left(self, session: str) -> dict[str, int]:
+        """How many rows of each table belong to a session."""
+        count = 'SELECT count(*) FROM "{}" WHERE "sessionId" = %s'
+        tables = ("SessionMessage", "UsageReport", "AccessKey")
+        return {table: psql(self.dsn, count.format(table), [session])[0][0] for table in tables}
+
     def _add_children(self, account: str, session: str) -> None:
         machine = f"machine of {session}"
         psql(
@@ -260,7 +298,7 @@ class EndingTests(CallingCase):
         account = await self.new_account()
         session = await self.open_session(account)
         self.heard(account)
-        with mock.patch.object(storage, "DELETE", "SELECT 1 / 0"):
+        with mock.patch.object(removal, "SESSION", "SELECT 1 / 0"):
             answer = await self.request(account, "DELETE", f"/v1/sessions/{session}")
         self.assertEqual(answer.status, 500)
         self.assertEqual(self.heard(account), [])

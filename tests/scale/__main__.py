@@ -1,4 +1,4 @@
-"""Measurements on large data: ``python -m tests.scale lists``, ``startup``, ``cleanup`` or ``backup``.
+"""Measurements on large data: ``python -m tests.scale`` and lists, startup, cleanup, backup or deletion.
 
 Each makes a server of its own in a folder that is removed afterwards (``--folder`` says where). The
 database needs about 0.5 KB a message; nothing is asserted, everything is printed.
@@ -11,18 +11,18 @@ import tempfile
 from pathlib import Path
 
 from tests.operated import operated
-from tests.scale import commands, lists, startup
+from tests.scale import commands, deletion, lists, startup
 from tests.scale.filling import Size
 
 
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.scale", description=__doc__)
-    parser.add_argument("what", choices=["lists", "startup", "cleanup", "backup"])
+    parser.add_argument("what", choices=["lists", "startup", "cleanup", "backup", "deletion"])
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=None, help="1,000,000; startup: 10,000,000")
     parser.add_argument("--machines", type=int, default=200)
-    parser.add_argument("--scale", type=float, default=0.1, help="cleanup, backup: load meanwhile")
+    parser.add_argument("--scale", type=float, default=0.1, help="cleanup, backup, deletion: load meanwhile")
     parser.add_argument("--folder", type=Path, default=None, help="where the scratch folder goes")
     options = parser.parse_args()
     messages = options.messages or (10_000_000 if options.what == "startup" else 1_000_000)
@@ -35,6 +35,8 @@ def main() -> None:
                 lists.measure(server, size)
             elif options.what == "startup":
                 startup.measure(server, size)
+            elif options.what == "deletion":
+                deletion.measure(server, size, options.scale)
             else:
                 commands.measure(server, size, options.what, options.scale)
 

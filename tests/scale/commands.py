@@ -49,8 +49,8 @@ def measure(server: Operated, size: Size, what: str, scale: float) -> None:
         begun = time.perf_counter()
         said = _happyctl(server, what)
         took = time.perf_counter() - begun
-        _report("before", [one.took for one in posted if one.at < begun])
-        _report(f"during {what}", [one.took for one in posted if begun <= one.at < begun + took])
+        report("before", posted, 0, begun)
+        report(f"during {what}", posted, begun, begun + took)
     say(f"{what}: {took:.1f} s: {said}")
 
 
@@ -65,8 +65,9 @@ def _happyctl(server: Operated, what: str) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-def _report(when: str, times: Sequence[float]) -> None:
-    ordered = sorted(1000 * one for one in times)
+def report(when: str, posted: Sequence[Posted], since: float, until: float) -> None:
+    """Print how long the messages of a time took."""
+    ordered = sorted(1000 * one.took for one in posted if since <= one.at < until)
     of = [ordered[min(int(len(ordered) * part), len(ordered) - 1)] for part in (0.5, 0.99, 1.0)]
     say(f"{when}: {len(ordered)} messages, p50 {of[0]:.1f} ms, p99 {of[1]:.1f} ms, worst {of[2]:.1f} ms")
 
@@ -90,11 +91,14 @@ def load(server: Operated, scale: float) -> Iterator[None]:
 
 
 @contextmanager
-def posting(server: Operated) -> Iterator[list[Posted]]:
-    """Twenty messages a second by HTTP, one after another, as an open loop; what came of those so far."""
+def posting(server: Operated, token: str = "") -> Iterator[list[Posted]]:
+    """Twenty messages a second by HTTP, one after another, as an open loop; what came of those so far.
+
+    They are of the account that ``token`` is of, or of a new one.
+    """
     posted: list[Posted] = []
     over = Event()
-    thread = Thread(target=_post, args=(server, posted, over))
+    thread = Thread(target=_post, args=(server, token or log_in(server), posted, over))
     thread.start()
     try:
         yield posted
@@ -103,9 +107,21 @@ def posting(server: Operated) -> Iterator[list[Posted]]:
         thread.join()
 
 
-def _post(server: Operated, posted: list[Posted], over: Event) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    token = _ask(connection, "/v1/auth", AccountKeys.generate().login())["token"]
+def log_in(server: Operated) -> str:
+    """The token of a new account."""
+    connection = connect(server)
+    token: str = _ask(connection, "/v1/auth", AccountKeys.generate().login())["token"]
+    connection.close()
+    return token
+
+
+def connect(server: Operated) -> http.client.HTTPConnection:
+    """A connection that waits for long."""
+    return http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+
+
+def _post(server: Operated, token: str, posted: list[Posted], over: Event) -> None:
+    connection = connect(server)
     session = _ask(connection, "/v1/sessions", {"tag": "t", "metadata": "m"}, token)["session"]["id"]
     due = time.perf_counter()
     while not over.wait(max(due - time.perf_counter(), 0)):

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.service.housekeeping import HOUR, Housekeeping
+from happy.service.housekeeping import HOUR, MINUTE, Housekeeping
 
 
 class Database:
@@ -20,12 +20,17 @@ class Database:
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
         self.transactions = 0
+        self.reads = 0
 
     async def transact(self, work: Any) -> int:
         self.transactions += 1
         if self.transactions <= self.failures:
             raise OSError
         return 0
+
+    async def read(self, work: Any) -> list[str]:
+        self.reads += 1
+        return []
 
 
 class Store:
@@ -68,6 +73,9 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertEqual(self.done(), (0, 0))
         self.clock.pump([HOUR, HOUR])
         self.assertEqual(self.done(), (2, 2))
+        reads = self.database.reads
+        self.clock.pump([MINUTE, MINUTE])
+        self.assertEqual((self.done(), self.database.reads), ((2, 2), reads + 2))
         housekeeping.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
