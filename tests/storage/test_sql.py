@@ -31,8 +31,8 @@ def statements() -> Iterator[tuple[str, str]]:
 
 
 def _is_query(value: object) -> bool:
-    """Whether it is SQL, as the storage modules write it; a session's settings have no plan."""
-    return isinstance(value, str) and value.startswith("\n") and not value.startswith("\nSET ")
+    """Whether it is SQL, as the storage modules write it; a session's settings and blocks have no plan."""
+    return isinstance(value, str) and value.startswith("\n") and not value.startswith(("\nSET ", "\nDO "))
 
 
 STATEMENTS = dict(statements())
