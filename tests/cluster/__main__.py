@@ -62,7 +62,10 @@ async def run(seconds: float, seed: int, nodes: int, accounts: int, bus: str) ->
         "seed": seed,
         "bus": bus,
         "faults": {kind: [nemesis.proven[kind], count] for kind, count in sorted(nemesis.done.items())},
-        "counts": dict(sorted(ring.tally.counts.items())),
+        "counts": {
+            **dict(sorted(ring.tally.counts.items())),
+            "starts that failed": sum(process.failed_starts for process in processes),
+        },
         "wrong": {fault: ring.tally.wrong[fault] for fault in FAULTS},
         "examples": ring.tally.examples,
         "errors": sorted({line for process in processes for line in _complaints(process.log)})[:20],

@@ -113,8 +113,10 @@ class Racer:
             except Exception:
                 await self._move()
                 continue
+            answered = time.monotonic()
+            await self._ring.turn()  # What came at the same time by the other connection is read by then.
             if self._heard.pop(local_id, None) is None:
-                self._ahead[local_id] = time.monotonic()
+                self._ahead[local_id] = answered
             return
 
     def _hear(self, update: Any) -> None:

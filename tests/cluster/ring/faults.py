@@ -21,6 +21,9 @@ from tests.cluster.ring.figures import is_up, looks
 from tests.cluster.ring.way import Way
 from tests.live.serving import TWISTD, Served, free_port
 
+STARTS = 3
+"""How often it is tried to start a node: on a busy machine Redis may not answer in time."""
+
 SEEN_SECONDS = 15.0
 """How much longer a fault lasts at most, until every node that it concerns has counted it."""
 
@@ -56,6 +59,7 @@ class NodeProcess:
             **(settings or {}),
         }
         self.served: Served
+        self.failed_starts = 0
         self.log = b""
 
     async def start(self) -> None:
@@ -66,10 +70,16 @@ class NodeProcess:
         await self.served.start()
 
     async def restart(self) -> None:
-        """Run it again, after it has ended."""
-        await self.served.exited()
-        self.log += self.served.log
-        await self.start()
+        """Run it again, after it has ended; once more if it does not start, as a service manager does."""
+        for attempts_left in reversed(range(STARTS)):
+            await self.served.exited()
+            self.log += self.served.log
+            try:
+                return await self.start()
+            except RuntimeError:
+                if not attempts_left:
+                    raise
+                self.failed_starts += 1
 
     @property
     def state(self) -> str:

@@ -8,12 +8,20 @@ import treq
 from prometheus_client.parser import text_string_to_metric_families
 
 PATIENCE = 10.0
+ATTEMPTS = 5
+"""On a busy machine a node that runs may not answer at first."""
 
 
 async def samples(port: int) -> list[Any]:
-    """All samples of the node whose metrics are at a port."""
-    answer = await treq.get(f"http://127.0.0.1:{port}/metrics", persistent=False, timeout=PATIENCE)
-    text = await treq.text_content(answer)
+    """All samples of the node whose metrics are at a port. Raises what the last attempt to get them does."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            answer = await treq.get(f"http://127.0.0.1:{port}/metrics", persistent=False, timeout=PATIENCE)
+            text = await treq.text_content(answer)
+            break
+        except Exception:
+            if not attempts_left:
+                raise
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 

@@ -57,6 +57,11 @@ class Ring:
         """Wait about so long."""
         await deferLater(self.reactor, seconds * self.rng.uniform(0.5, 1.5))
 
+    async def turn(self) -> None:
+        """Let the reactor take a turn, and look at all connections in it."""
+        for _ in range(2):
+            await deferLater(self.reactor, 0)
+
     async def anywhere(self, act: Callable[[RemoteServer], Coroutine[Any, Any, Any]]) -> Any:
         """Try at one node after the other, until it works."""
         while True:
