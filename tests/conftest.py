@@ -20,6 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from happy.base.clocks import follow_monotonic_time
 from tests.harness import stop_cluster
+from tests.scratch import Scratch, in_memory
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 # On a loaded machine slow data says nothing, and a red run must be repeatable.
@@ -66,6 +67,25 @@ def young_heap() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+_SCRATCH = pytest.StashKey[Scratch]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Work in memory, and the processes that the tests are divided between with this one."""
+    scratch = in_memory()
+    if scratch is not None:
+        config.stash[_SCRATCH] = scratch
+        # Shorter than what pytest would choose: the paths of sockets have a bound.
+        config.option.basetemp = config.option.basetemp or str(scratch.folder / "p")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Everything is over, in the other processes too."""
+    if _SCRATCH in config.stash:
+        config.stash[_SCRATCH].remove()
 
 
 WORKERS = 2
