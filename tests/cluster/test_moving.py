@@ -7,15 +7,14 @@ from twisted.internet.task import deferLater
 
 from happy.client import Account, RemoteServer, Scope, Socket, SocketRefused
 from happy.cluster import claims
-from happy.service import composition
 from happy.service.composition import Running
 from happy.storage import access
 from tests.cluster.memory_bus import MemoryBus, MemoryEngine
 from tests.harness import psql
-from tests.live.test_recovery import BEGUN, RecoveryCase
+from tests.live.returning import BEGUN, ForgetfulStories, ReturningCase, Stories
 
 
-class MovingCase(RecoveryCase):
+class MovingCase(ReturningCase):
     """Two servers."""
 
     settings = {"shortcuts": False, "database_pool": 2}  # noqa: RUF012
@@ -50,36 +49,14 @@ class MovingCase(RecoveryCase):
         return Account(self.there, account.token, account.keys)
 
 
-class MovingTests(MovingCase):
+class MovingTests(Stories, MovingCase):
     """Node's unmodified socket.io-client, and ours."""
 
-    async def test_lost(self) -> None:
-        """It hears what it missed before it hears that it is back, and then what is new."""
-        expected = {"recovered": True, "heard": [2, 3, "connect"], "then": [4], "same id": True}
-        self.assertEqual(await self.tell("lost"), BEGUN | expected)
-        self.assertEqual(self.complaints, [])
-
-    async def test_half_open(self) -> None:
-        """So does one whose end the first server has not noticed."""
-        expected = {"recovered": True, "heard": [2, 3, "connect"], "then": [4], "same id": True}
-        self.assertEqual(await self.tell("half-open"), BEGUN | expected)
-        self.assertEqual(self.complaints, [])
-
     async def test_back_and_forth(self) -> None:
-        """And one that goes on to the first server again."""
+        """One that goes on to the first server again hears what it missed meanwhile."""
         back = {"recovered 2": True, "heard 2": [2, "connect"], "recovered 3": True}
         expected = {**back, "heard 3": [3, "connect"], "same id": True}
         self.assertEqual(await self.tell("twice"), BEGUN | expected)
-
-    async def test_left(self) -> None:
-        """One that disconnected of its own will begins anew."""
-        expected = {"recovered": False, "heard": ["connect"], "same id": False}
-        self.assertEqual(await self.tell("left"), BEGUN | expected)
-
-    async def test_foreign(self) -> None:
-        """Another account gets nothing with a stolen private id, and takes nothing away."""
-        expected = {"stolen": False, "recovered": True, "heard": ["connect"], "same id": True}
-        self.assertEqual(await self.tell("foreign"), BEGUN | expected)
 
     async def lost(self, scope: Scope | None = None) -> tuple[Account, Socket]:
         """A client of the first server that heard one update and lost its connection."""
@@ -198,15 +175,5 @@ class MovingTests(MovingCase):
         self.assertFalse(again.recovered)
 
 
-class ForgetfulMovingTests(MovingCase):
-    """With room for one event."""
-
-    async def setUp(self) -> None:
-        self.patch(composition, "ACCOUNT_BYTES", 1500)
-        await super().setUp()
-
-    async def test_too_much(self) -> None:
-        """A client for which not all is kept that it missed begins anew."""
-        report = await self.tell("lost")
-        expected = {"recovered": False, "heard": ["connect"], "then": [4], "same id": False}
-        self.assertEqual(report, BEGUN | expected)
+class ForgetfulMovingTests(ForgetfulStories, MovingCase):
+    """Two servers."""
