@@ -1,4 +1,4 @@
-"""Clients that are lost and come back at any node, on top of the feeds' model.
+"""Clients that are lost and come back at any node, on top of the feeds' world.
 
 Hubs, logs and claims are the real ones. What nodes say beside updates reaches each of them in the order in
 which it was said, as over any bus; how soon is another matter.
@@ -11,9 +11,8 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,7 +26,7 @@ from happy.realtime.client import Client
 from happy.realtime.hub import Hub
 from happy.realtime.recovery import Moved, Recovery
 from happy.realtime.updates import Audience
-from tests.cluster.test_feed_model import NODES, Node, World
+from tests.cluster.world import NODES, Node, World, explore, find_fault
 from tests.realtime.clients import connect
 
 ANN = Audience("ann")
@@ -336,18 +335,9 @@ class TestRecovering(SynchronousTestCase):
 
     def test_nothing_is_lost_or_repeated(self) -> None:
         """Whatever happens."""
-        run_state_machine_as_test(Recovering, settings=settings(settings.default, stateful_step_count=40))  # type: ignore[no-untyped-call]
+        explore(Recovering)
 
     def test_the_model_can_fail(self) -> None:
         """Without waiting for each other, nodes tell too much or too little."""
-        found = settings(
-            settings.default,
-            stateful_step_count=40,
-            max_examples=300,
-            database=None,
-            derandomize=True,
-            report_multiple_bugs=False,
-            phases=[Phase.generate],
-        )
         with self.assertRaises(AssertionError):
-            run_state_machine_as_test(Hasty, settings=found)  # type: ignore[no-untyped-call]
+            find_fault(Hasty)
