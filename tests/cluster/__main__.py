@@ -7,24 +7,21 @@ effect, or if nothing happened. ``--bus postgres`` is without Redis. ``--json`` 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.cluster.redis_server import ANY, RedisServer
 from tests.cluster.ring.database import RingDatabase
-from tests.cluster.ring.faults import Nemesis, NodeProcess
+from tests.cluster.ring.faults import Nemesis
 from tests.cluster.ring.load import FAULTS, Load, Ring
-from tests.harness import stop_cluster
+from tests.cluster.ring.script import play, started
 
 NEEDED = ("acknowledged", "deliveries", "calls ok")
 """Counts that a run proves nothing without."""
@@ -35,14 +32,8 @@ async def run(seconds: float, seed: int, nodes: int, accounts: int, bus: str) ->
     assert ANY is not None, "there is no Redis"
     rng = random.Random(seed)
     database, redis = RingDatabase(), RedisServer(ANY)
-    with tempfile.TemporaryDirectory(prefix="happy-ring-") as folder:
-        processes = []
-        for number in range(nodes):
-            own = Path(folder) / f"n{number}"
-            own.mkdir()
-            settings = {"HAPPY_BUS": bus}
-            processes.append(NodeProcess(reactor, own, f"n{number}", database.dsn, redis, settings))
-            await processes[-1].start()
+    names = [f"n{number}" for number in range(nodes)]
+    async with started(reactor, names, database.dsn, redis, {"HAPPY_BUS": bus}) as processes:
         ring = Ring(reactor, [process.served.url for process in processes], rng)
         load = Load(ring, accounts)
         nemesis = Nemesis(reactor, processes, redis, database, rng)
@@ -52,12 +43,9 @@ async def run(seconds: float, seed: int, nodes: int, accounts: int, bus: str) ->
             await deferLater(reactor, rng.uniform(2, 5))  # type: ignore[arg-type]
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} {await nemesis.one(bus)}\n")
         await load.finish(database.latest)
-        for process in processes:
-            process.log += process.served.log
-            await process.served.stop()
-            await process.way.stop()
-        redis.stop()
-    return {
+        logs = [process.log + process.served.log for process in processes]
+    redis.stop()
+    report = {
         "seconds": seconds,
         "seed": seed,
         "bus": bus,
@@ -68,8 +56,9 @@ async def run(seconds: float, seed: int, nodes: int, accounts: int, bus: str) ->
         },
         "wrong": {fault: ring.tally.wrong[fault] for fault in FAULTS},
         "examples": ring.tally.examples,
-        "errors": sorted({line for process in processes for line in _complaints(process.log)})[:20],
+        "errors": sorted({line for log in logs for line in _complaints(log)})[:20],
     }
+    return {**report, "failures": failures(report)}
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
@@ -111,24 +100,8 @@ def main() -> None:
     parser.add_argument("--bus", choices=("redis", "postgres"), default="redis")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    status = 1
-
-    def ended(report: dict[str, Any]) -> None:
-        nonlocal status
-        report["failures"] = failures(report)
-        sys.stdout.write(_written(report))
-        if options.json is not None:
-            options.json.write_text(json.dumps(report, indent=1))
-        status = int(bool(report["failures"]))
-
-    running = Deferred.fromCoroutine(
-        run(options.seconds, options.seed, options.nodes, options.accounts, options.bus)
-    )
-    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback(sys.stderr))
-    running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
-    stop_cluster()
-    raise SystemExit(status)
+    running = run(options.seconds, options.seed, options.nodes, options.accounts, options.bus)
+    play(running, options.json, lambda report: report["failures"], _written)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import json
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,7 +26,7 @@ from tests.cluster.redis_server import ANY, RedisServer
 from tests.cluster.ring.database import RingDatabase
 from tests.cluster.ring.faults import NodeProcess
 from tests.cluster.ring.probes import Caller, Probes, Watched, Writer
-from tests.harness import stop_cluster
+from tests.cluster.ring.script import play, started
 
 QUIET = 3.0
 """Seconds before a fault, and after what it did is over."""
@@ -98,13 +97,7 @@ async def run() -> dict[str, Any]:
     """All faults, one after the other; what was noticed of each."""
     assert ANY is not None, "there is no Redis"
     database, redis = RingDatabase(), RedisServer(ANY)
-    with tempfile.TemporaryDirectory(prefix="happy-noticed-") as folder:
-        nodes = []
-        for number in range(1, 4):
-            own = Path(folder) / f"n{number}"
-            own.mkdir()
-            nodes.append(NodeProcess(reactor, own, f"n{number}", database.dsn, redis))
-            await nodes[-1].start()
+    async with started(reactor, ("n1", "n2", "n3"), database.dsn, redis) as nodes:
         probes = Probes(reactor, [node.served.url for node in nodes])
         await probes.begin()
         faults = Faults(nodes, redis, database)
@@ -119,10 +112,7 @@ async def run() -> dict[str, Any]:
             table[name] = told(probes, began, ended)
             sys.stderr.write(f"{name}: {json.dumps(table[name])}\n")
         lost = await probes.finish()
-        for node in nodes:
-            await node.served.stop()
-            await node.way.stop()
-        redis.stop()
+    redis.stop()
     return {"faults": table, "messages": len(probes.writer.sent) + len(probes.busy.sent), "wrong": lost}
 
 
@@ -191,22 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.noticed", description=__doc__)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    status = 1
-
-    def ended(report: dict[str, Any]) -> None:
-        nonlocal status
-        written = json.dumps(report, indent=1)
-        sys.stdout.write(f"{written}\n")
-        if options.json is not None:
-            options.json.write_text(written)
-        status = int(any(report["wrong"].values()))
-
-    running = Deferred.fromCoroutine(run())
-    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback(sys.stderr))
-    running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
-    stop_cluster()
-    raise SystemExit(status)
+    play(run(), options.json, lambda report: any(report["wrong"].values()))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,8 @@ was recovered, or if an answer was ahead. ``--json`` writes the figures into a f
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,7 @@ from tests.cluster.redis_server import ANY, RedisServer
 from tests.cluster.ring.database import RingDatabase
 from tests.cluster.ring.faults import NodeProcess
 from tests.cluster.ring.load import Numbers, Ring, Watcher
-from tests.harness import stop_cluster
+from tests.cluster.ring.script import play, started
 
 END_SECONDS = 20.0
 """How long clients may take, after the last update was answered, to hear of it."""
@@ -226,19 +223,10 @@ async def race(
     """One race on two nodes with a bus; what is to be reported of it."""
     database = RingDatabase()
     redis = None if bus == "postgres" else RedisServer(ANY or "redis-server")
-    with tempfile.TemporaryDirectory(prefix="happy-race-") as folder:
-        nodes = []
-        for name in ("n1", "n2"):
-            own = Path(folder) / name
-            own.mkdir()
-            nodes.append(NodeProcess(reactor, own, name, database.dsn, redis, {"HAPPY_BUS": bus}))
-        await gatherResults([Deferred.fromCoroutine(node.start()) for node in nodes])
+    async with started(reactor, ("n1", "n2"), database.dsn, redis, {"HAPPY_BUS": bus}) as nodes:
         run = Race(reactor, nodes, database.latest)
         await run.begin(writers)
         await run.run(updates, kill=kill, back=back)
-        for node in nodes:
-            await node.served.stop()
-            await node.way.stop()
     if redis is not None:
         redis.stop()
     tally = run.ring.tally
@@ -265,23 +253,8 @@ def main() -> None:
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    status = 1
-
-    def ended(report: dict[str, Any]) -> None:
-        nonlocal status
-        written = json.dumps(report, indent=1)
-        sys.stdout.write(f"{written}\n")
-        if options.json is not None:
-            options.json.write_text(written)
-        status = int(bool(report["wrong"]) or report["killed"] != options.kill)
-
     racing = race(reactor, options.bus, updates=options.updates, writers=options.writers, kill=options.kill)
-    running = Deferred.fromCoroutine(racing)
-    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback(sys.stderr))
-    running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
-    stop_cluster()
-    raise SystemExit(status)
+    play(racing, options.json, lambda report: report["wrong"] or report["killed"] != options.kill)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.cluster.redis_server import ANY, RedisServer
 from tests.cluster.ring.faults import NodeProcess
 from tests.cluster.ring.figures import looks, samples
-from tests.harness import cluster, stop_cluster
+from tests.cluster.ring.script import play, started
+from tests.harness import cluster
 
 HAPPYCTL = str(Path(sys.executable).with_name("happyctl"))
 
@@ -66,23 +66,11 @@ async def run(nodes: int, sockets: int, rounds: int, bus: str) -> dict[str, Any]
     """All storms; what is to be reported of them."""
     assert ANY is not None, "there is no Redis"
     dsn, redis = cluster().create(), RedisServer(ANY)
-    with tempfile.TemporaryDirectory(prefix="happy-storm-") as folder:
-        processes = []
-        for number in range(nodes):
-            own = Path(folder) / f"n{number}"
-            own.mkdir()
-            settings = {
-                "HAPPY_BUS": bus,
-                "REDIS_URL": redis.url,
-                "HAPPY_ADDRESS_LIMIT": "0",
-            }
-            processes.append(NodeProcess(reactor, own, f"n{number}", dsn, redis, settings))
-            await processes[-1].start()
+    settings = {"HAPPY_BUS": bus, "REDIS_URL": redis.url, "HAPPY_ADDRESS_LIMIT": "0"}
+    names = [f"n{number}" for number in range(nodes)]
+    async with started(reactor, names, dsn, redis, settings) as processes:
         told = await _measure(processes, sockets, rounds)
-        for process in processes:
-            await process.served.stop()
-            await process.way.stop()
-        redis.stop()
+    redis.stop()
     return {"nodes": nodes, "bus": bus, "sockets": sockets, **told}
 
 
@@ -117,22 +105,8 @@ def main() -> None:
     parser.add_argument("--bus", choices=("redis", "postgres"), default="redis")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    status = 1
-
-    def ended(report: dict[str, Any]) -> None:
-        nonlocal status
-        written = json.dumps(report, indent=1)
-        sys.stdout.write(f"{written}\n")
-        if options.json is not None:
-            options.json.write_text(written)
-        status = int(report["taken for dead"] > 0)
-
-    running = Deferred.fromCoroutine(run(options.nodes, options.sockets, options.rounds, options.bus))
-    running.addCallback(ended).addErrback(lambda failure: failure.printTraceback(sys.stderr))
-    running.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
-    stop_cluster()
-    raise SystemExit(status)
+    running = run(options.nodes, options.sockets, options.rounds, options.bus)
+    play(running, options.json, lambda report: report["taken for dead"])
 
 
 if __name__ == "__main__":
