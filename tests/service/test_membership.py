@@ -22,7 +22,7 @@ from happy.settings.config import Config, load
 from happy.storage import alone
 from happy.storage.blocking import finished, opened
 from happy.storage.migrate import load_migrations
-from happy.storage.pool import execute
+from happy.storage.pool import Deadlines, execute
 from tests.harness import psql, run_migrations, scratch_database
 from tests.service.test_identity import keys
 from tests.storage.test_migrate import forget_newest
@@ -87,7 +87,7 @@ class MembershipTests(TestCase):
             self.assertEqual(psql(dsn, TABLES), [(0,)])
 
     async def test_another_secret_changes_nothing(self) -> None:
-        """Who comes with the secret of other data does not bring the tables to its version either."""
+        """Who comes with the secret of other data does not change its tables either, and leaves no timer."""
         with scratch_database(migrated=False) as dsn, self.config() as config:
             run_migrations(dsn)
             psql(dsn, SECRET, [keys(1).public_key])
@@ -95,6 +95,7 @@ class MembershipTests(TestCase):
             forget_newest(dsn)
             error = await self.assertFailure(self.start(config, dsn, secret=2), StartupError)
             await self.lifecycle.stop()
+            self.assertNotIn(Deadlines.__name__, str(reactor.getDelayedCalls()))  # type: ignore[attr-defined]
             self.lifecycle = Lifecycle(reactor)
             self.assertIn("is not the one that the database was used with", str(error))
             self.assertEqual(psql(dsn, 'SELECT count(*) FROM "happy_migrations"'), [(OWN[0][0] - 1,)])
