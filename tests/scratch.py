@@ -24,10 +24,12 @@ class Scratch:
     """A folder in memory, for the temporary files of this process and of those that it starts."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=MEMORY))
+        # It has its name when it is held: others remove what has the name and is not held.
+        made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=MEMORY))
         # PostgreSQL runs under another account when the tests are root's.
-        self.folder.chmod(0o755)
-        self._lock = _held(self.folder / _LOCK)
+        made.chmod(0o755)
+        self._lock = _held(made / _LOCK, os.O_CREAT)
+        self.folder = made.rename(MEMORY / made.name[1:])
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.folder)
 
     def remove(self) -> None:
@@ -46,10 +48,10 @@ def in_memory() -> Scratch | None:
 
 
 def remove_abandoned() -> None:
-    """Remove the folders of processes that were killed: what holds a folder ends with its process."""
+    """Remove our folders of processes that were killed: what holds a folder ends with its process."""
     for folder in MEMORY.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            lock = _held(folder / _LOCK)
+            lock = _held(folder / _LOCK) if folder.lstat().st_uid == os.getuid() else None
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
@@ -64,9 +66,9 @@ def _suits() -> bool:
     return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
 
 
-def _held(path: Path) -> int | None:
-    """The descriptor of a lock that nobody else holds. Raises OSError where there can be none."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _held(path: Path, flags: int = 0) -> int | None:
+    """The descriptor of a lock, unless somebody holds it. Raises OSError where there is none."""
+    lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | flags, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
