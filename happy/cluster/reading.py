@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
 
     from happy.metrics import Metrics
     from happy.storage.database import Database
@@ -57,6 +58,8 @@ NUMBERS_AT_ONCE: Final = 1_000
 class Reading:
     """What is asked of the database, one question of a kind at a time."""
 
+    _log = Logger()
+
     def __init__(
         self, database: Database, clock: IReactorTime, feeds: Callable[[], Iterable[Feed]], metrics: Metrics
     ) -> None:
@@ -67,9 +70,9 @@ class Reading:
         self._filled = metrics.happy_feed_gaps_total.labels("filled")
         self._gaps: dict[Feed, None] = {}
         self._joining: dict[str, dict[Deferred[int], None]] = {}
-        self._filling = self._counting = self._comparing = self._again = False
-        self._stopped = False
-        self._trouble = Trouble(Logger(), "reading what other nodes wrote", clock)
+        self._working: set[Callable[[], Coroutine[Deferred[Any], Any, None]]] = set()
+        self._again = self._stopped = False
+        self._trouble = Trouble(self._log, "reading what other nodes wrote", clock)
 
     def stop(self) -> None:
         """Ask for nothing more."""
@@ -84,9 +87,8 @@ class Reading:
         """
         answer = Deferred[int](lambda answer: self._leave(account, answer))
         self._joining.setdefault(account, {})[answer] = None
-        if not self._counting:
-            self._counting = True
-            self._clock.callLater(0, self._start, self._count)
+        if self._count not in self._working:
+            self._start(self._count)
         return answer
 
     def _leave(self, account: str, answer: Deferred[int]) -> None:
@@ -106,20 +108,14 @@ class Reading:
                 for answer in answers:
                     if not answer.called and found is not None:
                         answer.callback(found.get(account, 0))
-        self._counting = False
 
     # -- what is missing -------------------------------------------------------------------------
 
     def ask(self, feed: Feed) -> None:
         """Read what a feed has missed."""
         self._gaps[feed] = None
-        if not self._filling:
-            self._filling = True
-            self._clock.callLater(0, self._start, self._fill)
-
-    def forget(self, feed: Feed) -> None:
-        """A feed has ended."""
-        self._gaps.pop(feed, None)
+        if self._fill not in self._working:
+            self._start(self._fill)
 
     async def _fill(self) -> None:
         while self._gaps and not self._stopped:
@@ -129,21 +125,19 @@ class Reading:
             joined = [(feed, feed.next, tuple(feed.waiting)) for feed in feeds if feed.next is not None]
             nexts = {feed.account: (feed, since, known) for feed, since, known in joined}
             asked = [(account, since) for account, (_, since, _) in nexts.items()]
-            gaps = await self._patiently(partial(log.fill, nexts=asked))
+            gaps = await self._patiently(partial(log.fill, nexts=asked)) if asked else {}
             for account, gap in (gaps or {}).items():
                 feed, since, known = nexts[account]
                 self._filled.inc(bool(gap.rows))
                 found = (_told(account, row) for row in gap.rows)
                 if not feed.ended and feed.filled(since, found, gap.covered, gap.top, known):
                     self._gaps[feed] = None
-        self._filling = False
 
     def catch_up(self) -> None:
         """Compare the numbers of all feeds with the database's, and read what is missing."""
         self._again = True
-        if not self._comparing:
-            self._comparing = True
-            self._clock.callLater(0, self._start, self._compare)
+        if self._compare not in self._working:
+            self._start(self._compare)
 
     async def _compare(self) -> None:
         while self._again and not self._stopped:
@@ -154,7 +148,6 @@ class Reading:
                 for account in moved or ():
                     if not part[account].ended:
                         self.ask(part[account])
-        self._comparing = False
 
     async def silent(self) -> list[Feed]:
         """The feeds that are behind, and have been told of nothing for so long that nobody says it.
@@ -179,7 +172,16 @@ class Reading:
     # -- the database ----------------------------------------------------------------------------
 
     def _start(self, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
-        Deferred.fromCoroutine(work())
+        """Begin one of the works above in the next turn; it goes on until there is nothing more to do."""
+
+        def begin() -> None:
+            Deferred.fromCoroutine(work()).addErrback(failed).addBoth(lambda _: self._working.discard(work))
+
+        def failed(failure: Failure) -> None:
+            self._log.failure("Reading what other nodes wrote failed", failure)
+
+        self._working.add(work)
+        self._clock.callLater(0, begin)
 
     async def _patiently(self, work: Callable[[Transaction], Awaitable[T]]) -> T | None:
         """What the database answers, however often it has to be asked; None once this is stopped."""

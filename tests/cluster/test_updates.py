@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from happy.cluster import reading, upkeep
 from happy.cluster.bus import is_account
+from happy.cluster.feed import Feed
 from happy.realtime.client import Client
 from happy.realtime.updates import DeleteMachine, devices_of
 from happy.storage.messages import IncomingMessage
@@ -16,6 +18,7 @@ from tests.cluster.several import SeveralCase, seqs
 from tests.harness import psql
 from tests.realtime.clients import events, packets
 
+TOLD = reading._told
 FOREIGN = 'UPDATE "Account" SET "seq" = "seq" + 1 WHERE "id" = %s'
 
 
@@ -201,3 +204,28 @@ class TestUpdates(SeveralCase):
             asked.cancel()
             await self.assertFailure(asked, CancelledError)
         self.assertEqual(len(asking._joining), 0)
+
+    async def test_an_account_that_is_left_with_a_gap(self) -> None:
+        """It is not asked for any more, and others that have one are."""
+        node = self.nodes[1]
+        other = Feed(self.account, node.everywhere, node.cluster._clock)
+        other.join(0)
+        node.everywhere.ask(other)
+        other.end()
+        self.engine.drops = lambda *message: True
+        await self.nodes[0].change(self.account)
+        await deferLater(self.reactor, 0)
+        self.engine.drops = lambda *message: False
+        await self.nodes[0].change(self.account)
+        await self.everybody_hears(2)
+
+    async def test_a_mistake_while_reading(self) -> None:
+        """It is logged, and what is missing then is read the next time."""
+        self.engine.drops = lambda *message: True
+        self.patch(reading, "_told", lambda *_: 1 / 0)
+        await self.nodes[0].change(self.account)
+        self.nodes[1].cluster.catch_up("asked")
+        await self.until(lambda: len(self.flushLoggedErrors(ZeroDivisionError)))
+        self.patch(reading, "_told", TOLD)
+        self.nodes[1].cluster.catch_up("asked")
+        await self.everybody_hears(1, self.clients[:2])

@@ -9,7 +9,8 @@ from happy.storage import log
 from happy.storage.append import AppendRow, Writer
 from happy.storage.database import Database
 from happy.storage.log import Gap, Note
-from happy.storage.transaction import Publication
+from happy.storage.transaction import Publication, Transaction
+from happy.storage.types import Millis
 from tests.harness import psql
 from tests.storage.test_append import AppendCase
 
@@ -140,7 +141,14 @@ class TestLog(AppendCase):
         await self.publish("old")
         psql(self.dsn, AGE, (self.account,))
         await self.publish("new")
-        self.assertEqual(await self.database.transact(log.trim), 1)
+
+        async def ahead(tx: Transaction) -> int:
+            """A node whose clock is an hour ahead."""
+            tx.now = Millis(tx.now + 3_600_000)
+            return await log.trim(tx)
+
+        self.assertEqual(await self.database.transact(ahead), 1)
+        self.assertEqual(await self.database.transact(log.trim), 0)
         gap = await self.gap()
         self.assertEqual((gap.top, [row.seq for row in gap.rows]), (2, [2]))
 
