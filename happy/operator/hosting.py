@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +127,8 @@ async def _host(reactor: Any, options: dict[str, Any]) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):  # who asked has gone, which the end of the input tells
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def _be_the_owner(folder: Path) -> None:

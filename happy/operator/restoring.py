@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def restore(deployment: Deployment, path: Path, steps: Steps) -> Manifest:
         steps.begin("Checking the backup", path.stat().st_size)
         archive = Archive(path, steps.told)
         _check_secret(config, archive.manifest)
-        with _room(config.data_dir) as place:
+        with _room(config) as place:
             if config.database_url:
                 with deployment.database(migrated=False) as database:
                     _unpack(archive, place, steps, with_secret=not config.master_secret)
@@ -89,11 +90,28 @@ def _check_secret(config: Config, manifest: Manifest) -> None:
 
 
 @contextmanager
-def _room(data_dir: Path) -> Iterator[Path]:
+def _room(config: Config) -> Iterator[Path]:
     """Where everything is put together, in the data folder; that goes again if it was made for this."""
-    with made_folder(data_dir, COMMON), workshop(data_dir, _WORKSHOP) as place:
-        _give(place, data_dir)
-        yield place
+    folder = config.data_dir
+    with made_folder(folder, COMMON), _alone(folder):
+        _refuse_a_full_folder(config)  # whoever was faster is ready
+        with workshop(folder, _WORKSHOP) as place:
+            _give(place, folder)
+            yield place
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else restores into the folder meanwhile."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandFailed(f"nothing was restored: another restore into {folder} runs") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _fill(config: Config, database: BlockingDatabase, archive: Archive, steps: Steps) -> None:

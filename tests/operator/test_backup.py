@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -217,6 +219,18 @@ def test_no_room_to_restore(saved: dict[str, Any], tmp_path: Path) -> None:
     said = finds_no_room(200, "restore", saved["file"], "--data-dir", tmp_path / "data")
     assert said.startswith(f"happyctl: nothing was restored: cannot make the database in {tmp_path}/data/")
     assert "removing contents" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_at_once(saved: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While somebody restores into a folder nobody else does."""
+    held = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        said = fails(capsys, "restore", saved["file"], "--data-dir", tmp_path)
+    finally:
+        os.close(held)
+    assert said == f"happyctl: nothing was restored: another restore into {tmp_path} runs\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -104,6 +105,26 @@ def test_killed(server: Operated, deployment: Deployment) -> None:
     assert done.returncode == -signal.SIGKILL
     with deployment.database() as database:
         assert database.transact(name_of_session) == "happyctl"
+    server.start()
+
+
+def test_killed_meanwhile(server: Operated) -> None:
+    """Nor is anything said by what starts PostgreSQL for somebody who has gone, which ends by itself."""
+    server.stop()
+    options = {"folder": str(server.folder / "data" / "postgres"), "bin_dir": None, "connections": 4}
+    command = [sys.executable, "-P", "-m", "happy.operator.hosting"]
+    gone, listening = os.pipe()
+    os.close(gone)
+    host = subprocess.run(
+        [*command, json.dumps({**options, "settings": None, "gives_way": False})],
+        stdin=subprocess.DEVNULL,
+        stdout=listening,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    os.close(listening)
+    assert host.stderr == b""
     server.start()
 
 
