@@ -12,7 +12,7 @@ from happy.base.waiting import within
 from happy.cluster import wire
 from happy.cluster.feed import Feed, Told
 from happy.realtime.updates import Audience, encode_ephemeral, encode_update, state_of
-from happy.storage.log import Note
+from happy.storage.transaction import Note
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
-    from happy.storage.transaction import Transaction
+    from happy.storage.transaction import Note, Transaction
 
 NOTE = """
 INSERT INTO "happy_updates" ("account", "seq", "at", "size", "session", "machine", "skip", "text")
@@ -70,17 +70,6 @@ FILL_BYTES: Final = 256 * 1024
 
 KEPT_MS: Final = 180_000
 TRIM_ROWS: Final = 5_000
-
-
-class Note(NamedTuple):
-    """A row for the log: a number, its audience, and the text as it is sent."""
-
-    account: str
-    seq: int
-    session: str | None
-    machine: str | None
-    skip: str | None
-    text: str
 
 
 class NotedMessage(NamedTuple):

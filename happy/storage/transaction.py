@@ -14,8 +14,6 @@ from happy.storage.types import Millis
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from happy.storage.log import Note
-
 LONG_SECONDS = 900.0
 """How long a statement may take that has no limit of its own on the server."""
 
@@ -41,6 +39,17 @@ class Publication(NamedTuple):
     skip: object | None
     text: str | None = None
     """What is told, where it was noted in the log."""
+
+
+class Note(NamedTuple):
+    """A row for the log (:mod:`happy.storage.log`): a number, its audience, and the text as it is sent."""
+
+    account: str
+    seq: int
+    session: str | None
+    machine: str | None
+    skip: str | None
+    text: str
 
 
 class Publisher(Protocol):
@@ -161,7 +170,7 @@ class Transaction:
             raise TypeError("a reading transaction changes and publishes nothing")
 
 
-Noting = Callable[[Publication], "Note"]
+Noting = Callable[[Publication], Note]
 """Makes a row for the log of what is published."""
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from happy.api.answers import Answer
-    from happy.web.resource import Target
+    from happy.web.routes import Target
     from happy.web.sending import Sender
     from happy.web.shares import Share
 

@@ -23,6 +23,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
 from happy.api import answers
+from happy.web.places import KEEP_ALIVE_SECONDS
 from happy.wire.chunks import BadChunk, Chunks
 from happy.wire.heads import BadHead, Beginning, Head, HeadTooLarge, closes
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from happy.web.places import Place
     from happy.web.shares import Share
     from happy.web.site import HappyRequest, HappySite
-
-KEEP_ALIVE_SECONDS: Final = 72
-"""How long a connection may be idle."""
 
 BODY_RATE: Final = 4
 """Bytes of a body that must come in a second, over any :data:`KEEP_ALIVE_SECONDS`: bad lines are slow."""

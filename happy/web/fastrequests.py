@@ -21,8 +21,9 @@ from twisted.web.http import NO_BODY_CODES
 from happy.api.declare import MIB
 from happy.api.payload import Payload, payload_of
 from happy.web.bodies import SMALL
-from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel
-from happy.web.resource import local_target
+from happy.web.channel import HappyChannel
+from happy.web.places import KEEP_ALIVE_SECONDS
+from happy.web.routes import local_target
 from happy.web.sending import AT_ONCE, TINY, head_of
 from happy.web.streaming import is_full
 from happy.wire.heads import Usual, closes, parse_usual
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from happy.api.answers import Answer
-    from happy.web.resource import Target
+    from happy.web.routes import Target
     from happy.web.sending import Sender
     from happy.web.site import HappyRequest
 

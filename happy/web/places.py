@@ -5,7 +5,7 @@ When all places are taken, whoever has most of them loses the connection that ha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from happy.base.bounds import Budget
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from happy.base.bounds import Holding
+
+KEEP_ALIVE_SECONDS: Final = 72
+"""How long a connection may be idle."""
 
 
 class Places:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from twisted.logger import Logger
 from twisted.web.resource import Resource
@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from happy.api import answers
 from happy.api.answers import Answer, Fault
-from happy.api.declare import MIB, Caller, Capability, RequestFacts
+from happy.api.declare import Caller, Capability, RequestFacts
 from happy.api.payload import Payload, UnsupportedMedia
 from happy.api.pipeline import (
     BEARER,
@@ -31,7 +31,7 @@ from happy.web.addressing import Origins, base_url
 from happy.web.asked import Parsed
 from happy.web.bodies import LargeWork
 from happy.web.inflight import InFlight
-from happy.web.routes import BadPath, Match, RouteTable
+from happy.web.routes import BadPath, RouteTable, Target, local_target
 from happy.web.sending import Sender
 from happy.web.webapp import WebApp
 
@@ -50,40 +50,7 @@ MATCHES: Final = 4096
 LONG_PATH: Final = 150
 """A longer path is not remembered."""
 
-_ABSOLUTE: Final = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)
-"""What a request to a proxy has before its path, and one to us may have (RFC 9112, 3.2.2)."""
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
-
-
-class Target(NamedTuple):
-    """What the first line of a request asks for."""
-
-    method: str
-    uri: bytes
-    path: bytes
-    query: bytes
-    match: Match | None
-    bad: bool = False
-
-    @property
-    def limit(self) -> int:
-        """The most bytes that anybody's body may have here."""
-        return MIB if self.match is None else self.match.route.limit
-
-    @property
-    def strips(self) -> Mapping[int, tuple[str, ...]]:
-        return {} if self.match is None else self.match.route.strips
-
-
-def local_target(uri: bytes) -> bytes:
-    """The path and query of a request's target.
-
-    An address that was given with a slash at its end makes two slashes at the beginning of each path.
-    """
-    if uri.startswith(b"/") and not uri.startswith(b"//"):
-        return uri
-    local, absolute = _ABSOLUTE.subn(b"", uri, count=1)
-    return b"/" + local.lstrip(b"/") if absolute or uri.startswith(b"/") else uri
 
 
 class Router(Resource):

@@ -1,16 +1,18 @@
-"""Which endpoint a request is for (http.md 3.2)."""
+"""What a request asks for, and which endpoint that is (http.md 3.2)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from happy.api.declare import LONGEST_VARIABLE, Route
+from happy.api.declare import LONGEST_VARIABLE, MIB, Route
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9a-fA-F]{2})")
+_ABSOLUTE: Final = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)
+"""What a request to a proxy has before its path, and one to us may have (RFC 9112, 3.2.2)."""
 
 
 class BadPath(ValueError):
@@ -22,6 +24,37 @@ class Match(NamedTuple):
 
     route: Route
     variables: dict[str, str]
+
+
+class Target(NamedTuple):
+    """What the first line of a request asks for."""
+
+    method: str
+    uri: bytes
+    path: bytes
+    query: bytes
+    match: Match | None
+    bad: bool = False
+
+    @property
+    def limit(self) -> int:
+        """The most bytes that anybody's body may have here."""
+        return MIB if self.match is None else self.match.route.limit
+
+    @property
+    def strips(self) -> Mapping[int, tuple[str, ...]]:
+        return {} if self.match is None else self.match.route.strips
+
+
+def local_target(uri: bytes) -> bytes:
+    """The path and query of a request's target.
+
+    An address that was given with a slash at its end makes two slashes at the beginning of each path.
+    """
+    if uri.startswith(b"/") and not uri.startswith(b"//"):
+        return uri
+    local, absolute = _ABSOLUTE.subn(b"", uri, count=1)
+    return b"/" + local.lstrip(b"/") if absolute or uri.startswith(b"/") else uri
 
 
 @dataclass(slots=True)

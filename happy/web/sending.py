@@ -14,8 +14,8 @@ from happy.api.answers import Answer, Pieces
 from happy.api.structs import Blob
 from happy.base.errors import ChangedMeanwhile, Overloaded
 from happy.base.redaction import describe_fault
-from happy.web.channel import KEEP_ALIVE_SECONDS
 from happy.web.files import PATIENCE, FilePieces, Opened, opened
+from happy.web.places import KEEP_ALIVE_SECONDS
 from happy.web.ranges import Header, Part, range_headers, requested_part, unchanged, whole
 from happy.web.streaming import CHUNK, ManyPieces, OnePiece, Stream, is_full
 from happy.web.unsent import Unsent

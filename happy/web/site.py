@@ -23,10 +23,10 @@ from happy.base.redaction import describe_fault
 from happy.web.addressing import forwarded_for
 from happy.web.asked import Parsed
 from happy.web.bodies import CONNECTION_BYTES, SPOOL_SIZE, Keep, LargeBody, SmallBody
-from happy.web.channel import KEEP_ALIVE_SECONDS, HappyChannel
+from happy.web.channel import HappyChannel
 from happy.web.fastrequests import FastChannel
-from happy.web.places import Places
-from happy.web.resource import local_target
+from happy.web.places import KEEP_ALIVE_SECONDS, Places
+from happy.web.routes import local_target
 from happy.web.sending import header_of, http_now
 from happy.web.shares import Processor
 from happy.wire.complexity import Meter, TooComplex
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from happy.web.resource import Router, Target
+    from happy.web.resource import Router
+    from happy.web.routes import Target
     from happy.web.shares import Share
     from happy.wire.heads import Usual
 

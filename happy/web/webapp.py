@@ -18,7 +18,7 @@ from happy.web.sending import http_date
 
 if TYPE_CHECKING:
     from happy.base.threads import Threads
-    from happy.web.resource import Target
+    from happy.web.routes import Target
 
 BANNER: Final = "Welcome to Happy Server!"
 CACHE: Final = "public, max-age=0"
