@@ -5,6 +5,7 @@ const EVERY = 5000;
 const HOUR = 3600000;
 
 const count = (value) => (value === null ? "—" : Math.round(value).toLocaleString("en"));
+const several = (value, one) => `${count(value)} ${one}${value === 1 ? "" : "s"}`;
 const rate = (value) => (value === null ? "—" : value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 }));
 const millis = (value) => (value === null ? "—" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
 
@@ -55,7 +56,7 @@ function numbers(status) {
   const backup = status.lastBackupAt === null ? "never" : `${span(Date.now() - status.lastBackupAt)} ago`;
   const shown = [
     ["Up for", span(status.uptimeMs)],
-    ["Sockets", count(user + session + machine), `${count(user)} users, ${count(session)} sessions, ${count(machine)} machines`],
+    ["Sockets", count(user + session + machine), [several(user, "user"), several(session, "session"), several(machine, "machine")].join(", ")],
     ["Messages a minute", rate(status.messagesPerMinute)],
     ["Accounts", count(status.accounts)],
     ["Pairings that wait", count(status.pairings)],
@@ -66,8 +67,8 @@ function numbers(status) {
   ];
   const { accountSockets, accountSessions, accountAttachments } = status.quotas;
   const most = [];
-  if (accountSockets) most.push(`${count(accountSockets)} sockets`);
-  if (accountSessions) most.push(`${count(accountSessions)} sessions`);
+  if (accountSockets) most.push(several(accountSockets, "socket"));
+  if (accountSessions) most.push(several(accountSessions, "session"));
   if (accountAttachments) most.push(`${bytes(accountAttachments)} of attachments`);
   if (most.length) shown.push(["Quotas", most.join(", ")]);
   for (const { name, state, version, host, since, sockets } of status.nodes) {
@@ -75,7 +76,7 @@ function numbers(status) {
     if (host) facts.push(`at ${host}`);
     if (version) facts.push(`version ${version}`);
     if (since) facts.push(`for ${span(Date.now() - since)}`);
-    if (Number.isInteger(sockets)) facts.push(`${count(sockets)} sockets`);
+    if (Number.isInteger(sockets)) facts.push(several(sockets, "socket"));
     shown.push(["Node", name, facts.join(", ")]);
   }
   return shown.map(([name, value, more]) => {
