@@ -24,7 +24,7 @@ T = TypeVar("T")
 MOST_UNDER_WAY: Final = 1000
 """Calls that are made or wait for a thread; half of them are for one owner."""
 
-_PROGRAM: Final = ""
+PROGRAM: Final = ""
 """The owner of what the program does for itself, which may have all threads."""
 
 _Waiting = tuple[Callable[[], Any], "Deferred[Any]"]
@@ -68,7 +68,11 @@ class Threads:
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """The result of the call, made in one of the threads. Fails with Overloaded if too many wait."""
-        return self._take(_PROGRAM, partial(call, *args, **kwargs))
+        return self.run_for(PROGRAM, call, *args, **kwargs)
+
+    def run_for(self, owner: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """As :meth:`run`, for ``owner``, who waits behind what it asked for before."""
+        return self._take(owner, partial(call, *args, **kwargs))
 
     def within(self, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """As :meth:`run`, but failing with Overloaded when that takes more than ``seconds``.
@@ -76,7 +80,7 @@ class Threads:
         A call that has begun goes on, since nothing can end it, and keeps its thread; one that waited does
         nothing when its turn comes.
         """
-        return self.within_for(_PROGRAM, seconds, call, *args, **kwargs)
+        return self.within_for(PROGRAM, seconds, call, *args, **kwargs)
 
     def within_for(
         self, owner: str, seconds: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -98,7 +102,7 @@ class Threads:
 
     def _take(self, owner: str, call: Callable[[], T]) -> Deferred[T]:
         line = self._lines.get(owner, ())
-        own = 0 if owner == _PROGRAM else len(line) + self._busy[owner]
+        own = 0 if owner == PROGRAM else len(line) + self._busy[owner]
         if self._under_way >= MOST_UNDER_WAY or own >= MOST_UNDER_WAY // 2:
             return fail(Overloaded("too many calls wait for a thread"))
         self._under_way += 1
@@ -121,7 +125,7 @@ class Threads:
             deferToThreadPool(self._reactor, self._pool, call).addBoth(self._ended, owner, made)
 
     def _may_begin(self, owner: str) -> bool:
-        return owner == _PROGRAM or self._busy[owner] < max(1, self._size // 2)
+        return owner == PROGRAM or self._busy[owner] < max(1, self._size // 2)
 
     def _ended(self, result: Any, owner: str, made: Deferred[Any]) -> None:
         self._under_way -= 1

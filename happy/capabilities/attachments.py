@@ -179,7 +179,7 @@ async def upload(
     release = await server.database.linearizer.acquire([f"files {caller.account}"])
     try:
         await _check_quotas(server, caller, session_id, size)
-        await server.objects.put(attachment(session_id, attachment_file), content)
+        await server.objects.put(attachment(session_id, attachment_file), content, owner=caller.account)
     finally:
         release()
     return Stored()
@@ -218,7 +218,7 @@ async def download(server: Server, caller: Caller, session_id: str, attachment_f
     path = attachment(session_id, attachment_file)
     if (url := server.objects.download_url(path)) is not None:
         return Redirect(url)
-    if (file := await server.objects.file(path)) is None:
+    if (file := await server.objects.file(path, owner=caller.account)) is None:
         raise FileNotFound
     return Blob(path=file, headers={"x-content-type-options": "nosniff"})
 
@@ -233,7 +233,7 @@ def _is_name(file: str) -> bool:
 async def _check_quotas(server: Server, caller: Caller, session: str, size: float) -> None:
     """Raises a refusal if ``size`` more bytes are too many for the session (D45), or for the account."""
     quota = server.config.attachment_quota
-    if quota and await server.objects.used(session) + size > quota:
+    if quota and await server.objects.used(session, owner=caller.account) + size > quota:
         raise QuotaExceeded
     quota = server.config.account_attachments
     if quota and await _used(server, caller.account, quota) + size > quota:
@@ -244,7 +244,7 @@ async def _used(server: Server, account: str, enough: int) -> int:
     """The bytes of an account's attachments; no more than ``enough`` are looked for."""
     used = 0
     for session in await server.database.read(lambda tx: sessions.ids(tx, account), owner=account):
-        used += await server.objects.used(session)
+        used += await server.objects.used(session, owner=account)
         if used > enough:
             break
     return used

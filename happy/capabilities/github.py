@@ -295,5 +295,5 @@ async def _imported(server: Server, account: str, url: str) -> StoredImage:
     picture = await server.github.picture(url)
     name = "".join(secrets.choice(_ALPHABET) for _ in range(24))
     path = f"public/users/{account}/avatars/github_{name}.{picture.extension}"
-    await server.objects.put(path, BytesIO(picture.data))
+    await server.objects.put(path, BytesIO(picture.data), owner=account)
     return StoredImage(path, picture.width, picture.height, picture.thumbhash)

@@ -264,7 +264,7 @@ async def delete(server: Server, caller: Caller, session_id: str) -> Success:
         tx.publish(devices_of(account), DeleteSession(sid=session_id))
 
     await server.database.transact(work, accounts=[account], aside=True)
-    server.objects.remove_session(session_id)
+    server.objects.remove_session(session_id, owner=account)
     return Success()
 
 

@@ -13,7 +13,7 @@ from msgspec import field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from happy.api.declare import Capability
+from happy.api.declare import Capability, RequestFacts
 from happy.api.structs import NamedFile, PlainText, Reply
 from happy.base.redaction import describe_fault
 from happy.capabilities.server import Server
@@ -105,12 +105,15 @@ async def ready(server: Server) -> Ready | NotReady:
 
 
 @files.get("/files/*", public=True)
-async def public_file(server: Server, rest: str) -> NamedFile | Forbidden | Missing:
+async def public_file(server: Server, rest: str, request: RequestFacts) -> NamedFile | Forbidden | Missing:
     """A file below ``public/``; the others are nobody's business here (D19)."""
     path = posixpath.normpath(rest)
     if path in (".", "..") or path.startswith(("../", "/")):
         return Forbidden()
-    if not path.startswith(_PUBLIC) or "\0" in path or (file := await server.objects.file(path)) is None:
+    if not path.startswith(_PUBLIC) or "\0" in path:
+        return Missing()
+    file = await server.objects.file(path, owner=f"address:{request.address}")
+    if file is None:
         return Missing()
     return NamedFile(
         path=file,

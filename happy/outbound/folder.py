@@ -16,7 +16,7 @@ from urllib.parse import quote
 from twisted.logger import Logger
 
 from happy.base.private_folders import close_folder, make_folder
-from happy.base.threads import Threads
+from happy.base.threads import PROGRAM, Threads
 from happy.outbound.objects import Existing, Removals, UploadForm, attachments
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class Folder:
         """The address at which this server shows the file."""
         return self._public_base + quote(path)
 
-    async def put(self, path: str, content: BinaryIO) -> None:
+    async def put(self, path: str, content: BinaryIO, *, owner: str) -> None:
         """Write a file beside its place, and move it there once it is on the disk."""
-        await self._threads.within(_PATIENCE, self._write, self._place(path), content)
+        await self._threads.within_for(owner, _PATIENCE, self._write, self._place(path), content)
 
     def _write(self, place: Path, content: BinaryIO) -> None:
         number, name = tempfile.mkstemp(dir=self._root / _INCOMING)
@@ -109,9 +109,9 @@ class Folder:
             os.unlink(name)
             raise
 
-    async def file(self, path: str) -> Path | None:
+    async def file(self, path: str, *, owner: str) -> Path | None:
         """The file, if it exists and is an ordinary one that does not lead out of the folder."""
-        return await self._threads.within(_PATIENCE, self._find, self._place(path))
+        return await self._threads.within_for(owner, _PATIENCE, self._find, self._place(path))
 
     def _find(self, place: Path) -> Path | None:
         try:
@@ -128,17 +128,17 @@ class Folder:
         """None: downloads go through this server."""
         return None
 
-    async def used(self, session: str) -> int:
+    async def used(self, session: str, *, owner: str) -> int:
         """The bytes of a session's attachments."""
-        return await self._threads.within(_PATIENCE, _size, self._place(attachments(session)))
+        return await self._threads.within_for(owner, _PATIENCE, _size, self._place(attachments(session)))
 
     async def total(self) -> int | None:
         """The bytes of all files; None if there are so many that they are not counted in time."""
         return await self._threads.run(_total, self._root)
 
-    def remove_session(self, session: str) -> Deferred[None]:
+    def remove_session(self, session: str, *, owner: str) -> Deferred[None]:
         """Remove a session's folder; tries again when that fails."""
-        return self._removals.begin(lambda: self._threads.run(_remove, self._session(session)))
+        return self._removals.begin(lambda: self._threads.run_for(owner, _remove, self._session(session)))
 
     async def sweep(self, existing: Existing) -> int:
         """Remove the folders of sessions that do not exist, if they have been left alone for a day.
@@ -155,7 +155,7 @@ class Folder:
             _log.warn("not one of {count} attachment folders has its session; all are kept", count=len(found))
             return 0
         for session in orphans:
-            await self.remove_session(session)
+            await self.remove_session(session, owner=PROGRAM)
         return len(orphans)
 
     def _abandoned(self, before: float) -> list[str]:

@@ -41,11 +41,11 @@ class Nowhere:
         """Where it will be, as far as that is known: addresses stand in the answers about accounts."""
         return f"{self._public_base}/{quote(path)}"
 
-    async def put(self, path: str, content: BinaryIO) -> None:
+    async def put(self, path: str, content: BinaryIO, *, owner: str) -> None:
         """Raises Overloaded, as all that follow do."""
         raise _missing()
 
-    async def file(self, path: str) -> Path | None:
+    async def file(self, path: str, *, owner: str) -> Path | None:
         """The object as a file."""
         raise _missing()
 
@@ -57,7 +57,7 @@ class Nowhere:
         """Where a client downloads."""
         raise _missing()
 
-    async def used(self, session: str) -> int:
+    async def used(self, session: str, *, owner: str) -> int:
         """The bytes of a session's attachments."""
         raise _missing()
 
@@ -65,7 +65,7 @@ class Nowhere:
         """None: nobody knows."""
         return None
 
-    def remove_session(self, session: str) -> Deferred[None]:
+    def remove_session(self, session: str, *, owner: str) -> Deferred[None]:
         """Leave them where they may be, and say so."""
         _log.warn("Attachments of a deleted session are not removed: S3 lacks settings")
         return succeed(None)

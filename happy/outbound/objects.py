@@ -38,6 +38,9 @@ class UploadForm:
 class ObjectStore(Protocol):
     """What capabilities see of a store. ``local`` ones exchange their bytes through this server.
 
+    An ``owner`` is whoever a call is for, an account or somebody's address, who waits for what it asked for
+    before: a store that is slow for one is not for the others (:mod:`happy.base.threads`).
+
     Once it is started, ``name`` is the same for all servers that keep their files there.
     """
 
@@ -53,10 +56,10 @@ class ObjectStore(Protocol):
     def public_url(self, path: str) -> str:
         """Where everybody can read an object below ``public/``."""
 
-    async def put(self, path: str, content: BinaryIO) -> None:
+    async def put(self, path: str, content: BinaryIO, *, owner: str) -> None:
         """Store all of ``content``, in the place of a former object. It is there whole or not at all."""
 
-    async def file(self, path: str) -> Path | None:
+    async def file(self, path: str, *, owner: str) -> Path | None:
         """The object as a file of this machine; None if there is none, or the store is not local."""
 
     def upload_form(self, path: str, limit: int) -> UploadForm | None:
@@ -65,13 +68,13 @@ class ObjectStore(Protocol):
     def download_url(self, path: str) -> str | None:
         """Where a client downloads the object itself; None if the store is local."""
 
-    async def used(self, session: str) -> int:
+    async def used(self, session: str, *, owner: str) -> int:
         """The bytes of a session's attachments."""
 
     async def total(self) -> int | None:
         """The bytes of everything that is stored; None where only the store itself could tell."""
 
-    def remove_session(self, session: str) -> Deferred[None]:
+    def remove_session(self, session: str, *, owner: str) -> Deferred[None]:
         """Remove a session's attachments. Tries again when that fails, and never fails itself."""
 
     async def sweep(self, existing: Existing) -> int:

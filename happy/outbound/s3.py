@@ -82,9 +82,9 @@ class S3:
         """The object's address below the public base of the bucket."""
         return self._public_base + quote(path)
 
-    async def put(self, path: str, content: BinaryIO) -> None:
+    async def put(self, path: str, content: BinaryIO, *, owner: str) -> None:
         """Upload an object; its type follows from its name."""
-        await self._threads.within(_PATIENCE_IN_ALL, self._put, path, content)
+        await self._threads.within_for(owner, _PATIENCE_IN_ALL, self._put, path, content)
 
     def _put(self, path: str, content: BinaryIO) -> None:
         start = content.tell()
@@ -93,7 +93,7 @@ class S3:
         kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
         self._client.put_object(self._bucket, path, content, length, content_type=kind)
 
-    async def file(self, path: str) -> Path | None:
+    async def file(self, path: str, *, owner: str) -> Path | None:
         """None: nothing is a file of this machine."""
         return None
 
@@ -114,9 +114,9 @@ class S3:
         """The address that forms are sent to: that of any object, without the object."""
         return self.download_url("-").partition("?")[0].removesuffix("/-")
 
-    async def used(self, session: str) -> int:
+    async def used(self, session: str, *, owner: str) -> int:
         """The bytes of a session's attachments."""
-        return await self._threads.within(_PATIENCE_IN_ALL, self._size, attachments(session))
+        return await self._threads.within_for(owner, _PATIENCE_IN_ALL, self._size, attachments(session))
 
     def _size(self, prefix: str) -> int:
         found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
@@ -126,9 +126,9 @@ class S3:
         """None: a bucket is not counted, and may be others' as well."""
         return None
 
-    def remove_session(self, session: str) -> Deferred[None]:
+    def remove_session(self, session: str, *, owner: str) -> Deferred[None]:
         """Delete everything below a session's prefix; tries again when that fails."""
-        return self._removals.begin(lambda: self._threads.run(self._remove, attachments(session)))
+        return self._removals.begin(lambda: self._threads.run_for(owner, self._remove, attachments(session)))
 
     def _remove(self, prefix: str) -> None:
         found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)

@@ -31,7 +31,7 @@ class Notes(list[tuple[Any, ...]]):
     def forget_machine(self, machine: str) -> None:
         self.append(("forget", machine))
 
-    def remove_session(self, session: str) -> None:
+    def remove_session(self, session: str, *, owner: str) -> None:
         self.append(("remove", session))
 
 

@@ -128,7 +128,7 @@ class FolderTests(AttachmentCase):
         self.assertEqual((await self.put(path, b"x" * LARGEST, account=self.account)).status, 200)
         answer = await self.put(path, b"x" * (LARGEST + 1), account=self.account)
         self.assertEqual((answer.status, answer.json), (413, {"error": "File too large (max 10MB)"}))
-        self.assertEqual(await self.server.objects.used(self.session), LARGEST)
+        self.assertEqual(await self.server.objects.used(self.session, owner=self.account), LARGEST)
 
     async def test_kinds_of_bodies(self) -> None:
         """Text and JSON are stored as they are (D32); nothing, broken JSON and other types are refused."""
@@ -188,7 +188,7 @@ class FolderTests(AttachmentCase):
         ):
             self.assertEqual(answer.status, 413)
             self.assertEqual(set(answer.json), {"error"})
-        self.assertEqual(await self.server.objects.used(self.session), 60)
+        self.assertEqual(await self.server.objects.used(self.session, owner=self.account), 60)
 
     async def test_quota_of_the_account(self) -> None:
         """What all sessions of an account hold together may have a bound, whatever others hold."""

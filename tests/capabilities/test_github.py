@@ -85,7 +85,7 @@ class ConnectTests(GitHubCase):
         self.assertRegex(path, f"^public/users/{account}/avatars/github_[0-9A-Za-z]{{24}}\\.png$")
         self.assertEqual((avatar["width"], avatar["height"]), (20, 10))
         self.assertEqual(avatar["url"], f"http://happy.test/files/{path}")
-        stored = await self.server.objects.file(path)
+        stored = await self.server.objects.file(path, owner="")
         assert stored is not None
         self.assertEqual(stored.read_bytes(), picture())
         profile = (await self.ask("GET", "/v1/account/profile", account=account)).json

@@ -1,8 +1,9 @@
 """Takes the place of the system for a server under test; see the package.
 
 ``time.time`` differs by the seconds of the first switch. New processes fail as if there were too many while
-the second one is on. A file takes a second to open while there is another of its name and ``.slow``, as on a
-network disk. No name but this machine's is known, so that a test never reaches anybody else.
+the second one is on. A file takes a second to find, and another to open, while there is one of its name and
+``.slow``, as on a network disk. No name but this machine's is known, so that a test never reaches anybody
+else.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _refusable(start: Callable[..., Any]) -> Callable[..., Any]:
     return begin
 
 
-def _open(begin: Callable[..., Any], path: Any, *arguments: Any, **options: Any) -> Any:
+def _slowed(begin: Callable[..., Any], path: Any, *arguments: Any, **options: Any) -> Any:
     if not isinstance(path, int) and os.path.exists(os.fsdecode(path) + ".slow"):
         time.sleep(_SLOW)
     return begin(path, *arguments, **options)
@@ -75,6 +76,7 @@ os.fork = _refusable(os.fork)
 os.posix_spawn = _refusable(os.posix_spawn)
 os.posix_spawnp = _refusable(os.posix_spawnp)
 # No functions, which would become methods where a class keeps one of these as an attribute.
-os.open = partial(_open, os.open)
-builtins.open = io.open = partial(_open, io.open)
+os.open = partial(_slowed, os.open)
+os.lstat = partial(_slowed, os.lstat)
+builtins.open = io.open = partial(_slowed, io.open)
 socket.getaddrinfo = _local(socket.getaddrinfo)

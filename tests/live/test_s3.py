@@ -97,8 +97,8 @@ class S3Tests(LiveCase):
         objects, over = self.running.server.objects, Deferred[None]()
         remove = objects.remove_session
 
-        def watched(session: str) -> Deferred[None]:
-            return remove(session).chainDeferred(over) or over
+        def watched(session: str, *, owner: str) -> Deferred[None]:
+            return remove(session, owner=owner).chainDeferred(over) or over
 
         self.patch(objects, "remove_session", watched)
         return over

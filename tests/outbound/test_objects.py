@@ -20,20 +20,21 @@ from typing import Any
 
 import treq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from happy.base.errors import Overloaded, StartupError
+from happy.base.errors import StartupError
 from happy.base.threads import Threads
 from happy.outbound.folder import Folder
 from happy.outbound.objects import ObjectStore, Removals, attachment
-from happy.outbound.s3 import S3, sizes
+from happy.outbound.s3 import S3
 from happy.service.object_store import object_store
 from happy.settings.config import Config
 from tests.outbound.s3_server import BUCKET, SECRET, S3Server
 
 DAY = 24 * 3600
+OWNER = "account"
 
 
 class StoreTests:
@@ -46,7 +47,7 @@ class StoreTests:
         raise NotImplementedError
 
     async def put(self, session: str, file: str, content: bytes) -> None:
-        await self.store.put(attachment(session, file), io.BytesIO(content))
+        await self.store.put(attachment(session, file), io.BytesIO(content), owner=OWNER)
 
     async def test_keeps_bytes(self) -> None:
         """An object is stored byte for byte, an empty one too, and replaced by a later one."""
@@ -61,41 +62,21 @@ class StoreTests:
 
     async def test_counts_bytes(self) -> None:
         """The attachments of a session are counted together, those of others are not."""
-        self.assertEqual(await self.store.used("counted"), 0)
+        self.assertEqual(await self.store.used("counted", owner=OWNER), 0)
         await self.put("counted", "a", b"12345")
         await self.put("counted", "b", b"678")
         await self.put("counted2", "c", b"9")
-        self.assertEqual(await self.store.used("counted"), 8)
+        self.assertEqual(await self.store.used("counted", owner=OWNER), 8)
 
     async def test_removes_sessions(self) -> None:
         """Everything of a session goes at once, nothing else does, and an absent one is no failure."""
         await self.put("removed", "a", b"1")
         await self.put("removed", "b", b"2")
         await self.put("removed2", "c", b"3")
-        await self.store.remove_session("removed")
-        self.assertEqual(await self.store.used("removed"), 0)
-        self.assertEqual(await self.store.used("removed2"), 1)
-        await self.store.remove_session("removed")
-
-
-class NowhereTests(SynchronousTestCase):
-    """What there is of a store while S3 lacks settings."""
-
-    def test_nothing_is_taken_or_given(self) -> None:
-        """Neither is a file stored elsewhere, nor is one called missing; whoever asks is to come back."""
-        with tempfile.TemporaryDirectory() as folder:
-            config = Config(s3_host="s3.example.org", s3_bucket="happy", data_dir=Path(folder))
-            store = object_store(config, Clock())
-            self.successResultOf(Deferred.fromCoroutine(store.start()))
-            for asking in (store.put("a", io.BytesIO(b"1")), store.file("a"), store.used("s")):
-                self.failureResultOf(Deferred.fromCoroutine(asking), Overloaded)  # type: ignore[arg-type]
-            self.assertRaises(Overloaded, store.upload_form, "a", 1)
-            self.assertRaises(Overloaded, store.download_url, "a")
-            self.assertEqual(store.public_url("public/a b"), "https://s3.example.org/public/a%20b")
-            self.successResultOf(store.remove_session("s"))
-            self.successResultOf(Deferred.fromCoroutine(store.stop()))
-            self.assertEqual(os.listdir(folder), [])
-        self.assertRaisesRegex(StartupError, "s3-access-key and s3-secret-key are set", sizes, config)
+        await self.store.remove_session("removed", owner=OWNER)
+        self.assertEqual(await self.store.used("removed", owner=OWNER), 0)
+        self.assertEqual(await self.store.used("removed2", owner=OWNER), 1)
+        await self.store.remove_session("removed", owner=OWNER)
 
 
 class FolderTests(StoreTests, TestCase):
@@ -113,8 +94,22 @@ class FolderTests(StoreTests, TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.store.stop()))
 
     async def read(self, path: str) -> bytes | None:
-        file = await self.store.file(path)
+        file = await self.store.file(path, owner=OWNER)
         return None if file is None else file.read_bytes()
+
+    async def test_slow_for_one(self) -> None:
+        """Whoever's files take long to be found keeps nobody else from theirs."""
+        await self.put("s", "a", b"1")
+        find, answer = self.folder._find, Event()
+        self.patch(
+            self.folder, "_find", lambda place: (place.name != "slow" or answer.wait()) and find(place)
+        )
+        waiting = [Deferred.fromCoroutine(self.store.file("x/slow", owner="slow")) for _ in range(9)]
+        self.assertEqual(await self.read(attachment("s", "a")), b"1")
+        await self.put("s", "b", b"2")
+        self.assertEqual(await self.store.used("s", owner=OWNER), 2)
+        answer.set()
+        self.assertEqual(await gatherResults(waiting), [None] * 9)
 
     def test_addresses(self) -> None:
         """Clients reach public files through this server, and attachments too."""
@@ -138,18 +133,21 @@ class FolderTests(StoreTests, TestCase):
         """No path leads out of the folder, not even over a symbolic link."""
         for path in ("", ".", "..", "../x", "/etc/passwd", "a/../../x", "a//b", "a\0b", "a/./b"):
             with self.assertRaises(ValueError):
-                await self.store.file(path)
+                await self.store.file(path, owner=OWNER)
             with self.assertRaises(ValueError):
-                await self.store.put(path, io.BytesIO(b"x"))
+                await self.store.put(path, io.BytesIO(b"x"), owner=OWNER)
         (self.root / "link").symlink_to("/etc/passwd")
         (self.root / "folder").mkdir()
-        self.assertEqual([await self.store.file("link"), await self.store.file("folder")], [None, None])
+        self.assertEqual(
+            [await self.store.file("link", owner=OWNER), await self.store.file("folder", owner=OWNER)],
+            [None, None],
+        )
 
     async def test_whole_or_not_at_all(self) -> None:
         """A write that fails leaves the former object and no rest of the new one."""
         await self.put("s", "f", b"former")
         with self.assertRaises(OSError):
-            await self.store.put(attachment("s", "f"), Breaking(b"x" * 300_000))  # type: ignore[arg-type]
+            await self.store.put(attachment("s", "f"), Breaking(b"x" * 300_000), owner=OWNER)  # type: ignore[arg-type]
         self.assertEqual(await self.read(attachment("s", "f")), b"former")
         self.assertEqual(list((self.root / ".incoming").iterdir()), [])
 
@@ -204,7 +202,7 @@ class FolderTests(StoreTests, TestCase):
             return set()
 
         self.assertEqual(await self.store.sweep(existing), 0)
-        self.assertEqual(await self.store.used("a"), 1)
+        self.assertEqual(await self.store.used("a", owner=OWNER), 1)
 
     async def test_sweep_of_nothing(self) -> None:
         """A server without attachments has nothing to sweep."""
@@ -264,7 +262,9 @@ class S3Tests(StoreTests, TestCase):
         self.assertIsInstance(self.store, S3)
         self.assertEqual(self.store.public_url("public/a b.png"), "https://files.test/public/a%20b.png")
         self.assertFalse(self.store.local)
-        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.store.file("public/a"))))
+        self.assertIsNone(
+            self.successResultOf(Deferred.fromCoroutine(self.store.file("public/a", owner=OWNER)))
+        )
         unsaid = object_store(replace(self.config, s3_public_url=None), reactor)
         self.assertEqual(unsaid.public_url("public/a"), f"http://127.0.0.1:{self.s3.port}/{BUCKET}/public/a")
 
