@@ -30,6 +30,7 @@ SIZE = 100
 PROPER = frozenset({501, 503, 505})
 """Of 500 and above, what is no failure: not implemented, busy, another version of HTTP."""
 
+_PROPER = frozenset(map(str, PROPER))
 
 NOT_CONFIGURED = b"not configured"
 """In what the contract answers with 500 as long as a third party is not set up."""
@@ -236,7 +237,8 @@ class Part:
             lane.reset()
             status = got[9:12].decode("latin-1") if got.startswith(b"HTTP/1.") else "none"
             self._outcomes[status] += 1
-            if status[:1] == "5" and int(status) not in PROPER and not unstorable(data):
+            meant = status in _PROPER or NOT_CONFIGURED in got or unstorable(data)
+            if status[:1] == "5" and not meant:
                 self._find(status, data)
 
     def _polling(self, rng: random.Random) -> None:
