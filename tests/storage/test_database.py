@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from happy.base.errors import AccountVanished, Overloaded, QueryFailed
 from happy.base.ids import new_cuid
 from happy.storage import attempt
-from happy.storage.database import Millis, Transaction
+from happy.storage.database import Database, Millis, Transaction
 from happy.storage.types import Jsonb
 from tests.harness import DatabaseCase, insert_account, psql
 from tests.storage.working import Audience, Counter, end_sessions, publishes, start
@@ -300,6 +300,10 @@ class ReadTests(DatabaseCase):
 
 class OrderTests(DatabaseCase):
     """D-1: publication order is number order, without gaps."""
+
+    def make_database(self, **options: Any) -> Database:
+        """One that refuses nobody, however slow the machine is on which many wait for their turn."""
+        return super().make_database(patience=60.0, **options)
 
     async def test_several_writers_of_the_same_accounts(self) -> None:
         """Transactions on overlapping accounts, some failing, publish gapless numbers in order."""
