@@ -18,15 +18,8 @@ from happy.base.redaction import describe_fault
 from happy.base.trouble import Trouble
 from happy.base.waiting import within
 from happy.cluster.feed import Feed, Told
-from happy.realtime.updates import (
-    Audience,
-    Encrypted,
-    Message,
-    NewMessage,
-    Update,
-    encode_update,
-    watchers_of_session,
-)
+from happy.realtime.batches import message_update
+from happy.realtime.updates import Audience, Encrypted, Message, encode_update
 from happy.storage import log
 
 if TYPE_CHECKING:
@@ -215,10 +208,5 @@ def _told(account: str, row: log.Noted) -> Told:
         created_at=message.created_at,
         updated_at=message.updated_at,
     )
-    update = Update(
-        audience=watchers_of_session(account, row.session),
-        seq=row.seq,
-        body=NewMessage(sid=row.session, message=body),
-        created_at=message.created_at,
-    )
+    update = message_update(account, row.session, row.seq, body)
     return Told(row.seq, audience, encode_update(update), row.skip)

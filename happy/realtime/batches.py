@@ -83,7 +83,16 @@ class Batch:
         """What is to be told of the rows stored now, in sequence order for each account."""
         for row in rows:
             if row.new and row.account_seq is not None:
-                yield _announcement(self.sources[row.row - 1], self.rows[row.row - 1], row, row.account_seq)
+                source, given = self.sources[row.row - 1], self.rows[row.row - 1]
+                message = Message(
+                    id=row.id,
+                    seq=row.seq,
+                    content=Encrypted(c=given.content),
+                    local_id=given.local_id,
+                    created_at=row.created_at,
+                    updated_at=row.updated_at,
+                )
+                yield message_update(given.account, given.session, row.account_seq, message, source.skip)
 
     def answers(self, rows: Iterable[AppendedRow]) -> Iterator[tuple[Append, Stored, bool]]:
         """What became of each sender's messages, and whether some of them were there before."""
@@ -152,19 +161,14 @@ class Commit:
         return not self._releases
 
 
-def _announcement(source: Append, given: AppendRow, row: AppendedRow, account_seq: int) -> Update:
-    message = Message(
-        id=row.id,
-        seq=row.seq,
-        content=Encrypted(c=given.content),
-        local_id=given.local_id,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+def message_update(
+    account: str, session: str, seq: int, message: Message, skip: object | None = None
+) -> Update:
+    """The update about a message of a session; ``seq`` is the account's number."""
     return Update(
-        audience=watchers_of_session(given.account, given.session),
-        seq=account_seq,
-        body=NewMessage(sid=given.session, message=message),
-        created_at=row.created_at,
-        skip=source.skip,
+        audience=watchers_of_session(account, session),
+        seq=seq,
+        body=NewMessage(sid=session, message=message),
+        created_at=message.created_at,
+        skip=skip,
     )
