@@ -32,8 +32,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tree: Path, *arguments: str) -> str:
     """What a Python program says that runs in the copy."""
     command = [sys.executable, *arguments]
-    environment = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=tree, env=environment, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        command, cwd=tree, env={"PYTHONPATH": str(tree)}, text=True, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
