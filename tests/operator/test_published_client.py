@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from happy.client import Account, AccountKeys, RemoteServer, Session, call_sealed, sign_in
 from tests.harness import scratch_database
-from tests.live.computer import PATIENCE, Computer, happy_program, soon
+from tests.live.computer import PATIENCE, Computer, Program, happy_program, soon
 from tests.live.serving import Served
 from tests.operator.case import run
 from tests.operator.test_backup import ENVIRONMENT
@@ -63,13 +63,11 @@ class PublishedClientTests(TestCase):
         self.addCleanup(self.computer.end)
         self.phone = await sign_in(self.remote(server), AccountKeys.generate())
         await self.computer.pair(self.phone)
-        online = server.said(b"is online")
-        self.computer.run("daemon", "start")
+        self.until_the_end(self.computer.run("daemon", "start"))
         await self.serve_session()
-        await soon(online)
         await self.goes_on("one")
         server = await self.moves(server)
-        server = await self.rotates(server)
+        await self.rotates(server)
         await self.is_thrown_out()
         await self.goes_elsewhere()
 
@@ -86,14 +84,13 @@ class PublishedClientTests(TestCase):
         await self.goes_on("two")
         return server
 
-    async def rotates(self, server: Served) -> Served:
+    async def rotates(self, server: Served) -> None:
         """Another master secret logs nobody out, neither at once nor when it is taken over."""
         await self.happyctl("second", "secret", "rotate", "--yes")
         await self.goes_on("three")
         self.assertEqual(await server.stop(), 0)
-        server = await self.serve("second", port=server.port)
+        await self.serve("second", port=server.port)
         await self.goes_on("four")
-        return server
 
     async def is_thrown_out(self) -> None:
         """The sockets of what is revoked are closed, and a new start ends."""
@@ -103,7 +100,7 @@ class PublishedClientTests(TestCase):
         gone = {"type": "machine-activity", "id": machine.id, "active": False}
         await watching.next_ephemeral(lambda signal: gone.items() <= signal.items(), PATIENCE)
         await watching.close()
-        program = self.computer.run()
+        program = self.until_the_end(self.computer.run())
         self.assertEqual(await soon(program.exit()), 1, program.text)
         self.assertIn(REVOKED, program.text)
 
@@ -128,6 +125,8 @@ class PublishedClientTests(TestCase):
     async def goes_on(self, text: str) -> None:
         """The session answers, and the machine obeys."""
         await self.talks(text)
+        machine_id = self.computer.kept("settings.json")["machineId"]
+        await soon(self.server.said(f"Machine {machine_id[:6]} of".encode()))
         watching = await self.phone.open_socket()
         (machine,) = await self.phone.machines()
         command = {"command": "echo here", "cwd": str(self.computer.work)}
@@ -165,9 +164,13 @@ class PublishedClientTests(TestCase):
 
     async def serve_session(self) -> None:
         """Let the program's client serve a session: a new one, or the one of before."""
-        program = self.computer.serve_session()
-        self.addCleanup(lambda: Deferred.fromCoroutine(program.end()))
+        program = self.until_the_end(self.computer.serve_session())
         await soon(program.shows("session .*[.]"))
+
+    def until_the_end(self, program: Program) -> Program:
+        """A program that goes with the test."""
+        self.addCleanup(lambda: Deferred.fromCoroutine(program.end()))
+        return program
 
     async def serve(self, name: str, *options: str, **more: Any) -> Served:
         """Start the server of this name."""
