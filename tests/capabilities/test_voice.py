@@ -5,17 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from happy.base.codecs import encode_base64url
-from happy.metrics import Metrics
-from happy.outbound.http import Outgoing
-from happy.outbound.voice import VoiceProvider
 from happy.settings.config import Config
 from tests.capabilities.asking import Answered, CapabilityCase
 from tests.outbound.standin import Asked, StandIn, answer
+from tests.outbound.voices import voice_provider
 
 SPENT = "/v1/convai/conversations"
 TOKEN = "/v1/convai/conversation/token"
@@ -44,22 +40,7 @@ class VoiceCase(CapabilityCase):
 
     def provide(self, **options: Any) -> None:
         """Put a provider with these options into the server."""
-        metrics = Metrics(CollectorRegistry())
-        arguments: dict[str, Any] = {
-            "user_secret": "test-secret",
-            "elevenlabs_key": "xi",
-            "revenuecat_key": "rc",
-            "elevenlabs": self.standin.url,
-            "revenuecat": self.standin.url,
-        }
-        self.change(
-            voice=VoiceProvider(
-                Outgoing("elevenlabs", reactor, metrics),
-                Outgoing("revenuecat", reactor, metrics),
-                time.time,
-                **(arguments | options),
-            )
-        )
+        self.change(voice=voice_provider(self.standin, time.time, **options))
 
     def spend(self, seconds: float, conversations: int = 1) -> None:
         """From now on everybody has used that much."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import random
-import string
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,26 +16,11 @@ from msgspec import UnsetType
 from msgspec import inspect as shapes
 
 from happy.api.declare import Route
+from tests import nasty
 from tests.strategies import wild_json_values
 
 IDS = ("{account}", "{session}", "{machine}", "{artifact}", "{stranger}", "{foreign}", "{token}")
-ENDLESS = "".join(random.Random(1).choices(string.ascii_letters, k=9000))
-"""Longer than any index takes, and not to be compressed into it."""
-
-NASTY = (
-    "",
-    "\0",
-    "a\0b",
-    "\ud800",
-    "\U0001f600",
-    "'; --",
-    "%s",
-    "../../etc/passwd",
-    "YQ==",
-    "!!",
-    "null",
-    ENDLESS,
-)
+NASTY = ("\ud800", *nasty.NASTY)
 NUMBERS = (0, 1, -1, 2**31 - 1, 2**31, -(2**31) - 1, 2**53, 2**63, 10**30, 0.5, 1.0, -0.0, 1e15, 1e308)
 
 texts = st.sampled_from(IDS + NASTY) | st.text(st.characters(exclude_categories=()), max_size=12)

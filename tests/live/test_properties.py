@@ -25,6 +25,7 @@ from happy.outbound.expo import Delivery, Expo
 from tests.contract.checking import Contract
 from tests.live import generating
 from tests.live.case import LiveCase
+from tests.nasty import ENDLESS
 
 EXAMPLES = 5
 ROUTES = [route for capability in CAPABILITIES for route in capability.routes]
@@ -170,7 +171,7 @@ def _template(path: str) -> str:
 
 def unstorable(target: str, content: bytes) -> bool:
     """Whether a request holds what PostgreSQL cannot store, which the contract answers as a failure."""
-    return "%00" in target or b"\\u0000" in content or generating.ENDLESS.encode() in content
+    return "%00" in target or b"\\u0000" in content or ENDLESS.encode() in content
 
 
 class EventTests(PropertiesCase):

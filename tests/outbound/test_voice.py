@@ -15,10 +15,11 @@ from twisted.trial.unittest import TestCase
 
 from happy.base.codecs import encode_base64url
 from happy.metrics import Metrics
-from happy.outbound.http import CallFailed, Outgoing
+from happy.outbound.http import CallFailed
 from happy.outbound.voice import Spent, VoiceProvider, conversation_of
 from happy.settings.config import Config
 from tests.outbound.standin import Asked, StandIn, answer
+from tests.outbound.voices import voice_provider
 
 HOSTILE = "a&user_id=other#/../%2e%2e?x=\u00e9 \r\n"
 
@@ -64,20 +65,7 @@ class VoiceTests(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(standin.close()))
         self.clock = Clock()
         self.clock.advance(1_790_000_000.25)
-        metrics = Metrics(CollectorRegistry())
-        arguments: dict[str, Any] = {
-            "user_secret": "test-secret",
-            "elevenlabs_key": "xi",
-            "revenuecat_key": "rc",
-            "elevenlabs": self.standin.url,
-            "revenuecat": self.standin.url,
-        }
-        return VoiceProvider(
-            Outgoing("elevenlabs", reactor, metrics),
-            Outgoing("revenuecat", reactor, metrics),
-            self.clock.seconds,
-            **(arguments | options),
-        )
+        return voice_provider(standin, self.clock.seconds, **options)
 
     def replying(self, body: Any, status: int = 200, **options: Any) -> VoiceProvider:
         return self.provider(lambda asked, _: answer(body, status), **options)

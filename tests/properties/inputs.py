@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tests.hostile.clients import BINARY, CONTINUATION, PING, TEXT, frame
-from tests.properties.shapes import NASTY, Make, Random, Shapes, mutated
+from tests.nasty import NASTY
+from tests.properties.shapes import Make, Random, Shapes, mutated
 
 _BROKEN = 0.003
 """Few events are no JSON at all: those end the socket, and what was sent after them is not looked at."""

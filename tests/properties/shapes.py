@@ -11,25 +11,11 @@ import string
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.nasty import ENDLESS, NASTY
+
 Random = random.Random
 Make = Callable[[Random], str]
 
-ENDLESS = "".join(random.Random(1).choices(string.ascii_letters, k=9000))
-"""Longer than any index takes, and not to be compressed into it."""
-NASTY = (
-    "",
-    "\0",
-    "a\0b",
-    "\U0001f600",
-    "'; --",
-    "%s",
-    "../../etc/passwd",
-    "YQ==",
-    "!!",
-    "null",
-    "{}",
-    ENDLESS,
-)
 _NASTY = [
     *map(json.dumps, NASTY),
     '"\\ud800"',

@@ -29,6 +29,16 @@ from wsproto.events import (
     TextMessage,
 )
 
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+HEADERS = (
+    b"Host: localhost",
+    b"Upgrade: websocket",
+    b"Connection: Upgrade",
+    b"Sec-WebSocket-Version: 13",
+    b"Sec-WebSocket-Key: " + KEY,
+)
+"""What a request has that opens a WebSocket."""
+
 
 class TurningClock(Clock):
     """Each advance is one turn: what is to be done soon is done in the next one."""

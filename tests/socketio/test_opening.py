@@ -14,17 +14,9 @@ from happy.socketio.shared import EndpointSettings
 from happy.socketio.upgrade import offered_subprotocol, read_opening
 from happy.socketio.websocket import EngineWebSocket, EngineWebSocketFactory
 from happy.wire.heads import parse_usual
-from tests.socketio.peers import MemoryTransport
+from tests.socketio.peers import HEADERS, KEY, MemoryTransport
 
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 LINE = b"GET /rooms/?EIO=4&transport=websocket HTTP/1.1"
-HEADERS = (
-    b"Host: localhost",
-    b"Upgrade: websocket",
-    b"Connection: Upgrade",
-    b"Sec-WebSocket-Version: 13",
-    b"Sec-WebSocket-Key: " + KEY,
-)
 OWN = ((b"X-Own", b"first"), (b"X-Own", b"second"), (b"Vary", b"Origin"))
 
 

@@ -17,17 +17,9 @@ from happy.web.inflight import InFlight
 from happy.web.site import HappySite
 from happy.wire.heads import LARGEST_HEAD
 from tests.realtime.happy_world import Parametrised
-from tests.socketio.peers import Peer
+from tests.socketio.peers import HEADERS, KEY, Peer
 
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 LINE = b"GET /v1/updates/?EIO=4&transport=websocket HTTP/1.1"
-HEADERS = (
-    b"Host: localhost",
-    b"Upgrade: websocket",
-    b"Connection: Upgrade",
-    b"Sec-WebSocket-Version: 13",
-    b"Sec-WebSocket-Key: " + KEY,
-)
 JOIN = b"\x81\x82\0\0\0\x0040"
 
 
