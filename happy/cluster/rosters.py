@@ -62,6 +62,7 @@ class Rosters:
         self._now = now
         self._changed: dict[str, dict[str, int | None]] = {}
         self._asking: dict[str, Hosted] = {}
+        self._due = False
         self._leaving: dict[IDelayedCall, None] = {}
 
     def stop(self) -> None:
@@ -107,17 +108,19 @@ class Rosters:
         return self._changed.setdefault(account, {})
 
     def _soon(self) -> None:
-        if not (self._changed or self._asking):
+        if not self._due:
+            self._due = True
             self._clock.callLater(0, self._tell)
 
     def _tell(self) -> None:
+        self._due = False
         for account in list(self._asking)[:STATES_AT_ONCE]:
             self.tell(account)
         for account in list(self._changed):
             if account not in self._asking:
                 self.tell(account)
         if self._asking:
-            self._clock.callLater(0, self._tell)
+            self._soon()
 
     def tell(self, account: str) -> None:
         """Tell at once what has changed of an account, or everything if the others are to be asked."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.logger import LogEvent, globalLogPublisher
 
-from happy.cluster import everywhere
+from happy.cluster import everywhere, rosters
 from happy.realtime.client import Client
 from happy.realtime.updates import (
     Activity,
@@ -230,3 +230,41 @@ class TestRosters(SeveralCase):
         body = MachineActivity(id="m", active=True, active_at=1)
         self.nodes[1].everywhere.signal(devices_of(self.account), body)
         await self.until(lambda: [one["active"] for one in signals(self.app)] == [True])
+
+    async def test_a_mistake_while_telling(self) -> None:
+        """It is logged, and whatever changes next is told."""
+        a, b, _ = self.nodes
+        await b.client(self.account)
+        await a.client(self.account)
+        await self.acquainted()
+        about, said = a.cluster._outlet.about, []
+
+        def fail_once(account: str, word: Any) -> Any:
+            said.append(word)
+            return 1 / 0 if len(said) == 1 else about(account, word)
+
+        self.patch(a.cluster._outlet, "about", fail_once)
+        await a.client(self.account, Scope.MACHINE, "m1")
+        await self.until(lambda: len(self.flushLoggedErrors(ZeroDivisionError)))
+        await a.client(self.account, Scope.MACHINE, "m2")
+        await self.until(lambda: b.everywhere.machine_connected(self.account, "m2"))
+
+    async def test_many_accounts_are_told_in_turns(self) -> None:
+        """A node that knows nothing any more hears of all, but not in one turn of the reactor."""
+        self.patch(rosters, "STATES_AT_ONCE", 2)
+        a, b, _ = self.nodes
+        accounts = [await self.new_account() for _ in range(5)]
+        for account in accounts:
+            await a.client(account)
+            await b.client(account)
+        of_a = a.cluster.node
+
+        def known() -> int:
+            hosted = [b.cluster.hosting.get(account) for account in accounts]
+            return sum(one is not None and of_a in one.roster.peers for one in hosted)
+
+        await self.until(lambda: known() == 5)
+        for one in b.cluster.hosting:
+            one.roster.drop(of_a)
+        a.cluster.rosters.tell_everything(b.cluster.node)
+        await self.until(lambda: known() == 5)
