@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from happy.base.clocks import follow_monotonic_time
+from happy.keys.tokens import Keys
 from tests.harness import stop_cluster
 from tests.scratch import Scratch, in_memory
 
@@ -41,6 +43,8 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 follow_monotonic_time(reactor)  # as in the process of a server
+
+Keys.derive = cache(Keys.derive)  # type: ignore[method-assign] # a third of a second for each secret
 
 _call_later = Clock.callLater
 

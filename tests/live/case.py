@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from happy.client import Account, AccountKeys, RemoteServer, Scope, Socket, sign_in
-from happy.keys.tokens import Keys
 from happy.service.composition import Running
 from happy.settings.config import Config
 from tests.harness import DatabaseCase
 
 SECRET = "a secret that only tests use"
-
-
-@functools.cache
-def derived_keys(secret: str) -> Keys:
-    """The keys of a secret, stretched once for the whole run."""
-    return Keys.derive(secret)
 
 
 class LiveCase(DatabaseCase):
@@ -38,8 +30,6 @@ class LiveCase(DatabaseCase):
     settings: dict[str, Any] = {}  # noqa: RUF012 - classes replace it, nobody changes it
 
     async def setUp(self) -> None:
-        keys = derived_keys(self.secret)
-        self.patch(Keys, "derive", lambda secret: keys)
         self.complaints: list[str] = []
         """What was logged as an error."""
         globalLogPublisher.addObserver(self._listen)

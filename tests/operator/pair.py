@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from happy.client import Account, RemoteServer
-from happy.keys.tokens import Keys
 from happy.service import access
 from happy.service.composition import Running
 from happy.settings.config import Config
@@ -20,7 +18,6 @@ from tests.operator.case import OperatorCase, Ran, run
 
 NEVER = 3600.0
 
-keys_of = functools.cache(Keys.derive)
 """Each secret's own keys."""
 
 
@@ -46,7 +43,6 @@ class PairCase(OperatorCase):
         self.patch(access, "SECONDS", NEVER)
         self._name = "here"
         await super().setUp()
-        self.patch(Keys, "derive", keys_of)
         self.here = Operating(self.running, self.folder)
         self._name = "there"
         self.there = await self.start(self.make_running())

@@ -13,13 +13,10 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from happy.client import AccountKeys, sign_in
-from happy.keys.tokens import Keys
 from happy.operator import ctl
 from tests.harness import cluster, psql, restore, run_migrations
 from tests.live.case import LiveCase
 from tests.live.test_takeover import DUMP, RECORDED, lasting
-
-DERIVE = Keys.derive
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -51,7 +48,6 @@ class MovingTests(LiveCase):
     async def setUp(self) -> None:
         """Another database with people; its data folder has a file."""
         await super().setUp()
-        self.patch(Keys, "derive", DERIVE)  # of two secrets here
         self.patch(os, "environ", {**os.environ, "HANDY_MASTER_SECRET": self.secret})
         self.work = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="happy-moving-")))
         self.origin = cluster().create(migrated=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from happy.keys.tokens import Keys
 from happy.operator import ctl
 from tests.harness import psql, scratch_database
-from tests.live.case import derived_keys
 from tests.operated import Operated, operated
 from tests.operator.test_backup import ENVIRONMENT, QUIET, SECRET, Person, fails, run
 
@@ -68,7 +68,7 @@ def test_a_secret_that_is_set(
     with scratch_database() as dsn:
         given = ("secret", "rotate", "--yes", "--database-url", dsn, "--data-dir", tmp_path)
         assert "start it once" in fails(capsys, *given)
-        keys = derived_keys(SECRET)
+        keys = Keys.derive(SECRET)
         psql(
             dsn,
             'INSERT INTO "happy_secrets" ("publicKey", "createdAt", "since") VALUES (%s, now(), now())',
