@@ -226,10 +226,14 @@ class Tokens:
         self._now = now
         self._verified: OrderedDict[bytes, Bearer] = OrderedDict()
         self._used_states: OrderedDict[str, None] = OrderedDict()
+        self._learned: tuple[list[OtherKey], float] | None = None
         self.learn(others)
 
     def learn(self, others: Sequence[OtherKey], until: float = inf) -> None:
         """Know which other secrets' tokens count, and until when those of this one do (epoch seconds)."""
+        if (known := (list(others), until)) == self._learned:
+            return
+        self._learned = known
         self._others = [(_Verifier(VerifyKey(key.public_key), _BEARER_ISSUER), key.until) for key in others]
         self.until = until
         self._verified.clear()

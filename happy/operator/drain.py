@@ -13,7 +13,7 @@ from happy.operator.control import Control
 from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool
 from happy.operator.text import some
-from happy.operator.trouble import FAILED, FINE
+from happy.operator.trouble import FAILED, FINE, CommandFailed
 
 _STEP = 0.5
 
@@ -34,9 +34,11 @@ def drain(deployment: Deployment, timeout: float, undo: bool, everywhere: bool) 
     """
     order = {"draining": not undo, "everywhere": everywhere}
     found = deployment.control.post("/drain", order)
+    if everywhere and "nodes" not in found:
+        raise CommandFailed("this server, of another version, did it alone: do it at each node")
     if not undo:
         found = _wait(deployment.control, order, found, timeout)
-    document = {"left": found["left"]} | ({"nodes": found.get("nodes")} if everywhere else {})
+    document = {"left": found["left"]} | ({"nodes": found["nodes"]} if everywhere else {})
     text = [_undone(found) if undo else _left(found)]
     silent = found.get("silent")
     if silent:

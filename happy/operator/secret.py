@@ -80,6 +80,8 @@ def rotate(deployment: Deployment, grace: int, again: bool, yes: bool, dry_run: 
         "file": str(path),
     }
     made = f"Made a new master secret ({fingerprint(new.public_key)}) in {path}."
+    if not others and deployment.config.database_url and path.name == FILE_NAME:
+        made += " If the service has more nodes, copy it to each of them before any is restarted."
     return Shown(document, [made, _next_step(path, others, grace), _who(concerned, grace)])
 
 

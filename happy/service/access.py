@@ -124,8 +124,8 @@ class AccessRounds:
             yield from (client for client in self._hub.everybody(account) if client.pairing in new)
 
     async def _look(self) -> None:
+        self._look_at_grace()  # also while the database is away
         await self.refresh()
-        self._look_at_grace()
         await self.note_refused()
         self._turn += 1
         if self._turn % _NOTING == 0:

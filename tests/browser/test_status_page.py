@@ -39,7 +39,8 @@ REPORT = StatusReport(
     free_bytes=12_000_000,
     last_backup_at=None,
     nodes=[
-        {"name": "w1", "state": "ready", "sockets": 1000},
+        {"name": "w1", "state": "ready", "sockets": 1000, "secret": "0231feaeb0575ca7"},
+        {"name": "n2", "state": "there", "filesElsewhere": True, "secret": "e5cc75f94d46bc50"},
         {"name": LONG, "state": "not ready", "host": LONG, "version": LONG, "since": 0, "sockets": 239},
     ],
     quotas=Quotas(100, 1000, 5_000_000_000),

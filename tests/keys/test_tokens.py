@@ -174,6 +174,8 @@ def test_cache_is_used_bounded_and_drops_the_least_recently_used(monkeypatch: py
     one, two, three = (sign({"sub": name, "iss": "handy"}) for name in ("one", "two", "three"))
     for token in (one, two, one, three, one, two):
         assert ours.verify(token) == claims_of(token)["sub"]
+    ours.learn([])
+    assert ours.verify(two) == "two"
     assert verified == [one, two, three, two]
     assert len(ours._verified) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -104,6 +105,12 @@ class RotationTests(PairCase):
 
     fresh = True
 
+    async def belonging(self, status: int) -> dict[str, str]:
+        """What the doctor at the node with the old secret says of it."""
+        checks = (await self.document(self.there, "doctor", status=status))["checks"]
+        (found,) = (one for one in checks if one["name"] == "secret and data")
+        return cast("dict[str, str]", found)
+
     async def rotated(self, grace: str) -> tuple[Account, Account]:
         """An account at the node that has the old secret, with a token of before, and with one of the new."""
         phone = await self.new_phone()
@@ -120,6 +127,16 @@ class RotationTests(PairCase):
         assert isinstance(phone.keys, AccountKeys)
         later = await sign_in(self.remote(), phone.keys)
         return self.at(self.there, phone), self.at(self.there, later)
+
+    async def test_before_it_is_taken_over(self) -> None:
+        """A node that has not got what was made is told; of two that were made the latest counts."""
+        for again in ([], ["--again"]):
+            (self.here.folder / "master-secret").write_text(f"{self.secret}\n")
+            made = await self.document(self.here, "secret", "rotate", "--yes", *again)
+            found = await self.belonging(status=1)
+            self.assertEqual(
+                found["detail"], f"a new secret ({made['fingerprint']}) was made, and is not set here"
+            )
 
     async def test_with_grace(self) -> None:
         """A node with the old secret serves on; what it could not keep in safety it refuses."""
@@ -146,9 +163,8 @@ class RotationTests(PairCase):
         shown = await self.ctl(self.here, "status")
         self.assertIn("node                there there", shown.out)
         self.assertIn(", master secret ", shown.out)
-        checks = (await self.document(self.there, "doctor", status=1))["checks"]
-        fixes = [one["fix"] for one in checks if one["name"] == "secret and data"]
-        self.assertEqual(fixes, ["it was replaced: set the later one here too, then restart the server"])
+        found = await self.belonging(status=1)
+        self.assertEqual(found["fix"], "it was replaced: set the later one here too, then restart the server")
         self.assertIn("set the later one", (await self.ctl(self.there, "secret", "rotate", "--yes")).err)
         config = self.there.running.server.config
         await self.there.running.stop()
