@@ -122,11 +122,14 @@ class Claims:
 
     async def _fetch(self, client: Client, node: str, pid: str, offset: str) -> Moved | None:
         recovery, hosted = self._hub.recovery, self._hosting.get(client.account)
-        if recovery is None or hosted is None or (since := hosted.feed.next) is None:
+        if recovery is None or hosted is None:
             return None
         account, scope, subject, declared = client.identity
         await self._told(account)
-        position = recovery.replay.position(account)
+        # Both in one turn: what is told between them would be asked for nowhere.
+        since, position = hosted.feed.next, recovery.replay.position(account)
+        if since is None:
+            return None
         # It must be known that a client is expected here before it is expected nowhere else.
         self._rosters.tell(account)
         number = next(self._numbers)

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 
+from happy.cluster import claims as claims_module
 from happy.cluster import reading, upkeep
 from happy.cluster.bus import is_account
 from happy.cluster.feed import Feed
@@ -16,7 +17,7 @@ from happy.realtime.updates import DeleteMachine, devices_of
 from happy.storage.messages import IncomingMessage
 from tests.cluster.several import SeveralCase, seqs
 from tests.harness import psql
-from tests.realtime.clients import events, packets
+from tests.realtime.clients import connect, events, packets
 
 TOLD = reading._told
 FOREIGN = 'UPDATE "Account" SET "seq" = "seq" + 1 WHERE "id" = %s'
@@ -229,3 +230,25 @@ class TestUpdates(SeveralCase):
         self.patch(reading, "_told", TOLD)
         self.nodes[1].cluster.catch_up("asked")
         await self.everybody_hears(1, self.clients[:2])
+
+    async def test_told_while_a_client_is_about_to_be_claimed(self) -> None:
+        """What this node tells before it asks for a client of another one is asked for there as well."""
+        a, b, _ = self.nodes
+        await a.change(self.account)
+        await self.everybody_hears(1)
+        gone = self.clients[1]
+        offset = json.loads(packets(gone)[-1][2:])[-1]
+        b.leave(gone, "transport close")
+        self.engine.drops = lambda sender, receiver, channel, payload: is_account(channel)
+        claims = a.cluster._claims
+
+        async def slowly(account: str) -> None:
+            if seqs(self.clients[0]) == [1]:
+                await a.change(account)
+
+        self.patch(claims, "_told", slowly)
+        self.patch(claims_module, "FETCH_SECONDS", 30.0)
+        self.patch(claims_module, "LET_GO_SECONDS", 30.0)
+        moved = await claims.fetch(connect(self.account), b.cluster.node, str(gone.pid), offset)
+        assert moved is not None
+        self.assertEqual([json.loads(packet.text[2:])[1]["seq"] for packet in moved.missed], [2])
