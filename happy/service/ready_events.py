@@ -18,7 +18,7 @@ MOST_READY: Final = 1024
 """Connections that the system is asked for at a time."""
 
 FEW: Final = 16
-"""So many are taken as they come."""
+"""So many are taken as they come, while there is time for all."""
 
 _rank = itemgetter(0)
 
@@ -35,12 +35,11 @@ class ReadyEvents:
     def order(self, events: Sequence[Event]) -> Sequence[Event]:
         """First one of each owner, then a second one of each, and so on; who was left comes before others."""
         left = self._left
-        if left:
-            # The system tells of those who stay ready in the same order every time.
-            places = {descriptor: place for place, descriptor in enumerate(left)}
-            events = sorted(events, key=lambda event: places.get(event[0], len(places)))
-        if len(events) <= FEW:
+        if not left and len(events) <= FEW:
             return events
+        # The system tells of those who stay ready in the same order every time.
+        places = {descriptor: place for place, descriptor in enumerate(left)}
+        events = sorted(events, key=lambda event: places.get(event[0], len(places)))
         taken: dict[object, int] = {}
         ranked = []
         for event in events:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_EVENTS: Final = 64
 """Connections that are read from or written to in a turn."""
 
-MOST_SECONDS: Final = 0.006
+MOST_SECONDS: Final = 0.01
 """After so long in a turn, those who have not been read from or written to are the next turn's first."""
 
 MOST_WAITING: Final = 64

@@ -27,9 +27,12 @@ def test_owners_take_turns() -> None:
 
 
 def test_few() -> None:
-    """A handful stays in the system's order."""
-    ready = ReadyEvents({one: connection("a") for one in range(FEW)})
-    assert ready.order(events(*range(FEW))) == events(*range(FEW))
+    """A handful stays in the system's order, unless there was no time for all of them."""
+    ready = ReadyEvents({0: connection("a"), 1: connection("a"), 2: connection("b"), 3: connection("b")})
+    few = events(0, 1, 2, 3)
+    assert ready.order(few) == few
+    ready.served(few, 1)
+    assert ready.order(few) == events(1, 2, 3, 0)
 
 
 def test_who_was_left() -> None:
