@@ -255,11 +255,14 @@ class Claims:
 def _joined(left: wire.Belongings, own: Sequence[Said]) -> list[Said]:
     """What a client missed elsewhere, and then here, without what it has heard by then."""
     heard = {*left.heard, *(_digest(payload) for event, payload in left.missed if event != _UPDATE)}
+    # What was told there while it waited to have told all before ``until`` is among what was missed too.
+    numbers = {_updates.decode(payload).seq for event, payload in left.missed if event == _UPDATE}
 
     def is_new(said: Said) -> bool:
         event, payload = said
         if event == _UPDATE:
-            return _updates.decode(payload).seq >= left.until
+            seq = _updates.decode(payload).seq
+            return seq >= left.until and seq not in numbers
         return _digest(payload) not in heard
 
     return [*left.missed, *filter(is_new, own)]
