@@ -59,7 +59,7 @@ ROOMS = {
     | {"msgspec", "prometheus_client", "twisted"},
     # Several nodes that are one service.
     "cluster": {"base", "metrics", "realtime", "storage"}
-    | {"OpenSSL", "hiredis", "msgspec", "twisted", "txredisapi", "zope"},
+    | {"OpenSSL", "hiredis", "msgspec", "twisted", "zope"},
     # What the server offers: a file a feature, independent of HTTP and of sockets.
     "capabilities": {"api", "base", "keys", "outbound", "realtime", "socketio", "storage"}
     | {"msgspec", "twisted"},

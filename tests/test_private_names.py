@@ -22,14 +22,12 @@ from twisted.logger import FileLogObserver
 from twisted.scripts._twistd_unix import UnixApplicationRunner
 from twisted.web.http import HTTPChannel
 from txpostgres import txpostgres
-from txredisapi import RedisProtocol
 
 PACKAGE = Path(__file__).parents[1] / "happy"
 
 USED: dict[str, tuple[type[Any], set[str]]] = {
     "happy.base.clocks": (ReactorBase, {"_newTimedCalls", "_pendingTimedCalls"}),
     "happy.base.untaken": (tcp.Server, {"_tempDataLen"}),
-    "happy.cluster.redis_protocols": (RedisProtocol, {"_build_command"}),
     "happy.metrics": (MetricWrapperBase, {"_samples"}),
     "happy.logs.forms": (FileLogObserver, {"_outFile"}),
     "happy.service.background": (UnixApplicationRunner, {"_waitForStart"}),

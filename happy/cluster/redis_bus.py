@@ -1,22 +1,23 @@
 """The bus by Redis or Valkey. Nothing is stored there: only publishing and subscribing are used.
 
-The protocols are txredisapi's, its pools are not: these give up for good when a connection breaks while it
-logs in, and do not subscribe to anything again.
+Of a client's library only the parser is used (hiredis). The pools of the one for Twisted give up for good
+when a connection breaks while it logs in, and do not subscribe to anything again; and its three Deferreds for
+a command are half of what it costs to tell another node something.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from hiredis import ReplyError
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txredisapi import ResponseError
 from zope.interface import implementer
 
 from happy.base.errors import StartupError
@@ -54,7 +55,8 @@ class RedisBus:
     """A :class:`~happy.cluster.bus.Bus`.
 
     ``service`` keeps services apart that share a Redis, ``version`` the versions of what is said within one.
-    ``name`` is this node's, for whoever looks at the connections.
+    ``name`` is this node's, for whoever looks at the connections. ``hasten`` is given each connection's
+    transport when it is made.
     """
 
     largest = 256 * 1024
@@ -62,8 +64,18 @@ class RedisBus:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, target: RedisTarget, *, service: str, version: int, name: str) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        target: RedisTarget,
+        *,
+        service: str,
+        version: int,
+        name: str,
+        hasten: Callable[[Any], None] = lambda transport: None,
+    ) -> None:
         self._reactor = reactor
+        self._hasten = hasten
         self._target = target
         self._nodes = f"{service}:{target.database}:{NODES}".encode()
         self._prefix = f"{service}:{version}:{target.database}:".encode()
@@ -106,7 +118,7 @@ class RedisBus:
         self._starting = starting
         self._patience = self._reactor.callLater(START_SECONDS, self._give_up)
         for kind in (Speaking, Listening):
-            factory = RedisFactory(kind, self, self._greeting, self._reactor)
+            factory = RedisFactory(kind, self, self._greeting, self._reactor, self._hasten)
             self._services.append(ClientService(endpoint, factory, self._pause, self._reactor))
         for service in self._services:
             service.startService()
@@ -155,7 +167,7 @@ class RedisBus:
             self._reactor.callLater(0, self.cut)
             return fail(BusLost())
         self._unanswered += size
-        answer: Deferred[int] = speaking.execute_command("PUBLISH", self._channel(channel), payload)
+        answer: Deferred[int] = speaking.ask("PUBLISH", self._channel(channel), payload)
         return answer.addCallbacks(self._published, self._unpublished, (size, speaking), {}, (size, speaking))
 
     def _published(self, hearing: int, size: int, speaking: Speaking) -> int | None:
@@ -167,7 +179,7 @@ class RedisBus:
         return self._unasked(failure, speaking)
 
     def _unasked(self, failure: Failure, speaking: Speaking) -> Failure:
-        if failure.check(ResponseError) and speaking is self._speaking:
+        if failure.check(ReplyError) and speaking is self._speaking:
             speaking.abort(f"it answers {error_code(failure.value)}")
         return Failure(BusLost())
 
@@ -184,7 +196,7 @@ class RedisBus:
         speaking = self._speaking
         if not self._up or speaking is None:
             return fail(BusLost())
-        answer: Deferred[list[Any]] = speaking.execute_command("PUBSUB", "NUMSUB", self._channel(channel))
+        answer: Deferred[list[Any]] = speaking.ask("PUBSUB", "NUMSUB", self._channel(channel))
         return answer.addCallbacks(
             lambda found: found[1] if speaking.whole else None, self._unasked, errbackArgs=(speaking,)
         )

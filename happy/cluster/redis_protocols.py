@@ -6,17 +6,17 @@ that a wrong password or a missing right is found when it is made. One that cann
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from hiredis import Reader
+from hiredis import ProtocolError, Reader, ReplyError, pack_command
 from OpenSSL.SSL import Error as TLSError
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet import protocol
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
-from txredisapi import InvalidData, RedisProtocol, ResponseError, SubscriberProtocol
 
 from happy.base.waiting import within
 
@@ -30,8 +30,6 @@ GREETING_SECONDS: Final = 3.0
 
 NO_REDIS: Final = "it does not answer as Redis does"
 
-_READER: Final = Reader
-"""That hiredis is there: without it txredisapi takes a turn of the reactor for each reply."""
 _REFUSALS: Final = {
     "NOAUTH": "it wants a password",
     "WRONGPASS": "it does not take the user and password",
@@ -74,42 +72,70 @@ class RedisRefused(Exception):
     """Redis does not let us in, and will not; the text says why, for the operator."""
 
 
-class _Greeted(RedisProtocol):  # type: ignore[misc]
-    """What both connections have in common."""
+class _Connection(protocol.Protocol):
+    """What both connections have in common: commands go out, and their replies come in the same order."""
 
+    transport: Any
     owner: ConnectionOwner
     greeting: Greeting
     clock: IReactorTime
+    hasten: Callable[[Any], None]
     greeted = False
     _why = "it does not answer in time"
-    _cut = False
+    _cut = _lost = False
+
+    def __init__(self) -> None:
+        self._reader = Reader()
+        self._unanswered: deque[Deferred[Any]] = deque()
 
     def connectionMade(self) -> None:
         """Greet."""
         if not self.greeting.target.path:
             self.transport.setTcpKeepAlive(True)
             self.transport.setTcpNoDelay(True)
-        super().connectionMade()
+        self.hasten(self.transport)
         said = within(GREETING_SECONDS, Deferred.fromCoroutine(self._greet()), self.clock)
         said.addCallbacks(self._ready_now, self._failed)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Whatever waits for an answer fails."""
+        self._lost = True
         self._why = _broken(reason)
         if self.greeted:
             self.owner.gone(self)
-        super().connectionLost(reason)
+        unanswered, self._unanswered = self._unanswered, deque()
+        for answer in unanswered:
+            answer.errback(reason)
 
-    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+    def dataReceived(self, data: bytes) -> None:
         """Take replies; what does not speak the protocol of Redis is cut."""
+        reader = self._reader
+        reader.feed(data)
         try:
-            super().dataReceived(data, unpause)
-        except InvalidData:
+            while (reply := reader.gets()) is not False and not self._cut:
+                self.replied(reply)
+        except ProtocolError:
             self.abort(NO_REDIS)
 
-    def tryConvertData(self, data: Any) -> Any:
-        """As it came."""
-        return data
+    def replied(self, reply: Any) -> None:
+        """The oldest command has its reply."""
+        if not self._unanswered:
+            self.abort(NO_REDIS)
+            return
+        answer = self._unanswered.popleft()
+        if isinstance(reply, ReplyError):
+            answer.errback(reply)
+        else:
+            answer.callback(reply)
+
+    def ask(self, *command: str | bytes) -> Deferred[Any]:
+        """Send a command; fires with its reply. Fails with ReplyError, and when the connection breaks."""
+        if self._lost:
+            return fail(ConnectionLost())
+        answer: Deferred[Any] = Deferred()
+        self._unanswered.append(answer)
+        self.transport.write(pack_command(command))  # type: ignore[arg-type]
+        return answer
 
     def abort(self, why: str) -> None:
         """Cut the connection; the first reason counts."""
@@ -119,7 +145,7 @@ class _Greeted(RedisProtocol):  # type: ignore[misc]
             self.transport.abortConnection()
 
     async def try_out(self) -> None:
-        """Do what the connection is for. Raises ResponseError if that is not allowed."""
+        """Do what the connection is for. Raises ReplyError if that is not allowed."""
         raise NotImplementedError
 
     async def _greet(self) -> None:
@@ -127,9 +153,9 @@ class _Greeted(RedisProtocol):  # type: ignore[misc]
         try:
             if target.password is not None:
                 await self._login(*([target.user] if target.user else []), target.password)
-            await self.execute_command("CLIENT", "SETNAME", self.greeting.name)
+            await self.ask("CLIENT", "SETNAME", self.greeting.name)
             await self.try_out()
-        except ResponseError as error:
+        except ReplyError as error:
             code = error_code(error)
             if code in _REFUSALS:
                 raise RedisRefused(_REFUSALS[code]) from None
@@ -138,8 +164,8 @@ class _Greeted(RedisProtocol):  # type: ignore[misc]
 
     async def _login(self, *credentials: str) -> None:
         try:
-            await self.execute_command("AUTH", *credentials)
-        except ResponseError as error:
+            await self.ask("AUTH", *credentials)
+        except ReplyError as error:
             if error_code(error) == "ERR":  # before Redis 6, or where there is no password
                 raise RedisRefused(_REFUSALS["WRONGPASS"]) from None
             raise
@@ -156,7 +182,7 @@ class _Greeted(RedisProtocol):  # type: ignore[misc]
             self.abort(self._why)
 
 
-class Speaking(_Greeted):
+class Speaking(_Connection):
     """The connection that publishes and asks.
 
     ``whole`` tells that Redis is one server: in a cluster of them each counts only its own subscribers.
@@ -166,58 +192,65 @@ class Speaking(_Greeted):
 
     async def try_out(self) -> None:
         """Ask what will be asked."""
-        self.whole = b"cluster_enabled:1" not in await self.execute_command("INFO", "cluster")
-        if self.whole and b"role:slave" in await self.execute_command("INFO", "replication"):
+        self.whole = b"cluster_enabled:1" not in await self.ask("INFO", "cluster")
+        if self.whole and b"role:slave" in await self.ask("INFO", "replication"):
             raise RedisRefused("it is a replica, and what is published there the others do not hear")
-        await self.execute_command("PUBLISH", self.greeting.trial, b"")
-        await self.execute_command("PUBSUB", "NUMSUB", self.greeting.trial)
+        await self.ask("PUBLISH", self.greeting.trial, b"")
+        await self.ask("PUBSUB", "NUMSUB", self.greeting.trial)
 
 
-class Listening(_Greeted, SubscriberProtocol):  # type: ignore[misc]
+class Listening(_Connection):
     """The connection that listens."""
 
     async def try_out(self) -> None:
         """Subscribe to what nobody uses, and no longer."""
-        await self.execute_command("SUBSCRIBE", self.greeting.trial)
-        await self.execute_command("UNSUBSCRIBE", self.greeting.trial)
+        await self.ask("SUBSCRIBE", self.greeting.trial)
+        await self.ask("UNSUBSCRIBE", self.greeting.trial)
 
-    def replyReceived(self, reply: Any) -> None:
-        """Take messages and confirmations, of which one command brings many, from the line of replies."""
+    def replied(self, reply: Any) -> None:
+        """Take messages and confirmations, of which one command brings many."""
         if not self.greeted:
-            super().replyReceived(reply)
+            super().replied(reply)
             return
         match reply:
             case [b"message", bytes(channel), bytes(payload)]:
                 self.owner.heard_on(channel, payload)
             case [b"subscribe" | b"unsubscribe", bytes(channel), int()]:
                 self.owner.confirmed_on(channel)
-            case ResponseError():
+            case ReplyError():
                 self.abort(f"it answers {error_code(reply)}")
             case _:
                 self.abort(NO_REDIS)
 
     def say(self, command: str, channels: Iterable[bytes]) -> None:
         """SUBSCRIBE or UNSUBSCRIBE; each of the channels is confirmed."""
-        self.transport.write(self._build_command(command, *channels))
+        self.transport.write(pack_command((command, *channels)))  # type: ignore[arg-type]
 
 
-class RedisFactory(Factory):
+class RedisFactory(protocol.Factory):
     """Makes one kind of connection."""
 
     noisy = False
 
     def __init__(
-        self, kind: type[_Greeted], owner: ConnectionOwner, greeting: Greeting, clock: IReactorTime
+        self,
+        kind: type[_Connection],
+        owner: ConnectionOwner,
+        greeting: Greeting,
+        clock: IReactorTime,
+        hasten: Callable[[Any], None],
     ) -> None:
         self._kind = kind
         self._owner = owner
         self._greeting = greeting
         self._clock = clock
+        self._hasten = hasten
 
-    def buildProtocol(self, address: object) -> _Greeted:
-        """A connection that leaves bytes what they are."""
-        made = self._kind(charset=None, convertNumbers=False)
-        made.factory, made.owner, made.greeting, made.clock = self, self._owner, self._greeting, self._clock
+    def buildProtocol(self, address: object) -> _Connection:
+        """A connection that greets as soon as it is made."""
+        made = self._kind()
+        made.owner, made.greeting, made.clock = self._owner, self._greeting, self._clock
+        made.hasten = self._hasten
         return made
 
 

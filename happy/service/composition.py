@@ -45,7 +45,7 @@ from happy.realtime.replay import ACCOUNT_BYTES
 from happy.service import takeover
 from happy.service.access import AccessRounds
 from happy.service.allocator import Memory
-from happy.service.connections import kind_of_connections
+from happy.service.connections import Connections
 from happy.service.control import ControlSocket
 from happy.service.debug_file import DebugFile
 from happy.service.descriptors import most_clients, raise_limit
@@ -123,6 +123,7 @@ class Running:
         self._lifecycle = Lifecycle(reactor, STOP_SECONDS if place is None else place.stop_seconds)
         self._metrics = Metrics() if metrics is None else metrics
         self._pace = Pace(reactor)
+        self._connections = Connections(reactor, shortcuts=config.shortcuts)
         self._reopened: list[Callable[[], None]] = []
         self.server: Server
         self.readiness: Readiness
@@ -171,7 +172,7 @@ class Running:
         deriving = self._derive(config.master_secret)
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
-        make_bus = self._make_bus or bus_of(config, self._reactor, self._node)
+        make_bus = self._make_bus or bus_of(config, self._reactor, self._node, self._connections.hasten)
         bus = None if make_bus is None else make_bus(dsn)
         membership = NodeMembership(hub, self._reactor, self._now, self._metrics, bus, self._node)
         # The embedded database's folder has a lock of its own.
@@ -332,10 +333,10 @@ class Running:
         await self._monitor(server)
         if self._place is not None:
             self._ports.own(self._place.requests, site, "requests of other workers")
-        kind = kind_of_connections(self._config, self._metrics, self._reactor, self._lifecycle, self._pace)
+        self._connections.watch(self._metrics, self._lifecycle, self._pace)
         for description in config.listen:
             port = await self._ports.listen(description, site)
-            make_eager(port, kind)
+            make_eager(port, self._connections.accepted)
             bound_accepting(port, self._reactor.seconds)
         self.readiness.start()
         self._lifecycle.started("readiness", self.readiness.stop, 0.1)

@@ -1,4 +1,4 @@
-"""What kind of connections ports of TCP make: those that take the short ways, and are watched."""
+"""What kind of TCP connections a server has: those that take the short ways, and are watched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
 
-from happy.service.eager import eager_kind
+from happy.service.eager import EagerClient, EagerServer, eager_kind
 from happy.service.gauges import Stalls
 from happy.service.turns import Turns, poll_directly
 
@@ -14,22 +14,34 @@ if TYPE_CHECKING:
     from happy.base.pace import Pace
     from happy.metrics import Metrics
     from happy.service.lifecycle import Lifecycle
-    from happy.settings.config import Config
 
 
-def kind_of_connections(
-    config: Config, metrics: Metrics, reactor: Any, lifecycle: Lifecycle, pace: Pace
-) -> type[tcp.Server]:
-    """The kind that the configuration asks for; the reactor's turns are timed from then on."""
-    stalls = Stalls(metrics, reactor)
-    lifecycle.started("watching the reactor", stalls.stop, 0.1)
-    turns = Turns(reactor)
-    kind: type[tcp.Server] = tcp.Server
-    if config.shortcuts:
-        kind = eager_kind(turns)
-        undo = poll_directly(reactor, turns, kind, stalls.took, pace.begin)
-        pace.told = turns.ended_by_reactor
-        lifecycle.started("direct polling", undo, 0.1)
-    if not turns.ended_by_reactor:
-        stalls.start()
-    return kind
+class Connections:
+    """The kinds of connections of one server. ``accepted`` is that of its ports.
+
+    Without ``shortcuts`` they are Twisted's own.
+    """
+
+    def __init__(self, reactor: Any, *, shortcuts: bool) -> None:
+        self._reactor = reactor
+        self._shortcuts = shortcuts
+        self._turns = Turns(reactor)
+        self._opened = eager_kind(EagerClient, self._turns)
+        self.accepted: type[tcp.Server] = eager_kind(EagerServer, self._turns) if shortcuts else tcp.Server
+
+    def hasten(self, transport: Any) -> None:
+        """Let a TCP connection that was opened here take the short ways; anything else stays as it is."""
+        if self._shortcuts and type(transport) is tcp.Client:
+            transport.__class__ = self._opened
+
+    def watch(self, metrics: Metrics, lifecycle: Lifecycle, pace: Pace) -> None:
+        """Let the reactor's turns be timed from now on, and take short ways where that is known to work."""
+        stalls = Stalls(metrics, self._reactor)
+        lifecycle.started("watching the reactor", stalls.stop, 0.1)
+        if self._shortcuts:
+            kinds = (self.accepted, self._opened)
+            undo = poll_directly(self._reactor, self._turns, kinds, stalls.took, pace.begin)
+            pace.told = self._turns.ended_by_reactor
+            lifecycle.started("direct polling", undo, 0.1)
+        if not self._turns.ended_by_reactor:
+            stalls.start()

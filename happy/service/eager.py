@@ -1,15 +1,15 @@
 """Connections that write when the reactor's turn ends, without asking first whether there is room.
 
 Twisted buffers what is written and sends it when epoll reports room: two more system calls and a turn of
-the reactor for each packet of a fan-out. An :class:`EagerServer` with nothing queued sends at the end of the
-turn (:mod:`happy.service.turns`), and falls back to Twisted's way for whatever the system does not take.
+the reactor for each packet of a fan-out. An :class:`Eager` connection with nothing queued sends at the end of
+the turn (:mod:`happy.service.turns`), and falls back to Twisted's way for whatever the system does not take.
 ``tests/test_private_names.py`` has what is used of Twisted although it is its own alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet import tcp
 
@@ -27,8 +27,8 @@ ACCEPT_SECONDS: Final = 0.008
 must be short even while somebody opens connections as fast as the system lets them."""
 
 
-class EagerServer(tcp.Server):
-    """A server-side TCP connection that sends what is written to it as soon as the turn ends.
+class Eager(tcp.Connection):
+    """A TCP connection that sends what is written to it as soon as the turn ends.
 
     What is held back never exceeds ``bufferSize``, from which on Twisted would pause a producer.
     """
@@ -104,9 +104,20 @@ class EagerServer(tcp.Server):
         super().connectionLost(reason)
 
 
-def eager_kind(turns: Turns) -> type[EagerServer]:
-    """The connections that share turns."""
-    return type(EagerServer.__name__, (EagerServer,), {"turns": turns})
+class EagerServer(Eager, tcp.Server):
+    """One that a port accepted."""
+
+
+class EagerClient(Eager, tcp.Client):
+    """One that this process opened."""
+
+
+_Kind = TypeVar("_Kind", EagerServer, EagerClient)
+
+
+def eager_kind(kind: type[_Kind], turns: Turns) -> type[_Kind]:
+    """The connections of a kind that share turns."""
+    return type(kind.__name__, (kind,), {"turns": turns})
 
 
 def make_eager(port: Any, kind: type[tcp.Server]) -> None:

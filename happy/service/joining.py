@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 MakeBus = Callable[[str], "Bus"]
 """Makes a bus, given the database's DSN."""
 
+Hasten = Callable[[Any], None]
+"""Lets a transport write as soon as it can."""
 
-def bus_of(config: Config, reactor: Any, name: str) -> MakeBus | None:
+
+def bus_of(
+    config: Config, reactor: Any, name: str, hasten: Hasten = lambda transport: None
+) -> MakeBus | None:
     """What makes the bus of a node called ``name``; None for a server that is alone.
+
 
     Raises BadSetting for a wrong redis-url.
     """
     match config.bus or _usual(config):
         case "redis":
-            return _redis(config, reactor, name)
+            return _redis(config, reactor, name, hasten)
         case "postgres":
             return partial(PostgresBus, reactor, service=config.cluster, version=VERSION)
         case _:
@@ -38,7 +44,7 @@ def _usual(config: Config) -> str:
     return "postgres" if config.workers > 1 else "none"
 
 
-def _redis(config: Config, reactor: Any, name: str) -> MakeBus:
+def _redis(config: Config, reactor: Any, name: str, hasten: Hasten) -> MakeBus:
     # Here, since who has no Redis needs neither its library's memory nor its time to load.
     from happy.cluster.redis_bus import RedisBus
     from happy.cluster.redis_url import parse_redis
@@ -48,4 +54,6 @@ def _redis(config: Config, reactor: Any, name: str) -> MakeBus:
         target = parse_redis(config.redis_url)
     except ValueError as wrong:
         raise BadSetting(f"redis-url: it must {wrong}") from None
-    return lambda dsn: RedisBus(reactor, target, service=config.cluster, version=VERSION, name=name)
+    return lambda dsn: RedisBus(
+        reactor, target, service=config.cluster, version=VERSION, name=name, hasten=hasten
+    )

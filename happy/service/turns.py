@@ -14,7 +14,7 @@ reactor although it is Twisted's alone.
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -84,11 +84,11 @@ class Turns:
 def poll_directly(
     reactor: Any,
     turns: Turns,
-    kind: type[Any],
+    kinds: Collection[type[Any]],
     took: Callable[[float], None] = lambda seconds: None,
     begin: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
-    """Let an epoll reactor end turns, and read at once from connections that are exactly of type ``kind``.
+    """Let an epoll reactor end turns, and read at once from connections of exactly these ``kinds``.
 
     ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
     ``begin`` is called when the next one begins. Other reactors stay as they are, and so does one where this
@@ -97,7 +97,7 @@ def poll_directly(
     known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
     if not known:
         return lambda: None
-    reactor.doIteration = _direct_poll(reactor, turns, kind, took, begin)
+    reactor.doIteration = _direct_poll(reactor, turns, kinds, took, begin)
     turns.ended_by_reactor = True
 
     def undo() -> None:
@@ -109,7 +109,11 @@ def poll_directly(
 
 
 def _direct_poll(
-    reactor: Any, turns: Turns, kind: type[Any], took: Callable[[float], None], begin: Callable[[], None]
+    reactor: Any,
+    turns: Turns,
+    kinds: Collection[type[Any]],
+    took: Callable[[float], None],
+    begin: Callable[[], None],
 ) -> Callable[[float | None], None]:
     began = monotonic()
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
@@ -133,7 +137,7 @@ def _direct_poll(
         for descriptor, event in events[:MOST_EVENTS]:
             served += 1
             selectable = selectables.get(descriptor)
-            if event == readable and type(selectable) is kind:
+            if event == readable and type(selectable) in kinds:
                 _read(reactor, selectable)
             elif selectable is not None:
                 log.callWithLogger(selectable, read_or_write, selectable, descriptor, event)

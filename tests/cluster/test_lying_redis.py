@@ -78,6 +78,14 @@ class LyingRedisTests(TestCase):
         self.patch(redis_bus, "_LONGEST_PAUSE", 0.05)
         await self.lied_to(*lies)
 
+    async def test_an_answer_that_nobody_asked_for(self) -> None:
+        """On the connection that speaks it ends that connection: from then on no answer could be trusted."""
+        bus, ear = await self.lied_to()
+        speaking = bus._speaking
+        speaking.dataReceived(b":1\r\n")
+        await ear.until("lost", "back")
+        self.assertIsNot(bus._speaking, speaking)
+
     async def test_channels_of_nobody(self) -> None:
         """A confirmation of what was not asked for changes nothing."""
         self.patch(redis_bus, "CONFIRM_SECONDS", 0.1)

@@ -67,7 +67,7 @@ class EagerTests(TestCase):
 
         port: Any = reactor.listenTCP(0, Factory.forProtocol(Server), interface="127.0.0.1")  # type: ignore[attr-defined]
         self.turns = Turns(reactor)  # type: ignore[arg-type]
-        make_eager(port, eager_kind(self.turns))
+        make_eager(port, eager_kind(EagerServer, self.turns))
         self.addCleanup(port.stopListening)
         client = Collector(expected)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from happy.service import turns
-from happy.service.eager import eager_kind, make_eager
+from happy.service.eager import EagerServer, eager_kind, make_eager
 from happy.service.turns import MOST_SECONDS, MOST_WAITING, Turns, poll_directly
 
 
@@ -110,7 +110,7 @@ class LengthTests(SynchronousTestCase):
         ready = {number: Busy(name) for number, name in enumerate("abcde")}
         reactor = SimpleNamespace(_selectables=ready, _doReadOrWrite=None, _poller=SimpleNamespace())
         reactor._poller.poll = lambda *_: [(number, EPOLLIN) for number in ready]
-        poll = turns._direct_poll(reactor, Turns(clock), Busy, lambda seconds: None, lambda: None)
+        poll = turns._direct_poll(reactor, Turns(clock), [Busy], lambda seconds: None, lambda: None)
         for _ in range(4):
             poll(None)
         self.assertEqual(read, "ab" + "cd" + "ea" + "bc")
@@ -121,10 +121,10 @@ class PollTests(TestCase):
 
     def setUp(self) -> None:
         self.turns = Turns(real_reactor)  # type: ignore[arg-type]
-        self.kind = eager_kind(self.turns)
+        self.kind = eager_kind(EagerServer, self.turns)
         self.polled = type(real_reactor) is EPollReactor
         self.took: list[float] = []
-        self.addCleanup(poll_directly(real_reactor, self.turns, self.kind, self.took.append))
+        self.addCleanup(poll_directly(real_reactor, self.turns, [self.kind], self.took.append))
         self.assertEqual(self.turns.ended_by_reactor, self.polled)
 
     async def connect(self, server: type[Protocol], client: Protocol) -> None:
@@ -206,12 +206,12 @@ class PollTests(TestCase):
     def test_only_once(self) -> None:
         """A reactor that is polled directly already stays as it is, for other turns."""
         other = Turns(real_reactor)  # type: ignore[arg-type]
-        poll_directly(real_reactor, other, tcp.Server)()
+        poll_directly(real_reactor, other, [tcp.Server])()
         self.assertFalse(other.ended_by_reactor)
         self.assertEqual("doIteration" in vars(real_reactor), self.polled)
 
     def test_other_reactors(self) -> None:
         """A reactor of another kind stays as it is."""
         clock = Clock()
-        poll_directly(clock, self.turns, self.kind)()
+        poll_directly(clock, self.turns, [self.kind])()
         self.assertNotIn("doIteration", vars(clock))
