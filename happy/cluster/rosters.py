@@ -130,16 +130,17 @@ class Rosters:
             return
         if asking is hosted:
             hosted.asked = self._clock.seconds()
+            hosted.seen, hosted.machines = self._look(account)
             self._outlet.about(account, self._state(hosted, ask=True))
         else:
             self._tell_changes(hosted, methods)
 
     def _tell_changes(self, hosted: Hosted, methods: dict[str, int | None]) -> None:
-        former_users, former = hosted.seen, hosted.machines
-        users, machines = self._look(hosted)
-        came, went = machines - former, former - machines
-        if users == former_users and not (came or went or methods):
+        users, machines = self._look(hosted.account)
+        came, went = machines - hosted.machines, hosted.machines - machines
+        if users == hosted.seen and not (came or went or methods):
             return
+        hosted.seen, hosted.machines = users, machines
         said = wire.NodeChange(
             self._outlet.node,
             hosted.account,
@@ -151,15 +152,14 @@ class Rosters:
         )
         self._outlet.about(hosted.account, said)
 
-    def _look(self, hosted: Hosted) -> tuple[tuple[bool, bool], set[str]]:
-        """What there is here of users and machines, which is told now."""
-        account = hosted.account
-        hosted.seen = self._hub.has_users(account), self._hub.viewing(account)
-        hosted.machines = set(self._hub.machines(account))
-        return hosted.seen, hosted.machines
+    def _look(self, account: str) -> tuple[tuple[bool, bool], set[str]]:
+        """What there is here of users and machines."""
+        users = self._hub.has_users(account), self._hub.viewing(account)
+        return users, set(self._hub.machines(account))
 
     def _state(self, hosted: Hosted, *, ask: bool) -> wire.NodeState:
-        users, machines = self._look(hosted)
+        """Everything. Said to a single node, it leaves to be told to all what has changed."""
+        users, machines = self._look(hosted.account)
         return wire.NodeState(
             self._outlet.node,
             hosted.account,

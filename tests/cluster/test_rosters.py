@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.logger import LogEvent, globalLogPublisher
 
-from happy.cluster import everywhere, rosters
+from happy.cluster import everywhere, rosters, wire
 from happy.realtime.client import Client
 from happy.realtime.updates import (
     Activity,
@@ -111,6 +111,16 @@ class TestRosters(SeveralCase):
         self.assertTrue(has(self.account, "m"))
         self.nodes[2].leave(second)
         await self.until(lambda: not has(self.account, "m"))
+
+    async def test_asked_while_somebody_comes(self) -> None:
+        """What one node asked for is told to the others as well."""
+        _, b, c = self.nodes
+        await b.client(self.account)
+        await self.acquainted()
+        await self.machine(1)
+        asked = wire.NodeState(c.cluster.node, self.account, True, False, False, [], {}, {})
+        b.cluster.rosters.hear(asked)
+        await self.until(lambda: self.nodes[0].everywhere.machine_connected(self.account, "m"))
 
     async def test_machines_that_went_while_the_bus_was_away(self) -> None:
         """Users hear of them when it is back."""
