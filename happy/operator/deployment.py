@@ -13,9 +13,10 @@ from happy.base.errors import ConnectionLost, QueryFailed, StartupError
 from happy.operator.control import Control
 from happy.operator.reaching import NAME, reached
 from happy.operator.trouble import CommandFailed, Misused, NotReachable
-from happy.settings.config import Config, load
+from happy.settings.config import Config
 from happy.settings.declaration import BadSetting
 from happy.settings.explained import Findings, explain
+from happy.settings.loading import load
 from happy.storage.blocking import BlockingDatabase, opened
 from happy.storage.migrate import load_migrations, newest_applied
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-from happy.settings.config import load
 from happy.settings.declaration import BadSetting
 from happy.settings.endpoints import members
+from happy.settings.loading import load
 
 PATIENCE = 4.0
 """Seconds for all of it: the container's own patience is five."""

@@ -16,8 +16,9 @@ from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
 from happy import __version__
 from happy.base.pid_files import forget_stale
-from happy.settings.config import SHOWN, Config, load
+from happy.settings.config import SHOWN, Config
 from happy.settings.declaration import GROUPS, BadSetting, Setting, did_you_mean
+from happy.settings.loading import load
 from happy.settings.misspelt import misspelt
 
 _NAMES = 26

@@ -6,29 +6,16 @@ add a field here and let ``python -m tests.readme`` write its row in docs/settin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from happy.logs.bounded import LEVELS
 from happy.logs.forms import FORMATS
 from happy.settings import parsers
-from happy.settings.consistency import check
-from happy.settings.declaration import (
-    BadSetting,
-    Collected,
-    declared,
-    evaluate,
-    from_environment,
-    from_file,
-    from_options,
-    setting,
-    unused,
-)
-from happy.settings.effects import ambient, divided, links_containers, names_this_machine
-from happy.settings.endpoints import endpoint, tcp
+from happy.settings.ambient import links_containers, names_this_machine
+from happy.settings.declaration import declared, setting, unused
+from happy.settings.endpoints import endpoint
 from happy.settings.time_zones import time_zone
-from happy.settings.weak_secrets import WEAK, is_weak
 
 _PORT = parsers.integer(0, 65535)
 _MANY = 2**31 - 1
@@ -365,35 +352,3 @@ UNUSED = (
 SETTINGS = declared(Config)
 SHOWN = (*(one for one in SETTINGS if one.group), *UNUSED)
 """What has an option and stands in the file, the help and the documents."""
-_BY_NAME = {one.name: one for one in SETTINGS}
-
-
-def load(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Config:
-    """The configuration: an option wins over the environment, that over the file, that over the default.
-
-    ``options`` has the texts given on the command line, by setting name. Raises :class:`BadSetting`.
-    """
-    known = (*SETTINGS, *UNUSED)
-    given, unknown = collected(options, environment)
-    unmeant = ambient(known, environment, given)
-    given, idle = divided(known, given)
-    config = Config(
-        **{one.field: evaluate(one, given[one.name]) for one in SETTINGS if one.name in given},
-        without_effect=idle + unmeant,
-        unknown=unknown,
-    )
-    if config.master_secret and is_weak(config.master_secret) and not config.allow_weak_secret:
-        raise BadSetting(f"master-secret: the value from {given['master-secret'].origin} {WEAK}")
-    check(config, _BY_NAME)
-    return config if config.listen else replace(config, listen=(tcp(config.host, config.port),))
-
-
-def collected(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Collected:
-    """The texts that hold, by setting name, whatever is in them. Raises :class:`BadSetting` for a file."""
-    known = (*SETTINGS, *UNUSED)
-    given = from_environment(known, environment) | from_options(known, options)
-    if "config" not in given:
-        return Collected(given)
-    file = evaluate(_BY_NAME["config"], given["config"])
-    found = from_file((one for one in SHOWN if one.name != "config"), file)
-    return Collected(found.given | given, found.unknown)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from happy.settings.declaration import Given, Setting, evaluate, is_ambient
+from happy.settings.declaration import Given, Setting, evaluate
 
 if TYPE_CHECKING:
     from happy.settings.config import Config
-
-_TRIPLET = re.compile(r"[a-z0-9_]+-[a-z0-9_.]+-(linux|darwin|freebsd|windows|mingw)\S*|[a-z0-9_]+-linux-\w+")
-"""A machine type as compilers write it, which conda's activation puts into HOST."""
 
 _S3 = ("s3_access_key", "s3_secret_key", "s3_bucket")
 """What S3 cannot be used without."""
@@ -29,18 +24,6 @@ def divided(
     known = {one.name: one for one in settings}
     idle = tuple(name for name, one in known.items() if name in given and not _has_effect(one, known, given))
     return {name: value for name, value in given.items() if name not in idle}, idle
-
-
-def ambient(
-    settings: Iterable[Setting], environment: Mapping[str, str], given: Mapping[str, Given]
-) -> tuple[str, ...]:
-    """Names of settings that have no value, since their variable's is not meant for this server."""
-    return tuple(
-        one.name
-        for one in settings
-        if one.name not in given
-        and any(is_ambient(one, environment.get(variable, "")) for variable in one.environment)
-    )
 
 
 def _has_effect(one: Setting, known: Mapping[str, Setting], given: Mapping[str, Given]) -> bool:
@@ -73,18 +56,3 @@ def _lacking(config: Config, what: str, *fields: str) -> list[str]:
     lacking = [field.replace("_", "-") for field in fields if not getattr(config, field)]
     are = "is" if len(lacking) == 1 else "are"
     return [f"{what} until {' and '.join(lacking)} {are} set"] if lacking else []
-
-
-def names_this_machine(text: str) -> bool:
-    """Whether a HOST is the machine's name or type, as shells and conda set it for their own ends.
-
-    Whoever names localhost, an address or another name means where to listen.
-    """
-    own = socket.gethostname().lower()
-    name = text.lower()
-    return name != "localhost" and (name in (own, own.partition(".")[0]) or bool(_TRIPLET.fullmatch(name)))
-
-
-def links_containers(text: str) -> bool:
-    """Whether a port is given as Kubernetes and Docker do for a service that has the variable's name."""
-    return re.fullmatch(r"(tcp|udp|sctp)://\S+", text) is not None

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from happy.settings.config import SHOWN, Config, collected, load
+from happy.settings.config import SHOWN, Config
 from happy.settings.declaration import GROUPS, BadSetting, Given, Setting, evaluate
 from happy.settings.effects import half_set
+from happy.settings.loading import collected, load
 from happy.settings.misspelt import misspelt
 
 MASKED = "********"
@@ -39,7 +40,7 @@ class Findings(NamedTuple):
 
 
 def explain(options: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Findings:
-    """What :func:`~happy.settings.config.load` makes of these sources."""
+    """What :func:`~happy.settings.loading.load` makes of these sources."""
     warnings = misspelt(environment)
     try:
         given, unknown = collected(options, environment)

@@ -9,7 +9,8 @@ from happy.base.errors import StartupError
 from happy.metrics import Metrics
 from happy.service.holding import hold, hold_for_workers
 from happy.service.lifecycle import Lifecycle
-from happy.settings.config import Config, load
+from happy.settings.config import Config
+from happy.settings.loading import load
 from happy.storage import alone
 from tests.harness import DatabaseCase
 

@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from happy.cluster.postgres_bus import PostgresBus
 from happy.cluster.redis_bus import RedisBus
 from happy.service.joining import bus_of
-from happy.settings.config import load
 from happy.settings.declaration import BadSetting
+from happy.settings.loading import load
 
 DSN = "postgresql://localhost/happy"
 REDIS = ["redis://localhost"]

@@ -18,7 +18,8 @@ from happy.metrics import Metrics
 from happy.realtime.hub import Hub
 from happy.service.lifecycle import Lifecycle
 from happy.service.membership import NodeMembership
-from happy.settings.config import Config, load
+from happy.settings.config import Config
+from happy.settings.loading import load
 from happy.storage import alone
 from happy.storage.blocking import finished, opened
 from happy.storage.migrate import load_migrations

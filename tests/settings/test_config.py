@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import serverFromString
 
 from happy.settings.command_line import Options
-from happy.settings.config import SETTINGS, SHOWN, UNUSED, Config, load
+from happy.settings.config import SETTINGS, SHOWN, UNUSED, Config
 from happy.settings.declaration import BadSetting, Setting
 from happy.settings.endpoints import endpoint, tcp
+from happy.settings.loading import load
 
 IN_A_FILE = [one for one in SETTINGS if one.group and one.name != "config"]
 SECRET = "5ecret-value-that-nobody-may-see"

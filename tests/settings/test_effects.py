@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from happy.settings.config import SETTINGS, Config, load
+from happy.settings.config import SETTINGS, Config
 from happy.settings.declaration import BadSetting, Setting
 from happy.settings.effects import half_set, has_whole_s3
+from happy.settings.loading import load
 from tests.settings.test_config import write
 
 NEEDING = [one for one in SETTINGS if one.needs]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.settings.config import SHOWN, load
+from happy.settings.config import SHOWN
 from happy.settings.explained import MASKED, example, explain, masked
+from happy.settings.loading import load
 
 BY_NAME = {one.name: one for one in SHOWN}
 PASSWORD = "Wx3@kL/9p#Vq%Zt!"

@@ -27,7 +27,7 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from happy.metrics import Metrics
-from happy.settings.config import load
+from happy.settings.loading import load
 from happy.workers.parent import WorkersRunning
 from happy.workers.pool import LONG_LIFE, Worker
 from tests.harness import scratch_database, stop_cluster

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from happy.metrics import Metrics
-from happy.settings.config import load
+from happy.settings.loading import load
 from happy.workers.parent import WorkersRunning
 from tests.harness import scratch_database
 from tests.live.serving import free_port

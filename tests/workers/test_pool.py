@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.service.place import WorkerPlace
-from happy.settings.config import load
+from happy.settings.loading import load
 from happy.workers.pool import LONG_LIFE, Spare, Worker, WorkerPool
 from happy.workers.process import WorkerProcess
 from happy.workers.talk import Brief
