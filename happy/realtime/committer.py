@@ -32,8 +32,9 @@ from happy.base.rounds import Rounds
 from happy.base.waiting import within
 from happy.realtime.batches import Append, Batch, Commit, Release, Stored
 from happy.realtime.message_queue import MAX_QUEUED_BYTES, MessageQueue
-from happy.storage.append import AppendedRow, Writer
+from happy.storage.append import AppendedRow
 from happy.storage.messages import IncomingMessage
+from happy.storage.writer import Writer
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

@@ -76,6 +76,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.storage.log": (),
     "happy.storage.pool": ("test_database", "test_poolers"),
     "happy.storage.transaction": ("test_database",),
+    "happy.storage.writer": (),
 }
 """Each with further tests that drive it without naming it."""
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from happy.base.errors import ConnectionLost, QueryFailed
 from happy.base.ids import new_cuid
-from happy.storage.append import AppendedRow, AppendRow, Writer, append, find_or_give_up
+from happy.storage.append import AppendedRow, AppendRow, append, find_or_give_up
 from happy.storage.types import Millis
+from happy.storage.writer import Writer
 from tests.harness import DatabaseCase, psql
 from tests.storage.working import publishes
 
