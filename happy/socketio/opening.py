@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from happy.socketio.shared import Headers
-    from happy.socketio.websocket import EngineWebSocket
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SOME_KEY: Final = b"AAAAAAAAAAAAAAAAAAAAAA=="
 _ACCEPT: Final = b"Sec-WebSocket-Accept: "
 _CONNECTED: Final = frozenset({"connected", "transport"})
+
+
+class Unopened(Protocol):
+    """A WebSocket that has no transport yet."""
+
+    def begin(self, transport: Any, key: bytes, subprotocol: bytes, headers: Headers) -> None:
+        """Answer the opening handshake."""
 
 
 def opening(key: bytes, subprotocol: bytes) -> bytes:
@@ -38,14 +44,13 @@ def opening(key: bytes, subprotocol: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def learn(websocket: EngineWebSocket) -> dict[str, Any] | None:
+def learn(websocket: Unopened) -> dict[str, Any] | None:
     """The attributes of a class of WebSockets that are open at once, derived from a fresh ``websocket``.
 
     None if Autobahn leaves something in it that two WebSockets cannot share.
     """
     nobody = _Nobody()
     websocket.begin(nobody, _SOME_KEY, b"", ())
-    websocket.factory.forget(websocket)
     attributes = {name: value for name, value in vars(websocket).items() if name not in _CONNECTED}
     head, found, rest = nobody.written.partition(_ACCEPT)
     if not (found and rest == _accept(_SOME_KEY) and all(map(_is_constant, attributes.values()))):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from autobahn.websocket.types import ConnectionRequest
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from happy.socketio.engine import EngineConnection
+    from happy.base.bounds import Holding
     from happy.socketio.shared import EndpointSettings, Headers
 
 _HANDSHAKE_ONLY: Final = frozenset(
@@ -87,6 +87,24 @@ class Place(Protocol):
         """The connection is gone."""
 
 
+class Owner(Protocol):
+    """What a WebSocket is of: hears its messages and its end, and pays for what it keeps."""
+
+    @property
+    def holding(self) -> Holding:
+        """What is counted as kept for it."""
+
+    @property
+    def name(self) -> str:
+        """Who pays."""
+
+    def websocket_message(self, websocket: EngineWebSocket, data: bytes, binary: bool) -> None:
+        """A whole message; ``data`` is UTF-8 unless ``binary``."""
+
+    def websocket_lost(self, websocket: EngineWebSocket, *, clean: bool) -> None:
+        """It is gone; ``clean`` if its client closed it in due form."""
+
+
 class _Silent:
     """Stands in for Autobahn's logger, which would log addresses and handshake keys."""
 
@@ -108,7 +126,7 @@ class EngineWebSocket(ReadingWebSocket):
     """One WebSocket. ``owner`` hears its messages and its end."""
 
     log = _Silent()
-    owner: EngineConnection | None = None
+    owner: Owner | None = None
     place: Place | None = None
     factory: EngineWebSocketFactory
     transport: Any
@@ -131,7 +149,7 @@ class EngineWebSocket(ReadingWebSocket):
         self.dataReceived(opening(key, subprotocol))
         self.slim()
 
-    def attach(self, owner: EngineConnection) -> None:
+    def attach(self, owner: Owner) -> None:
         """Let a connection hear of this WebSocket, and pay for what it keeps."""
         self.owner = owner
         self.holding = owner.holding
@@ -336,14 +354,16 @@ class EngineWebSocketFactory(WebSocketServerFactory):
 
     def _opened(self, kind: type[EngineWebSocket]) -> type[EngineWebSocket]:
         """The protocol in the state after its opening handshake."""
-        attributes = learn(kind())
+        first = kind()
+        attributes = learn(first)
+        self._forget(first)
         return kind if attributes is None else type(kind.__name__, (kind,), attributes)
 
     def build(self) -> EngineWebSocket:
         """A WebSocket that has no transport yet."""
         return self._kind()
 
-    def forget(self, websocket: EngineWebSocket) -> None:
+    def _forget(self, websocket: EngineWebSocket) -> None:
         """One was opened that does not count."""
         self.open.discard(websocket)
         self.countConnections -= 1

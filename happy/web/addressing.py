@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.address import UNIXAddress
 from twisted.logger import Logger
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from happy.settings.config import Config
-    from happy.web.asked import Asked
 
 UNKNOWN: Final = "unknown"
 
@@ -129,7 +128,17 @@ def forwarded_for(request: Request) -> str | None:
     return b",".join(values).decode("latin-1") if values else None
 
 
-def base_url(request: Asked, config: Config) -> str:
+class Arrived(Protocol):
+    """What tells how a request reached us, of an :class:`~happy.web.asked.Asked`."""
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header; its name is in lower case."""
+
+    def secure(self) -> bool:
+        """Whether it came through TLS."""
+
+
+def base_url(request: Arrived, config: Config) -> str:
     """The server's address as the client uses it, without a trailing slash (http.md T1).
 
     Of a forwarded header with several values, the first counts (D20).
@@ -143,5 +152,5 @@ def base_url(request: Asked, config: Config) -> str:
     return f"{scheme}://{host}"
 
 
-def _first(request: Asked, name: str) -> str:
+def _first(request: Arrived, name: str) -> str:
     return (request.header(name) or "").partition(",")[0].strip()
