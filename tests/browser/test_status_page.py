@@ -39,7 +39,7 @@ REPORT = StatusReport(
     free_bytes=12_000_000,
     last_backup_at=None,
     nodes=[
-        {"name": "w1", "state": "ready", "sockets": 1000, "secret": "0231feaeb0575ca7"},
+        {"name": "w1", "state": "here", "sockets": 1000, "secret": "0231feaeb0575ca7"},
         {"name": "n2", "state": "there", "filesElsewhere": True, "secret": "e5cc75f94d46bc50"},
         {"name": LONG, "state": "not ready", "host": LONG, "version": LONG, "since": 0, "sockets": 239},
     ],

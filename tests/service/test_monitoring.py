@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import treq
 from treq.testing import StubTreq
 from twisted.internet import reactor
@@ -21,14 +22,34 @@ from happy.base.errors import StartupError
 from happy.metrics import Metrics
 from happy.service.metrics_port import MetricsPort
 from happy.service.monitoring import MonitoringResource
+from happy.service.status import Sockets, StatusReport
 from happy.service.watchers_site import WatchersSite
 from happy.settings.config import Config
 
 NOW = 1_769_860_800.25
 
+REPORT = StatusReport(
+    version="1",
+    listening=[],
+    uptime_ms=1,
+    ready=True,
+    reasons=[],
+    sockets=Sockets(1, 2, 3),
+    accounts=3,
+    pairings=0,
+    database_bytes=None,
+    files_bytes=None,
+    free_bytes=None,
+    last_backup_at=None,
+    nodes=[],
+    postgres=None,
+)
+
 
 class Judged:
     """Readiness as a test says; stands for the real one, and for the status as far as metrics need it."""
+
+    told = REPORT
 
     def __init__(self, *reasons: str) -> None:
         self.found = list(reasons)
@@ -43,8 +64,8 @@ class Judged:
     def columns(self) -> dict[str, list[int]]:
         return {"at": [1]}
 
-    async def report(self) -> dict[str, int]:
-        return {"accounts": 3}
+    async def report(self) -> StatusReport:
+        return self.told
 
 
 class Broken(Metrics):
@@ -125,8 +146,18 @@ class ResourceTests(SynchronousTestCase):
         """/status.json has what the status page shows."""
         self.assertEqual(
             json.loads(self.ask("GET", "/status.json")[2]),
-            {"status": {"accounts": 3}, "history": {"at": [1]}},
+            {"status": json.loads(msgspec.json.encode(REPORT)), "history": {"at": [1]}},
         )
+
+    def test_secrets(self) -> None:
+        """/status.json says whose master secret is another one, and has no fingerprint to try guesses by."""
+        self.judged = Judged()
+        ours, theirs = {"secret": "0231feaeb0575ca7"}, {"secret": "e5cc75f94d46bc50"}
+        nodes = [{"name": "a", "state": "here"}, *({"name": name, "state": "there"} for name in "bcd")]
+        told = [nodes[0] | ours, nodes[1] | ours, nodes[2] | theirs, nodes[3]]
+        self.judged.told = msgspec.structs.replace(REPORT, nodes=told)
+        shown = json.loads(self.ask("GET", "/status.json")[2])["status"]["nodes"]
+        self.assertEqual(shown, [*nodes[:2], nodes[2] | {"otherSecret": True}, nodes[3]])
 
     def test_page(self) -> None:
         """The page for people is there with its parts, and may load nothing else."""

@@ -71,15 +71,14 @@ function numbers(status) {
   if (accountSessions) most.push(several(accountSessions, "session"));
   if (accountAttachments) most.push(`${bytes(accountAttachments)} of attachments`);
   if (most.length) shown.push(["Quotas", most.join(", ")]);
-  const ours = status.nodes.find(({ state }) => !["there", "draining"].includes(state))?.secret;
-  for (const { name, state, version, host, since, sockets, filesElsewhere, secret } of status.nodes) {
+  for (const { name, state, version, host, since, sockets, filesElsewhere, otherSecret } of status.nodes) {
     const facts = [state];
     if (host) facts.push(`at ${host}`);
     if (version) facts.push(`version ${version}`);
     if (since) facts.push(`for ${span(Date.now() - since)}`);
     if (Number.isInteger(sockets)) facts.push(several(sockets, "socket"));
     if (filesElsewhere) facts.push("files elsewhere");
-    if (ours && secret && secret !== ours) facts.push("another master secret");
+    if (otherSecret) facts.push("another master secret");
     shown.push(["Node", name, facts.join(", ")]);
   }
   return shown.map(([name, value, more]) => {
