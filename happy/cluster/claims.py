@@ -22,6 +22,7 @@ from twisted.logger import Logger
 
 from happy.base.waiting import within
 from happy.cluster import wire
+from happy.cluster.room import Room
 from happy.realtime.client import Client
 from happy.realtime.recovery import Moved
 from happy.realtime.replay import Said, pack, unpack
@@ -45,7 +46,8 @@ LET_GO_SECONDS: Final = 0.3
 """How long it is tried to let go of one: afterwards it will have begun anew."""
 
 AT_ONCE: Final = 1_000
-"""Clients that are fetched at a time, and as many that are let go."""
+"""Clients that are fetched at a time, and as many that are let go; of an account as many as are left for
+others."""
 
 MOST_BYTES: Final = 256 * 1024
 """What a client may have missed; with more of it, it is better off fetching anew."""
@@ -89,7 +91,8 @@ class Claims:
         self._known = known
         self._numbers = count(1)
         self._asked: dict[int, tuple[str, Deferred[wire.Belongings | None]]] = {}
-        self._letting_go = 0
+        self._fetching = Room(AT_ONCE)
+        self._letting_go = Room(AT_ONCE)
 
     # -- clients that come -----------------------------------------------------------------------
 
@@ -97,7 +100,7 @@ class Claims:
         """See :class:`happy.realtime.application.Others`."""
         if not (isinstance(pid, str) and isinstance(offset, str)):
             return None
-        if len(pid) != _PID or len(offset) > _LONGEST_OFFSET or len(self._asked) >= AT_ONCE:
+        if len(pid) != _PID or len(offset) > _LONGEST_OFFSET:
             return None
         node, dot, _ = offset.partition(".")
         recovery = self._hub.recovery
@@ -110,6 +113,8 @@ class Claims:
         recovery = self._hub.recovery
         assert recovery is not None
         account, scope, subject, _ = client.identity
+        if not self._fetching.take(account, 1):
+            return None
         recovery.replay.expect(account, scope, subject, anew=True)
         try:
             fetching = Deferred.fromCoroutine(self._fetch(client, node, pid, offset))
@@ -117,6 +122,7 @@ class Claims:
         except TimeoutError:
             return None
         finally:
+            self._fetching.give_back(account, 1)
             recovery.replay.give_up(account, scope, subject)
             self._clock.callLater(0, recovery.tidy, account)
 
@@ -182,12 +188,11 @@ class Claims:
 
     def serve(self, said: wire.Claim) -> None:
         """A client of ours may have come to another node."""
-        if self._letting_go >= AT_ONCE:
+        if not self._letting_go.take(said.account, 1):
             self._answer(None, said)
             return
-        self._letting_go += 1
         letting = within(LET_GO_SECONDS, Deferred.fromCoroutine(self._let_go(said)), self._clock)
-        letting.addErrback(self._failed).addCallback(self._answer, said).addBoth(self._has_let_go)
+        letting.addErrback(self._failed).addCallback(self._answer, said).addBoth(self._has_let_go, said)
 
     async def _let_go(self, said: wire.Claim) -> wire.Belongings | None:
         recovery, hosted = self._hub.recovery, self._hosting.get(said.account)
@@ -223,14 +228,18 @@ class Claims:
         self._hub.recovery.tidy(client.account)
 
     def _answer(self, belongings: wire.Belongings | None, said: wire.Claim) -> None:
-        self._outlet.to(said.node, wire.Claimed(self._outlet.node, said.number, belongings))
+        size = 0 if belongings is None else sum(len(payload) for _, payload in belongings.missed)
+        if not self._outlet.takes(said.account, size):
+            belongings, size = None, 0
+        answer = wire.Claimed(self._outlet.node, said.number, belongings)
+        self._outlet.until_out(self._outlet.to(said.node, answer), said.account, size)
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(TimeoutError):
             self._log.failure("Letting go of a client failed", failure)
 
-    def _has_let_go(self, _: object) -> None:
-        self._letting_go -= 1
+    def _has_let_go(self, _: object, said: wire.Claim) -> None:
+        self._letting_go.give_back(said.account, 1)
 
     # -- both ------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from happy.base.redaction import describe_fault
 from happy.base.waiting import within
 from happy.cluster import wire
 from happy.cluster.bus import NODES, BusLost, account_channel, node_channel
+from happy.cluster.room import LARGE, WAY_BYTES, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ GOODBYE_SECONDS: Final = 0.5
 
 
 class Outlet:
-    """A node's voice. ``node`` is its id.
+    """A node's voice. ``node`` is its id, ``room`` what accounts may make it say at a time.
 
     Hardly anybody waits for what is said. When an update or a signal may not have been heard, the others are
     told as soon as there is a way to tell them.
@@ -41,6 +42,7 @@ class Outlet:
         self._counted: dict[type[wire.NodeWord], Any] = {}
         self._clock = clock
         self.node = node
+        self.room = Room(WAY_BYTES)
         self._unheard = False
 
     @property
@@ -51,11 +53,12 @@ class Outlet:
     def update(self, told: Told) -> None:
         """Tell an update to the nodes that host its account."""
         audience, payload = told.audience, told.payload or b""
+        account, size = audience.account, len(payload)
         said: wire.NodeWord
-        if len(payload) <= self._bus.largest:
+        if size <= self._bus.largest and self.takes(account, size):
             said = wire.NodeUpdate(
                 self.node,
-                audience.account,
+                account,
                 told.seq,
                 audience.session,
                 audience.machine,
@@ -63,8 +66,8 @@ class Outlet:
                 payload,
             )
         else:
-            said = wire.Wake(self.node, audience.account, told.seq)
-        self._say(account_channel(audience.account), said, self._not_heard)
+            said, size = wire.Wake(self.node, account, told.seq), 0
+        self.until_out(self._say(account_channel(account), said, self._not_heard), account, size)
 
     def about(self, account: str, said: wire.NodeWord) -> Deferred[None] | None:
         """Say something to the nodes that host an account; fires when it has gone out, or is lost."""
@@ -74,9 +77,9 @@ class Outlet:
         """Pass a signal on to the nodes that host its account."""
         self._say(account_channel(said.account), said, self._not_heard)
 
-    def to(self, node: str, said: wire.NodeWord) -> None:
-        """Say something to one node."""
-        self._say(node_channel(node), said, self._lost)
+    def to(self, node: str, said: wire.NodeWord) -> Deferred[None] | None:
+        """Say something to one node; as :meth:`about`."""
+        return self._say(node_channel(node), said, self._lost)
 
     def ask(self, node: str, said: wire.NodeWord) -> Deferred[int | None]:
         """Say something to one node; fires and fails as :meth:`happy.cluster.bus.Bus.publish`."""
@@ -100,6 +103,26 @@ class Outlet:
         if self._unheard:
             self._unheard = False
             self._say(NODES, wire.Look(self.node), self._not_heard)
+
+    def takes(self, account: str, size: int) -> bool:
+        """Whether an account may make this node say something of so many bytes now.
+
+        Then :meth:`until_out` is to be called.
+        """
+        return size <= LARGE or self.room.take(account, size)
+
+    def until_out(self, said: Deferred[Any] | None, account: str, size: int) -> None:
+        """Let what was said count until it has gone out, or is lost."""
+        if size <= LARGE:
+            return
+        if said is None:
+            self.room.give_back(account, size)
+        else:
+            said.addBoth(self._out, account, size)
+
+    def _out(self, outcome: Any, account: str, size: int) -> Any:
+        self.room.give_back(account, size)
+        return outcome
 
     def _count(self, said: wire.NodeWord) -> None:
         kind = type(said)

@@ -17,11 +17,13 @@ from twisted.python.failure import Failure
 from happy.base.coroutines import Outcome, drive
 from happy.base.expiry import Expiry
 from happy.cluster import wire
+from happy.cluster.room import Room
 from happy.realtime.calls import ANSWER_SECONDS
 from happy.realtime.pending import (
     CALLER_GONE,
     TARGET_GONE,
     TIMED_OUT,
+    TOO_LARGE,
     RemoteOffer,
     RpcFailed,
     RpcRequest,
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
     from happy.realtime.calls import Calls
 
 MAX_SERVED: Final = 20_000
-"""Calls of other nodes under way here; with more, they are not delivered."""
+"""Calls of other nodes under way here, of which an account has as many as are left for others; what is beyond
+is not delivered."""
 
 
 class _Remote:
@@ -99,7 +102,7 @@ class RemoteCalls:
         self._rosters = rosters
         self._numbers = count(1)
         self._under_way: dict[int, _Remote] = {}
-        self._served = 0
+        self._served = Room(MAX_SERVED)
         self._expiry = Expiry(clock, ANSWER_SECONDS)
         self._calls: Calls
 
@@ -138,10 +141,15 @@ class RemoteCalls:
             if receivers == 0:
                 call.fail(Undelivered())
 
-        if self._bus.up:
-            self._outlet.ask(offer.node, said).addCallbacks(went_out, call.lose)
-        else:
+        size = 0 if params is None else len(params)
+        if not self._bus.up:
             went_out(0)
+        elif self._outlet.takes(account, size):
+            asked = self._outlet.ask(offer.node, said)
+            self._outlet.until_out(asked, account, size)
+            asked.addCallbacks(went_out, call.lose)
+        else:
+            call.fail(RpcFailed(TOO_LARGE, "internal_error"))
         return call
 
     def forget(self, call: _Remote) -> bool:
@@ -188,23 +196,33 @@ class RemoteCalls:
         """A client of another node calls one of ours."""
         params = UNSET if said.params is None else Raw(said.params)
         request = RpcRequest(said.method, params)
-        answer = self._calls.serve(said.account, request) if self._served < MAX_SERVED else None
-        if answer is None:
+        if not self._served.take(said.account, 1):
             self._answer(said, None, delivered=False)
             return
-        self._served += 1
+        answer = self._calls.serve(said.account, request)
+        if answer is None:
+            self._served.give_back(said.account, 1)
+            self._answer(said, None, delivered=False)
+            return
         drive(
             _wait_for(answer),
-            lambda arguments: self._answer(said, arguments, served=1),
-            lambda failed: self._answer(said, None, served=1),
+            lambda arguments: self._served_now(said, arguments),
+            lambda failed: self._served_now(said, None),
         )
 
+    def _served_now(self, said: wire.NodeCall, arguments: Sequence[Raw] | None) -> None:
+        self._served.give_back(said.account, 1)
+        self._answer(said, arguments)
+
     def _answer(
-        self, said: wire.NodeCall, arguments: Sequence[Raw] | None, *, delivered: bool = True, served: int = 0
+        self, said: wire.NodeCall, arguments: Sequence[Raw] | None, *, delivered: bool = True
     ) -> None:
-        self._served -= served
-        texts = None if arguments is None else list(map(bytes, arguments))
-        self._outlet.to(said.node, wire.NodeAnswer(self._outlet.node, said.number, texts, delivered))
+        """Say what became of it; there is no answer where the account makes too much of them at a time."""
+        texts, size = None, sum(map(len, arguments or ()))
+        if arguments is not None and self._outlet.takes(said.account, size):
+            texts = list(map(bytes, arguments))
+        answer = wire.NodeAnswer(self._outlet.node, said.number, texts, delivered)
+        self._outlet.until_out(self._outlet.to(said.node, answer), said.account, size if texts else 0)
 
 
 async def _wait_for(answer: Outcome[Sequence[Raw]]) -> Sequence[Raw]:

@@ -7,7 +7,7 @@ method that is not known yet is waited for, and a notification is sent rather th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -33,6 +33,11 @@ OFFLINE_AFTER_SECONDS: Final = 5.0
 STATES_AT_ONCE: Final = 500
 """Accounts of which everything is told in one turn of the reactor."""
 
+MOST_TELLING: Final = 4 * 1024 * 1024
+"""Characters of names that may be on their way when everything is told of a further account."""
+
+TELLING_SECONDS: Final = 0.02
+"""How soon it is looked whether they have gone out."""
 
 SAID_SECONDS: Final = 0.25
 """How long it may take until something has gone out; nobody waits for longer."""
@@ -62,6 +67,9 @@ class Rosters:
         self._now = now
         self._changed: dict[str, dict[str, int | None]] = {}
         self._asking: dict[str, Hosted] = {}
+        self._asked: dict[tuple[str, str], None] = {}
+        """Which nodes want to know everything of which accounts."""
+        self._telling = 0
         self._due = False
         self._leaving: dict[IDelayedCall, None] = {}
 
@@ -110,17 +118,39 @@ class Rosters:
     def _soon(self) -> None:
         if not self._due:
             self._due = True
-            self._clock.callLater(0, self._tell)
+            self._clock.callLater(TELLING_SECONDS if self._telling > MOST_TELLING else 0, self._tell)
 
     def _tell(self) -> None:
         self._due = False
-        for account in list(self._asking)[:STATES_AT_ONCE]:
-            self.tell(account)
+        for account in list(islice(self._asking, STATES_AT_ONCE)):
+            if self._telling <= MOST_TELLING:
+                self.tell(account)
+        for asked in list(islice(self._asked, STATES_AT_ONCE)):
+            if self._telling <= MOST_TELLING:
+                del self._asked[asked]
+                self._answer(*asked)
         for account in list(self._changed):
             if account not in self._asking:
                 self.tell(account)
-        if self._asking:
+        if self._asking or self._asked:
             self._soon()
+
+    def _answer(self, node: str, account: str) -> None:
+        hosted = self.hosting.get(account)
+        if hosted is not None and hosted.waiting is None:
+            self._tell_everything(self._state(hosted, ask=False), node)
+
+    def _tell_everything(self, state: wire.NodeState, node: str | None = None) -> None:
+        """Of an account, to one node or to all that host it."""
+        said = self._outlet.about(state.account, state) if node is None else self._outlet.to(node, state)
+        if said is not None:
+            names = chain(state.machines, state.methods, state.stopped)
+            size = sum(map(len, names))
+            self._telling += size
+            said.addBoth(self._told_everything, size)
+
+    def _told_everything(self, _: object, size: int) -> None:
+        self._telling -= size
 
     def tell(self, account: str) -> None:
         """Tell at once what has changed of an account, or everything if the others are to be asked."""
@@ -131,7 +161,7 @@ class Rosters:
         if asking is hosted:
             hosted.asked = self._clock.seconds()
             hosted.seen, hosted.machines = self._look(account)
-            self._outlet.about(account, self._state(hosted, ask=True))
+            self._tell_everything(self._state(hosted, ask=True))
         else:
             self._tell_changes(hosted, methods)
 
@@ -184,10 +214,9 @@ class Rosters:
 
     def _tell_next(self, node: str, accounts: Iterator[Hosted]) -> None:
         some = list(islice(accounts, STATES_AT_ONCE))
-        for hosted in some:
-            if hosted.waiting is None and self.hosting.get(hosted.account) is hosted:
-                self._outlet.to(node, self._state(hosted, ask=False))
+        self._asked.update(dict.fromkeys((node, hosted.account) for hosted in some))
         if some:
+            self._soon()
             self._clock.callLater(0, self._tell_next, node, accounts)
 
     def leave(self, hosted: Hosted) -> None:
@@ -208,7 +237,8 @@ class Rosters:
             if former is not None:
                 self._announce(said.account, former.machines.symmetric_difference(said.machines))
             if said.ask:
-                self._outlet.to(said.node, self._state(hosted, ask=False))
+                self._asked[said.node, said.account] = None
+                self._soon()
         self.calls.hear(said.account, said.methods if isinstance(said, wire.NodeState) else said.offered)
 
     def hear_stop(self, said: wire.Stop) -> None:

@@ -48,6 +48,9 @@ WITHDRAWN_SECONDS = 4.0
 
 MAX_METHODS = 2_000
 MAX_CALLS_IN_FLIGHT = 1_000
+MAX_NAMES = 1024 * 1024
+"""Characters of the names that an account's clients offer here: other nodes are told all of them at once."""
+
 METHOD_BYTES = 512
 """What a registration costs beside its name."""
 
@@ -73,6 +76,8 @@ class Calls:
         self.elsewhere: Elsewhere | None = None
         """Where there are other nodes."""
         self._rank = 0
+        self._names: dict[str, int] = {}
+        """Characters of the names that are offered, by account."""
         self._methods: dict[tuple[str, str], _Method] = {}
         self._waiting: dict[tuple[str, str], dict[Waiting, None]] = {}
         self._withdrawing: dict[tuple[Client, str], IDelayedCall] = {}
@@ -94,8 +99,10 @@ class Calls:
         methods = client.methods if client.methods is not None else set()
         if method in methods:
             return True
-        if len(methods) >= MAX_METHODS or not client.holding.take(_cost(method)):
+        names = self._names.get(client.account, 0) + len(method)
+        if len(methods) >= MAX_METHODS or names > MAX_NAMES or not client.holding.take(_cost(method)):
             return False
+        self._names[client.account] = names
         client.methods = methods
         methods.add(method)
         withdrawing = self._withdrawing.pop((client, method), None)
@@ -185,6 +192,9 @@ class Calls:
         key = (client.account, method)
         known = self._methods[key]
         del known.targets[client]
+        self._names[client.account] -= len(method)
+        if not self._names[client.account]:
+            del self._names[client.account]
         if not known.targets:
             del self._methods[key]
         if self.elsewhere is not None:

@@ -21,6 +21,7 @@ TARGET_GONE = "RPC target disconnected"
 TIMED_OUT = "operation has timed out"
 CALLER_GONE = "RPC caller disconnected"
 TOO_MANY = "Too many calls in flight"
+TOO_LARGE = "Too much in flight to another node"
 
 
 class RpcFailed(Exception):

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
 from happy.cluster.bus import BusLost, BusOwner
+from happy.cluster.redis_bus import MOST_UNANSWERED
 
 
 class MemoryEngine:
@@ -17,7 +18,8 @@ class MemoryEngine:
 
     ``drops(sender, receiver, channel, payload)`` tells what is lost on its way, ``delay`` is how many
     seconds every message takes, ``reconnecting`` how many a bus needs to come back. While it is ``away`` no
-    bus is up; while it is frozen all are, and nothing goes through until it is thawed.
+    bus is up; while it is frozen all are, and nothing goes through until it is thawed. A bus that has said
+    more than 32 MB without an answer is ``cut``, as one of Redis is.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,7 +29,7 @@ class MemoryEngine:
         self.delay = 0.0
         self.reconnecting = 0.1
         self.away = False
-        self.sent = 0
+        self.sent = self.cuts = 0
         self._sides: dict[MemoryBus, int] = {}
         self._frozen: list[Callable[[], None]] | None = None
 
@@ -80,7 +82,8 @@ class MemoryBus:
         self._owner: BusOwner | None = None
         self._session = 0
         self._up = False
-        self._asked: dict[Deferred[Any], None] = {}
+        self._asked: dict[Deferred[Any], int] = {}
+        self._unanswered = 0
         self._again: IDelayedCall | None = None
 
     @property
@@ -102,6 +105,10 @@ class MemoryBus:
         return succeed(None)
 
     def publish(self, channel: str, payload: bytes) -> Deferred[int | None]:
+        if self._up and self._unanswered + len(payload) > MOST_UNANSWERED:
+            self._engine.cuts += 1
+            self._engine.clock.callLater(0, self.cut)
+            return fail(BusLost())
         return self._ask(self._publish, channel, payload)
 
     def subscribers(self, channel: str) -> Deferred[int | None]:
@@ -128,7 +135,7 @@ class MemoryBus:
         self.subscribed.clear()
         if was_up and self._owner:
             self._owner.lost()
-        asked, self._asked = self._asked, {}
+        asked, self._asked, self._unanswered = self._asked, {}, 0
         for answer in asked:
             answer.errback(BusLost())
 
@@ -155,14 +162,15 @@ class MemoryBus:
         if not self._up:
             return fail(BusLost())
         answer: Deferred[int | None] = Deferred()
-        self._asked[answer] = None
+        self._asked[answer] = size = sum(map(len, arguments))
+        self._unanswered += size
         self._engine.soon(self._answer, answer, act, *arguments)
         return answer
 
     def _answer(self, answer: Deferred[int | None], act: Callable[..., int], *arguments: Any) -> None:
         if answer in self._asked:
             found = act(*arguments)
-            self._asked.pop(answer, None)
+            self._unanswered -= self._asked.pop(answer, 0)
             answer.callback(found)
 
     def _publish(self, channel: str, payload: bytes) -> int:

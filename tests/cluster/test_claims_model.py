@@ -99,6 +99,12 @@ class RecoveringNode(Node):
     def to(self, node: str, said: wire.NodeWord) -> None:
         self.world.say(self, node, said)
 
+    def takes(self, account: str, size: int) -> bool:
+        return True
+
+    def until_out(self, said: object, account: str, size: int) -> None:
+        """Everything is out at once."""
+
     def hear(self, word: bytes) -> None:
         """Something that another node said."""
         said = wire.decode(word)

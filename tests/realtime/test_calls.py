@@ -219,6 +219,17 @@ class CallsTests(SynchronousTestCase):
             self.assertTrue(self.calls.register(client, str(number)))
         self.assertFalse(self.calls.register(client, "one more"))
 
+    def test_bounded_names(self) -> None:
+        """So do all clients of an account; what goes makes room."""
+        self.patch(module, "MAX_NAMES", 10)
+        first, second = connect("a"), connect("a")
+        self.assertTrue(self.calls.register(first, "12345"))
+        self.assertTrue(self.calls.register(second, "12345"))
+        self.assertFalse(self.calls.register(second, "6"))
+        self.assertTrue(self.calls.register(connect("b"), "6"))
+        self.calls.forget(first)
+        self.assertTrue(self.calls.register(second, "67890"))
+
     def test_bounded_calls(self) -> None:
         """One client has a bounded number of calls under way."""
         self.target()
