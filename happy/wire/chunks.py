@@ -19,6 +19,10 @@ CONTENT_TO_FRAMING: Final = 8
 """Bytes that chunks may take beside their content, and bytes of content that pay for a further one. A chunk
 takes the same time however little it holds."""
 
+MOST_TRAILERS: Final = 4096
+"""Bytes of trailers, whatever came before: a line of them that is not complete is looked at again with each
+piece."""
+
 # Each such line is read with the end of the chunk before it.
 _SIZE: Final = re.compile(rb"\r\n([0-9A-Fa-f]++)(?:;[\t -~\x80-\xff]*+)?\r\n")
 _UNFINISHED_SIZE: Final = re.compile(rb"\r?|\r\n(?:[0-9A-Fa-f]++(?:;[\t -~\x80-\xff]*+)?\r?)?")
@@ -32,13 +36,13 @@ class BadChunk(ValueError):
 class Chunks:
     """One body. ``owed`` are the bytes of the chunk that has begun which have yet to come."""
 
-    __slots__ = ("_framing", "_rest", "_trails", "owed")
+    __slots__ = ("_framing", "_rest", "_trailers", "_trails", "owed")
 
     def __init__(self) -> None:
         self.owed = 0
         self._rest = _END
         self._trails = False
-        self._framing = 0
+        self._trailers = self._framing = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """The content that is new, and what follows the body; None as long as that is not complete.
@@ -82,7 +86,11 @@ class Chunks:
         fields = FIELDS.match(self._rest)
         assert fields is not None  # there may be none
         rest = self._rest[fields.end() :]
-        if rest.startswith(_END):
+        ends = rest.startswith(_END)
+        self._trailers += fields.end()
+        if self._trailers + (len(_END) if ends else len(rest)) > MOST_TRAILERS:
+            raise BadChunk
+        if ends:
             return rest[len(_END) :]
         if UNFINISHED_FIELD.fullmatch(rest) is None:
             raise BadChunk

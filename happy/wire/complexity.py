@@ -1,9 +1,9 @@
 r"""How deep a JSON text nests and how many values it has, before anything is built of it.
 
 A text of a megabyte can hold half a million values, each of which costs a hundred times its length, or nest
-so deep that whoever walks it runs out of stack, where depends on the interpreter. Both are bounded here, once
-for everything that clients send. The measure is linear, works on pieces as they arrive, and leaves all loops
-to compiled functions; of what is no JSON it says anything.
+so deep that whoever walks it runs out of stack, at a depth of the interpreter's own. Both are bounded here,
+once for everything that clients send. The measure is linear, works on pieces as they arrive, and leaves all
+loops to compiled functions; of what is no JSON it says anything.
 """
 
 from __future__ import annotations

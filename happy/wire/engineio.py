@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -22,6 +23,8 @@ SEPARATOR: Final = b"\x1e"
 """Stands between the packets of a polling payload; JSON never contains it raw."""
 
 _BASE64: Final = ord("b")
+_CONTROL: Final = re.compile(rb"[\0-\x08\n-\x1f\x7f]")
+"""What RFC 9110 keeps out of the values of headers: controls other than tab."""
 
 
 class PacketType(IntEnum):
@@ -214,7 +217,7 @@ def check_request(
     transport = query.get("transport")
     if transport not in (POLLING, WEBSOCKET):
         raise Refused(EngineProblem.TRANSPORT_UNKNOWN)
-    if _illegal(origin):
+    if _CONTROL.search(origin):
         raise Refused(EngineProblem.BAD_REQUEST)
     if sid := query.get("sid"):
         return _check_session(sid, sessions, upgrade=upgrade, transport=transport)
@@ -233,8 +236,3 @@ def _check_session(sid: str, sessions: Collection[str], *, upgrade: bool, transp
     if transport == WEBSOCKET and not upgrade:
         raise Refused(EngineProblem.BAD_REQUEST)
     return sid
-
-
-def _illegal(header: bytes) -> bool:
-    """Whether a header holds bytes that RFC 9110 keeps out of field values: controls other than tab."""
-    return any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in header)

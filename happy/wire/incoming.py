@@ -29,7 +29,6 @@ RESERVED: Final = frozenset(
 
 _HEAD: Final = re.compile(rb"(?:([0-4])|([56])(\d{1,9})-)(?:(/[^,]*),?)?(\d*)", re.DOTALL)
 
-
 _EVENT: Final = ord("2")
 _ACK: Final = ord("3")
 _LONGEST_HEAD: Final = 12

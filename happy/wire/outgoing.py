@@ -90,4 +90,4 @@ def _namespace_prefix(namespace: str) -> bytes:
         return b""
     if not namespace.startswith("/") or "," in namespace:
         raise ValueError("a namespace begins with a slash and has no comma")
-    return namespace.encode("utf-8", "surrogatepass") + b","
+    return namespace.encode() + b","

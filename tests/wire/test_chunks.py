@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 
-from happy.wire.chunks import LONGEST_LINE, MOST_FRAMING, BadChunk, Chunks
+from happy.wire.chunks import LONGEST_LINE, MOST_FRAMING, MOST_TRAILERS, BadChunk, Chunks
 
 
-def read(data: bytes, step: int = 1 << 20) -> Any:
+def read(data: bytes, step: int = 1 << 20, begun: Chunks | None = None) -> Any:
     """The content and what follows the body, None if that is not complete; or what it is refused as."""
-    chunks, content, surplus = Chunks(), b"", None
+    chunks, content, surplus = begun or Chunks(), b"", None
     try:
         for place in range(0, len(data), step):
             piece, surplus = chunks.feed(data[place : place + step])
@@ -78,6 +78,19 @@ def test_framing() -> None:
         assert chunks.feed(chunk) == (b"a", None)
     with pytest.raises(BadChunk):
         chunks.feed(b"1")
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize("lines", [1, 3])
+def test_trailers(lines: int, step: int) -> None:
+    """A large body pays for no more trailers than a small one, however they come."""
+    size = 8 * MOST_TRAILERS
+    most = MOST_TRAILERS - len(b"\r\n") - len(b"A:\r\n") * lines
+    for more, found in ((0, (b"", b"GET")), (1, BadChunk)):
+        chunks = Chunks()
+        chunks.feed(b"%x\r\n" % size + b"x" * size)
+        trailers = b"A:\r\n" * (lines - 1) + b"A:" + b"v" * (most + more) + b"\r\n\r\nGET"
+        assert read(b"\r\n0\r\n" + trailers, step, chunks) == found
 
 
 def test_owed() -> None:

@@ -67,10 +67,10 @@ class TestOutgoing:
             encode_connect_error("no", data={"a": Attachment(b"1")})
         assert encode_connect_error("no", data=[1.0]).text == b'44{"message":"no","data":[1]}'
 
-    @pytest.mark.parametrize("namespace", ["", "n", "n/", "/a,b"])
+    @pytest.mark.parametrize("namespace", ["", "n", "n/", "/a,b", "/\ud800"])
     def test_no_namespace(self, namespace: str) -> None:
         """What clients could not read as a namespace is none."""
-        with pytest.raises(ValueError, match="namespace"):
+        with pytest.raises(ValueError, match="namespace|surrogates"):
             encode_event("e", namespace=namespace)
 
     @pytest.mark.parametrize(
