@@ -128,7 +128,8 @@ async def whole(parts: Parts, account: str, tx: Transaction, value: V | Large) -
 
     To write much takes long, so much comes back when it is the owner's turn.
 
-    Raises TooLarge when that is more than may wait for a client, Overloaded when there is no room, Changed.
+    Raises TooLarge when that is more than may wait for a client, Overloaded when there is no room, and
+    ChangedMeanwhile.
     """
     if not isinstance(value, Large):
         if value is not None and len(value) >= SLOW:
@@ -152,7 +153,10 @@ async def whole(parts: Parts, account: str, tx: Transaction, value: V | Large) -
 
 
 async def unchanged(read: Callable[[], Awaitable[T]]) -> T:
-    """What ``read`` answers when nobody changes a value meanwhile. Raises Changed if somebody always does."""
+    """What ``read`` answers when nobody changes a value meanwhile.
+
+    Raises ChangedMeanwhile if somebody always does.
+    """
     for _ in range(TRIES - 1):
         try:
             return await read()
@@ -198,7 +202,7 @@ class _Written:
     async def read(self, allowance: Allowance) -> bytes:
         """The next piece, which was taken from ``allowance``; empty at the end.
 
-        Raises Overloaded when there is no room for it, Changed, and what the database does.
+        Raises Overloaded when there is no room for it, ChangedMeanwhile, and what the database does.
         """
         if self._write is None:
             return b""

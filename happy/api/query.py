@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from happy.api.validation import numeric_members
+from happy.api.described import numeric_members
 
 # Possessive, since a long row of digits could be divided in as many ways as it has digits.
 _DECIMAL = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)

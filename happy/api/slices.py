@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from happy.api import validation
+from happy.api.described import LONGEST_KEY, counts_utf16, key_members
 from happy.api.structs import MalformedJson, decode_body
 from happy.wire.complexity import MOST_VALUES, Meter, TooComplex
 from happy.wire.surrogates import mend_surrogates
@@ -53,15 +54,19 @@ def decode_in_slices(shape: type[T], read: Callable[[int], bytes], blank: bytes)
     frame = text.end()
     yield
     value: T = text.put_back(decode_body(shape, frame if frame.strip() else blank))
-    if validation.counts_utf16(shape):
+    if text.long_keys or counts_utf16(shape):
         validation.check(shape, msgspec.to_builtins(value), "body")
     return value
 
 
 class _Text:
-    """A text in parts. Its methods raise :class:`MalformedJson`."""
+    """A text in parts. Its methods raise :class:`MalformedJson`.
+
+    ``long_keys`` tells of strings that the decoder has not seen, and would have found too long.
+    """
 
     def __init__(self) -> None:
+        self.long_keys = False
         self._meter = Meter()
         self._rest = b""
         self._frame: list[bytes] = []
@@ -127,17 +132,23 @@ class _Text:
             self._taken[short.decode()] = long
         self._frame.append(b'"%b"' % short)
 
-    def put_back(self, value: Any) -> Any:
-        """A decoded value with every string where it was taken from; changed in place where it can be."""
+    def put_back(self, value: Any, *, key: bool = False) -> Any:
+        """A decoded value with every string where it was taken from; changed in place where it can be.
+
+        ``key`` tells that it may be, or hold, what has a greatest length.
+        """
         if isinstance(value, str):
-            return self._taken.get(value, value)
+            text = self._taken.get(value, value)
+            self.long_keys = self.long_keys or (key and len(text) > LONGEST_KEY)
+            return text
         if isinstance(value, list):
-            value[:] = map(self.put_back, value)
+            value[:] = [self.put_back(item, key=key) for item in value]
         elif isinstance(value, dict):
-            return {self.put_back(name): self.put_back(item) for name, item in value.items()}
+            return {self.put_back(name): self.put_back(item, key=key) for name, item in value.items()}
         elif isinstance(value, msgspec.Struct):
+            keys = key_members(type(value))
             for name in value.__struct_fields__:
-                force_setattr(value, name, self.put_back(getattr(value, name)))
+                force_setattr(value, name, self.put_back(getattr(value, name), key=name in keys))
         return value
 
 

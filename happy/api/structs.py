@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Meta, Struct, StructMeta
 
 from happy.api import validation
+from happy.api.described import LONGEST_KEY, counts_utf16, member_names
 from happy.api.query import coerce_texts, gather
 from happy.api.validation import Invalid, Problem
 from happy.wire.complexity import TooComplex, check_complexity
@@ -73,9 +74,9 @@ NonNegative = Annotated[int, Meta(ge=0, le=SAFE)]
 Positive = Annotated[int, Meta(gt=0, le=SAFE)]
 Number = int | float
 """Any number, kept as it was written."""
-Key = Annotated[str, Meta(max_length=validation.LONGEST_KEY)]
+Key = Annotated[str, Meta(max_length=LONGEST_KEY)]
 """What a client calls something by."""
-NonEmpty = Annotated[str, Meta(min_length=1, max_length=validation.LONGEST_KEY)]
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY)]
 """A :data:`Key` that is one."""
 Size200 = Annotated[str, Meta(min_length=1, max_length=200)]
 """1 to 200 UTF-16 code units; every ``max_length`` of a text counts those."""
@@ -87,9 +88,7 @@ Timestamp = Annotated[int, Meta(description="Milliseconds since the epoch.")]
 EpochSeconds = Annotated[int, Meta(description="Seconds since the epoch.")]
 Base64 = Annotated[str, Meta(description="Standard base64.", extra_json_schema={"contentEncoding": "base64"})]
 """Bytes as the server writes them, padded; in requests the padding may be missing (http.md 2, STRICT)."""
-LenientBase64 = Annotated[
-    str, Meta(description="Base64; what is none is skipped.", max_length=validation.LONGEST_KEY)
-]
+LenientBase64 = Annotated[str, Meta(description="Base64; what is none is skipped.", max_length=LONGEST_KEY)]
 """A key in standard or URL-safe base64 (http.md 2, LENIENT)."""
 
 
@@ -196,7 +195,7 @@ def decode_body(shape: type[T], raw: bytes | msgspec.Raw, group: str = "body") -
         value = msgspec.json.decode(raw, type=shape)
     except (ValueError, RecursionError):
         return decode_value(shape, parse_json(raw), group)
-    if validation.counts_utf16(shape):
+    if counts_utf16(shape):
         validation.check(shape, msgspec.to_builtins(value), group)
     return value
 
@@ -258,7 +257,7 @@ def decode_query(shape: type[T], pairs: Iterable[tuple[str, str]]) -> T:
 
 def decode_headers(shape: type[T], header: Callable[[str], str | None]) -> T:
     """The headers that ``shape`` names, each taken with ``header(name)``; raises :class:`Invalid`."""
-    found = {name: header(name) for name in validation.member_names(shape)}
+    found = {name: header(name) for name in member_names(shape)}
     return decode_value(shape, {name: text for name, text in found.items() if text is not None}, "headers")
 
 

@@ -6,15 +6,16 @@ description is walked beside the value instead, and each fault becomes a :class:
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-import typing
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import inspect as shapes
+
+from happy.api.described import Array, Number, Options, declared_options, describe, options_of
 
 SAFE: Final = 2**53 - 1
 """The largest whole number that a client's floating point numbers represent exactly."""
@@ -28,16 +29,9 @@ MOST_PROBLEMS: Final = 100
 MOST_TEXT: Final = 4096
 """Problems, and characters of their texts, that are listed; what follows is not looked for."""
 
-LONGEST_KEY: Final = 16 * 1024
-"""Characters of what clients call things by, far beyond what is stored (http.md 3.9); of whatever kind."""
-
 _LONGEST_NAME: Final = 100  # of what is repeated
 
-T = TypeVar("T")
-
 _Path = tuple[str | int, ...]
-_Array = shapes.ListType | shapes.VarTupleType
-_Number = shapes.IntType | shapes.FloatType
 
 
 class Problem(NamedTuple):
@@ -75,9 +69,9 @@ def check(type: Any, value: Any, *path: str) -> Any:
 
     ``path`` is what the paths of problems begin with. Raises :class:`Invalid` with all problems.
     """
-    walk = _Walk(_declared_options(type))
+    walk = _Walk(declared_options(type))
     try:
-        fitted = walk.fit(_describe(type), value, path)
+        fitted = walk.fit(describe(type), value, path)
     except _Enough:
         fitted = None
     if walk.problems:
@@ -85,95 +79,9 @@ def check(type: Any, value: Any, *path: str) -> Any:
     return fitted
 
 
-def _cached(function: Callable[[Any], T]) -> Callable[[Any], T]:
-    return functools.cache(function)
-
-
-@_cached
-def _describe(type: Any) -> shapes.Type:
-    return shapes.type_info(type)
-
-
-@_cached
-def member_names(type: Any) -> tuple[str, ...]:
-    """The members of a Struct type as they are called on the wire."""
-    return tuple(member.encode_name for member in _members(type))
-
-
-@_cached
-def numeric_members(type: Any) -> frozenset[str]:
-    """The wire names of a Struct type's numeric members."""
-    return frozenset(
-        member.encode_name
-        for member in _members(type)
-        if any(isinstance(option, _Number) for option in _options(member.type))
-    )
-
-
-@_cached
-def counts_utf16(type: Any) -> bool:
-    """Whether a text in ``type`` has a greatest length of the contract's, which is in UTF-16 code units.
-
-    The typed decoder counts code points instead and lets too much pass.
-    """
-    return any(
-        isinstance(part, shapes.StrType) and part.max_length not in (None, LONGEST_KEY)
-        for part in _parts(_describe(type))
-    )
-
-
 def foreign_problem(group: str, fault: msgspec.ValidationError) -> Problem:
     """The problem a Struct's own check raised, or another one that only the typed decoder finds."""
     return Problem((group,), str(fault.__cause__ or fault))
-
-
-def _members(type: Any) -> tuple[shapes.Field, ...]:
-    info = _describe(type)
-    if not isinstance(info, shapes.StructType):
-        raise TypeError(f"{type!r} is not a Struct")
-    return info.fields
-
-
-def _parts(info: shapes.Type, within: frozenset[object] = frozenset()) -> Iterator[shapes.Type]:
-    """Every alternative of ``info``, and everything inside of it."""
-    for option in _options(info):
-        yield option
-        if isinstance(option, _Array):
-            yield from _parts(option.item_type, within)
-        elif isinstance(option, shapes.DictType):
-            yield from _parts(option.value_type, within)
-        elif isinstance(option, shapes.StructType) and option.cls not in within:
-            for member in option.fields:
-                yield from _parts(member.type, within | {option.cls})
-
-
-def _options(info: shapes.Type) -> tuple[shapes.Type, ...]:
-    """The alternatives of a type: itself, if it is no union."""
-    if isinstance(info, shapes.Metadata):
-        return _options(info.type)
-    if isinstance(info, shapes.UnionType):
-        return tuple(option for part in info.types for option in _options(part))
-    return (info,)
-
-
-_Options = dict[frozenset[Any], tuple[Any, ...]]
-
-
-@_cached
-def _declared_options(type: Any) -> _Options:
-    """Every enumeration in ``type`` with its values as declared; msgspec's description sorts them."""
-    return {frozenset(values): values for values in _literals(type, frozenset())}
-
-
-def _literals(hint: Any, within: frozenset[Any]) -> Iterator[tuple[Any, ...]]:
-    if typing.get_origin(hint) is Literal:
-        yield typing.get_args(hint)
-        return
-    for part in typing.get_args(hint):
-        yield from _literals(part, within)
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in within:
-        for member in typing.get_type_hints(hint, include_extras=True).values():
-            yield from _literals(member, within | {hint})
 
 
 def _kind(value: Any) -> str:
@@ -209,7 +117,7 @@ def _choose(options: tuple[shapes.Type, ...], value: Any) -> shapes.Type:
     return (likely or real)[0]
 
 
-@_cached
+@cache
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text)
 
@@ -243,14 +151,14 @@ def _representable(value: Any) -> Any:
 class _Walk:
     """One pass beside a value: collects the problems, returns the value made to fit."""
 
-    def __init__(self, options: _Options) -> None:
+    def __init__(self, options: Options) -> None:
         self.problems: list[Problem] = []
         self._text_left = MOST_TEXT
         self._declared = options
         self._mistyped = 0
 
     def fit(self, info: shapes.Type, value: Any, path: _Path) -> Any:
-        options = _options(info)
+        options = options_of(info)
         if value is None and any(isinstance(option, shapes.NoneType) for option in options):
             return None
         choice = _choose(options, value)
@@ -314,7 +222,7 @@ class _Walk:
             for name, item in value.items()
         }
 
-    def _array(self, info: _Array, value: Any, path: _Path) -> Any:
+    def _array(self, info: Array, value: Any, path: _Path) -> Any:
         if not isinstance(value, list):
             self._mismatch("array", value, path)
             return self._length(info, value, path)
@@ -336,7 +244,7 @@ class _Walk:
             )
         return value
 
-    def _length(self, info: shapes.StrType | _Array, value: Any, path: _Path) -> None:
+    def _length(self, info: shapes.StrType | Array, value: Any, path: _Path) -> None:
         """Whether a text or an array, even in the place of the other one, has the right length."""
         bound = info.min_length if info.max_length is None else info.max_length
         if bound is None:
@@ -360,7 +268,7 @@ class _Walk:
             self._fault(f"Invalid option: expected one of {listed}", path)
         return value
 
-    def _number(self, info: _Number, value: Any, path: _Path) -> Any:
+    def _number(self, info: Number, value: Any, path: _Path) -> Any:
         if _kind(value) != "number" or math.isinf(_encodable(value)):
             return self._mismatch("number", value, path)
         if isinstance(info, shapes.IntType):
@@ -378,7 +286,7 @@ class _Walk:
         if value > SAFE:
             self._fault(f"Too big: expected int to be <={SAFE}", path)
 
-    def _bounds(self, info: _Number, value: float, path: _Path) -> None:
+    def _bounds(self, info: Number, value: float, path: _Path) -> None:
         if info.ge is not None and info.ge != -SAFE and value < info.ge:
             self._fault(f"Too small: expected number to be >={info.ge}", path)
         if info.gt is not None and value <= info.gt:

@@ -92,7 +92,7 @@ class Large:
     async def read(self, tx: Transaction, start: int) -> bytes:
         """The slice that begins at byte ``start``; one shorter than :data:`SLICE` is the last.
 
-        Raises Changed when the value is not the one that was measured.
+        Raises ChangedMeanwhile when the value is not the one that was measured.
         """
         row = await tx.row(self._statement, {**self._parameters, "start": start + 1})
         if row is None:

@@ -11,10 +11,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from happy.api import slices
+from happy.api.described import LONGEST_KEY
 from happy.api.slices import SLICE, decode_in_slices
-from happy.api.structs import Invalid, MalformedJson, decode_body
+from happy.api.structs import Body, Invalid, Key, MalformedJson, NonEmpty, decode_body
 from happy.wire.complexity import MOST_VALUES
 from tests.api.test_structs import Required, Sample
 
@@ -113,6 +115,26 @@ def test_noise(text: bytes, sizes: list[int]) -> None:
 def test_large(text: bytes) -> None:
     """Megabytes are the same as bytes."""
     same(Required, text, [SLICE])
+
+
+class Keyed(Body):
+    key: Key = ""
+    keys: list[NonEmpty] | None = None
+    within: dict[str, Part] | UnsetType = UNSET
+
+
+class Part(Body):
+    key: NonEmpty
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("member", ['"key":%s', '"keys":["k",%s]', '"within":{"x":{"key":%s}}'])
+@pytest.mark.parametrize("character", ["k", "ä"])
+def test_long_keys(character: str, member: str, more: int) -> None:
+    """A string that was taken out is not longer than its place allows."""
+    text = ("{" + member % json.dumps(character * (LONGEST_KEY + more)) + "}").encode()
+    assert isinstance(outcome(lambda: decode_body(Keyed, text)), str) == bool(more)
+    same(Keyed, text, [SLICE])
 
 
 def test_in_steps() -> None:

@@ -23,6 +23,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.wire.incoming": (),
     "happy.wire.jsontext": (),
     "happy.wire.outgoing": (),
+    "happy.api.described": ("test_structs",),
     "happy.api.payload": ("test_resource", "test_structs", "test_bounded_misfits"),
     "happy.api.query": ("test_resource",),
     "happy.api.slices": (),

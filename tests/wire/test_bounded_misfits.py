@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from happy.api.described import counts_utf16
 from happy.api.query import coerce_number
 from happy.api.structs import Body, Invalid, Key, MalformedJson, Size200, decode_body, parse_json
-from happy.api.validation import counts_utf16
 from happy.wire.surrogates import mend_surrogates
 
 
