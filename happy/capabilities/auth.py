@@ -152,7 +152,7 @@ async def terminal_status(server: Server, request: RequestFacts, query: StatusQu
     )
     if found is None:
         return PairingStatus(progress="not_found")
-    if _answered(found):
+    if found.answer is not None:
         return PairingStatus(progress="authorized")
     return PairingStatus(progress="pending", supports_v2=found.supports_v2)
 
@@ -233,15 +233,12 @@ def _just_noted(server: Server, request: LinkRequest) -> bool:
     return abs(server.now() * 1000 - request.updated_at) < POLL_GRAIN
 
 
-def _answered(request: LinkRequest) -> bool:
-    return bool(request.response) and request.account is not None
-
-
 def _progress(server: Server, request: LinkRequest, session: str | None = None) -> Requested | Authorized:
     """The answer to a poll; each one after the approval carries a token of its own."""
-    if not request.response or request.account is None:
+    if request.answer is None:
         return Requested()
-    return Authorized(token=server.tokens.issue(request.account, session), response=request.response)
+    account, response = request.answer
+    return Authorized(token=server.tokens.issue(account, session), response=response)
 
 
 async def _approve(

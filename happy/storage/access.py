@@ -57,7 +57,7 @@ DELETE FROM "AccountAuthRequest" WHERE "responseAccountId" = %(account)s AND coa
 PAIRED = """
 INSERT INTO "happy_pairings" ("id", "accountId", "createdAt")
 SELECT "id", %(account)s, %(now)s FROM "TerminalAuthRequest"
-WHERE "publicKey" = %(key)s AND "responseAccountId" = %(account)s
+WHERE "publicKey" = %(key)s AND "responseAccountId" = %(account)s AND coalesce("response", '') <> ''
 ON CONFLICT ("id") DO NOTHING
 """
 

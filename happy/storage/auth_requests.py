@@ -120,6 +120,11 @@ class LinkRequest(NamedTuple):
     supports_v2: bool
 
     @property
+    def answer(self) -> tuple[str, str] | None:
+        """The account that was given, and its response; None also when that account is gone."""
+        return (self.account, self.response) if self.response and self.account is not None else None
+
+    @property
     def waiting(self) -> bool:
         """Whether an approval would still be accepted."""
         return not self.response

@@ -25,7 +25,6 @@ SERVER: Final = ""
 WAITED = "patience"
 """A call had to wait longer than it may."""
 
-
 WAITING_SHARE: Final = 0.7
 """Of the time of a call, what it may spend on waiting for its turn: then there is some left for its work."""
 

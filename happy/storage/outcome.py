@@ -29,7 +29,7 @@ LAST_COMMIT = """
 SELECT "attempt" FROM "happy_commits" WHERE "writer" = %s
 """
 
-FORGET_WRITERS = """
+FORGET_MARKS = """
 DELETE FROM "happy_commits" WHERE "at" < %s
 """
 
@@ -60,4 +60,4 @@ async def took_effect(connector: Connector, writer: str, attempt: int) -> bool:
 
 async def forget_old_marks(tx: Transaction) -> None:
     """Remove what processes left behind that ended long ago."""
-    await tx.run(FORGET_WRITERS, (Millis(tx.now - _KEPT),))
+    await tx.run(FORGET_MARKS, (Millis(tx.now - _KEPT),))

@@ -36,7 +36,6 @@ LARGE_STATEMENT = 4 * 1024 * 1024
 STATEMENT_SECONDS: Final = 10.0
 """How long PostgreSQL may take to answer a statement; after that it is not there."""
 
-
 DISK_FULL: Final = "53100"
 
 T = TypeVar("T")

@@ -183,6 +183,15 @@ class PairingTests(CapabilityCase):
         await self.approve()
         self.assertEqual((await self.poll())["state"], "authorized")
 
+    async def test_who_answered_has_the_pairing(self) -> None:
+        """A terminal is among the devices of whoever let it in, not of whoever answered nothing before."""
+        await self.poll()
+        await self.approve(response="", account=await self.new_account())
+        await self.approve()
+        pairing = claims((await self.poll())["token"])["session"]
+        rows = psql(self.dsn, 'SELECT "accountId" FROM "happy_pairings" WHERE "id" = %s', [pairing])
+        self.assertEqual(rows, [(self.account,)])
+
     async def test_racing_first_polls(self) -> None:
         """Polls of a new key at the same time make one request (D1)."""
         polls = [Deferred.fromCoroutine(self.poll()) for _ in range(5)]
