@@ -3,7 +3,7 @@ database."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,9 @@ SECONDS: Final = 1.0
 """Between two looks. A look is one row by its key; to be told by the database instead would need a session of
 its own, which a pooler does not give, and looks besides for the time in which it was lost."""
 
+_LATELY: Final = 5
+"""Looks whose closing of sockets is told to whoever asks next."""
+
 _NOTING: Final = 30
 """Looks after which is stored which pairings were seen."""
 
@@ -51,6 +54,7 @@ class AccessRounds:
         self._hub = hub
         self._version: int | None = None
         self._turn = 0
+        self._lately: deque[int] = deque(maxlen=_LATELY)
         self._one_at_a_time = DeferredLock()
         self._rounds = Rounds(
             "looking what the operator says",
@@ -70,8 +74,17 @@ class AccessRounds:
         self._rounds.stop()
         await self.note()
 
+    async def look_now(self) -> int:
+        """Know it now; how many sockets were closed for it, then or in the last few looks.
+
+        Whoever wrote into the database asks a moment later, which a look may come before.
+        """
+        closed = await self.refresh() + sum(self._lately)
+        self._lately.clear()
+        return closed
+
     async def refresh(self) -> int:
-        """Know it now; how many sockets were closed."""
+        """Know it; how many sockets were closed."""
         async with self._one_at_a_time:
             version = await self._database.read(stored.version)
             if version == self._version:
@@ -125,7 +138,7 @@ class AccessRounds:
 
     async def _look(self) -> None:
         self._look_at_grace()  # also while the database is away
-        await self.refresh()
+        self._lately.append(await self.refresh())
         await self.note_refused()
         self._turn += 1
         if self._turn % _NOTING == 0:

@@ -86,7 +86,7 @@ async def look(parts: Controlled, members: Mapping[str, Any]) -> dict[str, Any]:
 async def _look(parts: Controlled) -> int:
     await parts.access.note()
     await parts.access.note_refused()
-    return await parts.access.refresh()
+    return await parts.access.look_now()
 
 
 async def _together(
