@@ -33,10 +33,14 @@ class Answering:
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
+        self._torn = False
 
     def tell(self, answer: Struct) -> None:
         """Send it. Raises OSError if that cannot be."""
-        os.write(self._descriptor, encode(answer) + b"\n")
+        line = encode(answer) + b"\n"
+        if self._torn:  # of a line too long for what room there was: what follows is not to be lost with it
+            line = b"\n" + line
+        self._torn = os.write(self._descriptor, line) < len(line)
 
 
 @implementer(ILogObserver)

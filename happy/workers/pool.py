@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,7 +57,8 @@ class Spare:
         """Make one only now: nobody who is waited for shares the processor with it."""
         self._starting -= 1
         if not (self._starting or self._stopped or self._ready()):
-            self._process = self._spawning.spawn()
+            with suppress(OSError):  # then the next worker starts from the beginning
+                self._process = self._spawning.spawn()
         return outcome
 
     def stop(self) -> None:
@@ -96,11 +98,13 @@ class Worker:
 
     async def start(self) -> None:
         """Start it; done when it serves. Raises StartupError with its reason."""
-        process = self._fill()
         try:
+            process = self._fill()
             await process.serving
         except RuntimeError as error:
             raise StartupError(str(error)) from None
+        except OSError as error:
+            raise StartupError(f"{self.name} cannot be started: {error.strerror}") from None
         self._keeping = Deferred.fromCoroutine(self._keep(process))
         self._keeping.addErrback(_no_longer)
 
@@ -128,11 +132,24 @@ class Worker:
             self._log.error("{worker} is replaced after {how}", worker=self.name, how=how)
             if self._has_proved_itself():
                 self._pause = 0.0
-            pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-            await deferLater(self._reactor, pause)
+            await self._rest()
             self._replaced()
-            process = self._fill()
+            process = await self._fill_at_last()
             process.serving.addErrback(_unneeded)
+
+    async def _fill_at_last(self) -> WorkerProcess:
+        """Try to start it again and again: there may be no room for a process at present."""
+        while True:
+            try:
+                return self._fill()
+            except OSError as error:
+                self._log.error("{worker} cannot be started: {why}", worker=self.name, why=error.strerror)
+                await self._rest()
+
+    def _rest(self) -> Deferred[None]:
+        """Wait until the next start: later and later."""
+        pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        return deferLater(self._reactor, pause)
 
     def drained(self, draining: bool) -> None:
         """Let those who come after it take no sockets, or take them again."""

@@ -21,7 +21,11 @@ from happy.workers.talk import ANSWERS, LONGEST, Brief, Failed, Logged, Serving,
 INHERITED: Final = 10
 """The number of the first listening socket in a worker; the others follow."""
 
-_COMMAND: Final = "from happy.worker import main; main()"
+_COMMAND: Final = (
+    "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from happy.worker import main; main()"
+)
+"""Until a worker has files to open again, being asked to do so must not end it."""
+
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 
 

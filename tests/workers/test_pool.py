@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from errno import EAGAIN
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from happy.base.errors import StartupError
 from happy.service.place import WorkerPlace
 from happy.settings.loading import load
 from happy.workers.pool import LONG_LIFE, Spare, Worker, WorkerPool
@@ -55,8 +57,12 @@ class PoolTests(SynchronousTestCase):
         self.made[0].serving.callback(None)
         self.successResultOf(started)
 
+    full = False
+
     def spawn(self) -> Any:
         """As :class:`happy.workers.process.Spawning` does."""
+        if self.full:
+            raise OSError(EAGAIN, "Resource temporarily unavailable")
         self.made.append(Process())
         return self.made[-1]
 
@@ -111,6 +117,28 @@ class PoolTests(SynchronousTestCase):
         self.clock.advance(LONG_LIFE)
         self.end(serving)
         self.assertIs(self.made[-1].brief, self.made[0].brief)
+
+    def test_no_room_for_a_process(self) -> None:
+        """A system that makes none now is asked again, and whoever serves goes on without one in reserve."""
+        self.clock.advance(LONG_LIFE)
+        self.full = True
+        self.end(self.made[0])
+        self.made[1].serving.callback(None)
+        self.clock.advance(LONG_LIFE)
+        self.end(self.made[1])
+        self.clock.advance(5)
+        self.assertEqual(self.assigned(), [True, True])
+        self.full = False
+        self.clock.advance(10)
+        self.made[2].serving.callback(None)
+        self.assertEqual(self.assigned(), [True, True, True, False])
+
+    def test_no_room_at_the_start(self) -> None:
+        """A start says that in a line."""
+        self.full = True
+        another = Worker(self.clock, self.made[0].brief, Spare(self), lambda: None)  # type: ignore[arg-type]
+        failed = self.failureResultOf(Deferred.fromCoroutine(another.start()), StartupError)
+        self.assertEqual(str(failed.value), "w1 cannot be started: Resource temporarily unavailable")
 
     def test_stop(self) -> None:
         """Nothing is made any more, and nothing is left."""
