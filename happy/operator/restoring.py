@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ from happy.operator.making import made
 from happy.operator.saving import check
 from happy.operator.trouble import CommandFailed
 from happy.storage.ahead import MOVE_ON
-from happy.storage.blocking import BlockingDatabase
+from happy.storage.alone import claim, lock_keys
+from happy.storage.blocking import BlockingDatabase, finished
 from happy.storage.dsn import parse_target
 
 if TYPE_CHECKING:
@@ -42,19 +43,22 @@ def restore(deployment: Deployment, path: Path, steps: Steps) -> Manifest:
     """
     config = deployment.config
     try:
-        _refuse_a_full_folder(config)
-        steps.begin("Checking the backup", path.stat().st_size)
-        archive = Archive(path, steps.told)
-        _check_secret(config, archive.manifest)
-        with _room(config) as place:
+        with ExitStack() as stack:
+            named = None
             if config.database_url:
-                with deployment.database(migrated=False) as database:
-                    _unpack(archive, place, steps, with_secret=not config.master_secret)
-                    _fill(config, database, archive, steps)
-            else:
+                named = stack.enter_context(deployment.database(migrated=False))
+                _hold(named)
+            _refuse_a_full_folder(config)
+            steps.begin("Checking the backup", path.stat().st_size)
+            archive = Archive(path, steps.told)
+            _check_secret(config, archive.manifest)
+            place = stack.enter_context(_room(config))
+            if named is None:
                 with made(config, place) as database:
                     _fill(config, database, archive, steps)
-                _unpack(archive, place, steps, with_secret=not config.master_secret)
+            _unpack(archive, place, steps, with_secret=not config.master_secret)
+            if named is not None:
+                _fill(config, named, archive, steps)
             _put_in_place(place, config.data_dir)
         return archive.manifest
     except (ProgramFailed, BadBackup) as failed:
@@ -62,6 +66,18 @@ def restore(deployment: Deployment, path: Path, steps: Steps) -> Manifest:
     except OSError as error:
         where = error.filename or config.data_dir
         raise CommandFailed(f"nothing was restored: {where}: {error.strerror}") from None
+
+
+def _hold(database: BlockingDatabase) -> None:
+    """Have a database alone as long as its session lasts; behind a pooler nobody can tell."""
+    target = parse_target(database.dsn)
+    if target.pooled:
+        return
+    user = finished(claim(database.connection, lock_keys(target.schema, None)))  # type: ignore[arg-type]
+    if user is not None:
+        raise CommandFailed(
+            f"nothing was restored: a server uses the database ({user}); stop it, and all other nodes, first"
+        )
 
 
 def _refuse_a_full_folder(config: Config) -> None:
@@ -102,13 +118,15 @@ def _room(config: Config) -> Iterator[Path]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else restores into the folder meanwhile."""
+    """Nobody else restores into the folder meanwhile, and no server starts in it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CommandFailed(f"nothing was restored: another restore into {folder} runs") from None
+            raise CommandFailed(
+                f"nothing was restored: a server, or another restore, uses {folder} at present"
+            ) from None
         yield
     finally:
         os.close(handle)

@@ -62,7 +62,7 @@ from happy.service.lifecycle import STOP_SECONDS, Lifecycle
 from happy.service.membership import NodeMembership
 from happy.service.metrics_port import MetricsPort
 from happy.service.monitoring import MonitoringResource
-from happy.service.named_folders import check_data, check_webapp
+from happy.service.named_folders import check_data, check_webapp, hold_data
 from happy.service.object_store import object_store
 from happy.service.passing import Astray, Passing
 from happy.service.ports import Ports
@@ -163,6 +163,8 @@ class Running:
 
     async def _start(self) -> None:
         check_data(self._config)
+        if self._place is None:
+            self._lifecycle.started("the data folder", hold_data(self._config), 0.1)
         check_webapp(self._config)
         takeover.check(self._config)
         if self._config.debug_log:

@@ -1,8 +1,10 @@
-"""Folders that settings name and that must be there."""
+"""Folders that settings name, as a start finds them."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -30,6 +32,28 @@ def check_data(config: Config) -> None:
             f"data-dir: user id {uid} may not use {folder}; start as its owner, or give it to this user: "
             f"chown -R {uid} {folder}"
         )
+
+
+def hold_data(config: Config) -> Callable[[], None]:
+    """Let nobody restore a backup into the data folder until what is answered is called.
+
+    A folder that is not there yet is nobody's, and a file system without locks has none. Raises BadSetting
+    while a backup is being restored into it.
+    """
+    try:
+        handle = os.open(config.data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return lambda: None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise BadSetting(
+            f"data-dir: a backup is being restored into {config.data_dir}; start when that is done"
+        ) from None
+    except OSError:
+        pass  # it cannot be locked
+    return lambda: os.close(handle)
 
 
 def check_webapp(config: Config) -> None:

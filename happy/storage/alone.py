@@ -46,7 +46,8 @@ SELECT pg_try_advisory_lock_shared(%(schema)s, 0) AND pg_try_advisory_lock_share
 """
 
 OTHERS = """
-SELECT coalesce(host("client_addr"), ''), (extract(epoch FROM "backend_start") * 1000)::bigint
+SELECT coalesce(host("client_addr"), ''), (extract(epoch FROM "backend_start") * 1000)::bigint,
+       "application_name"
 FROM pg_locks JOIN pg_stat_activity USING ("pid")
 WHERE "locktype" = 'advisory' AND "objsubid" = 2 AND "granted" AND "pid" <> pg_backend_pid()
   AND pg_locks."database" = (SELECT "oid" FROM pg_database WHERE "datname" = current_database())
@@ -118,7 +119,7 @@ class Alone:
                 raise DatabaseDown("the server stops")
             self._connection = connection
             await execute(connection, _SETTINGS)
-        return await _claim(self._connection, self._keys)
+        return await claim(self._connection, self._keys)
 
     async def _hold(self) -> None:
         """See to it that the connection is there, and the lock with it."""
@@ -157,7 +158,8 @@ def _signed(number: int) -> int:
     return number - (1 << 32) if number >= 1 << 31 else number
 
 
-async def _claim(connection: Connection, keys: dict[str, int]) -> str | None:
+async def claim(connection: Connection, keys: dict[str, int]) -> str | None:
+    """Take the lock for the session; None with it, otherwise a few words about who has it."""
     ((taken,),) = (await execute(connection, SHARE if keys["bus"] else TAKE, keys)).fetchall()
     if taken and not keys["bus"]:
         return None
@@ -166,7 +168,9 @@ async def _claim(connection: Connection, keys: dict[str, int]) -> str | None:
 
 
 def _described(others: Sequence[tuple[Any, ...]]) -> str:
-    for address, since in others:
+    for address, since, program in others:
         started = datetime.fromtimestamp(since / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        return f"{f'from {address}' if address else 'on the same machine'}, since {started} UTC"
+        where = f"from {address}" if address else "on the same machine"
+        who = "" if program.startswith("happy ") else f"{program} "  # as sessions of servers are called
+        return f"{who}{where}, since {started} UTC"
     return "which this role may not see"

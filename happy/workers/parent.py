@@ -12,12 +12,14 @@ from twisted.logger import Logger
 from happy.keys.master_secret import settle
 from happy.keys.tokens import Keys
 from happy.postgres import EmbeddedPostgres
+from happy.postgres.orphans import FolderLock
 from happy.service import takeover
 from happy.service.control import ControlSocket
 from happy.service.descriptors import raise_limit
 from happy.service.holding import hold_for_workers
 from happy.service.lifecycle import Lifecycle
 from happy.service.metrics_port import MetricsPort
+from happy.service.named_folders import check_data, hold_data
 from happy.service.place import WorkerPlace
 from happy.service.watchers_site import WatchersSite
 from happy.workers.control import ControlledWorkers
@@ -82,6 +84,8 @@ class WorkersRunning:
             worker.hang_up()
 
     async def _start(self) -> None:
+        check_data(self._config)
+        self._lifecycle.started("the data folder", hold_data(self._config), 0.1)
         takeover.check(self._config)
         config = settle(self._config)
         raise_limit()
@@ -122,6 +126,9 @@ class WorkersRunning:
 
     async def _start_workers(self, config: Config, sockets: dict[str, Reserved], keys: Keys) -> None:
         folder = config.data_dir.absolute() / FOLDER
+        lock = FolderLock(folder.with_name(f"{FOLDER}.lock"))
+        lock.take()
+        self._lifecycle.started("the folder of the workers' sockets", lock.release, 0.1)
         shutil.rmtree(folder, ignore_errors=True)
         every = [descriptor for one in sockets.values() for descriptor in one.descriptors]
         numbers = {descriptor: number for number, descriptor in enumerate(every, start=INHERITED)}

@@ -222,15 +222,19 @@ def test_no_room_to_restore(saved: dict[str, Any], tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_two_at_once(saved: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """While somebody restores into a folder nobody else does."""
+@pytest.mark.parametrize("how", [fcntl.LOCK_EX, fcntl.LOCK_SH])
+def test_two_at_once(
+    how: int, saved: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While somebody restores into a folder, or a server starts in it, nobody else restores there."""
     held = os.open(tmp_path, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(held, how)
         said = fails(capsys, "restore", saved["file"], "--data-dir", tmp_path)
     finally:
         os.close(held)
-    assert said == f"happyctl: nothing was restored: another restore into {tmp_path} runs\n"
+    why = f"a server, or another restore, uses {tmp_path} at present"
+    assert said == f"happyctl: nothing was restored: {why}\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from twisted.internet.threads import deferToThread
 
 from happy.base.errors import StartupError
 from happy.client import Account, AccountKeys, ClientError, Scope, sign_in
 from happy.client.pairing import TerminalPairing
+from tests.operator.case import run
 from tests.operator.pair import PairCase
 
 
@@ -56,6 +58,16 @@ class EverywhereTests(PairCase):
         await sign_in(other, AccountKeys.generate())
         with pytest.raises(ClientError, match="403"):
             await sign_in(phone.server, AccountKeys.generate())
+
+    async def test_restore(self) -> None:
+        """Nothing is restored into a database that nodes use, whatever is in it."""
+        place, file = self.folder / "new", self.folder / "backup.tar"
+        file.touch()
+        named = ["--data-dir", str(place), "--database-url", self.dsn]
+        ran = await deferToThread(run, [*named, "restore", str(file)])
+        self.assertEqual((ran.status, ran.out, place.exists()), (1, "", False))
+        said = r"happyctl: nothing was restored: a server uses the database \(.*\); stop it, and all .*\n"
+        self.assertRegex(ran.err, said)
 
     async def test_drain(self) -> None:
         """One node is emptied and the other serves on, unless all are meant."""
