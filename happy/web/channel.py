@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from happy.api.answers import Fault
     from happy.web.bodies import Keep
     from happy.web.places import Place
+    from happy.web.request import HappyRequest
     from happy.web.shares import Share
-    from happy.web.site import HappyRequest, HappySite
+    from happy.web.site import HappySite
 
 BODY_RATE: Final = 4
 """Bytes of a body that must come in a second, over any :data:`KEEP_ALIVE_SECONDS`: bad lines are slow."""

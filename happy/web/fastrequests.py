@@ -4,7 +4,7 @@ Nearly every request arrives in one piece and looks like any other. :class:`Fast
 request itself (:mod:`happy.wire.heads`), and its answer leaves in one write; everything else, including what
 is wrong, too large or one of several, is Twisted's and :mod:`happy.web.channel`'s. So the behaviour stays
 the same (``tests/web/test_fastrequests.py`` compares the two on random input). An answer that is not simply
-bytes is sent by a :class:`~happy.web.site.HappyRequest`, which takes the place of the fast one.
+bytes is sent by a :class:`~happy.web.request.HappyRequest`, which takes the place of the fast one.
 
 Of what ``HTTPChannel`` keeps for itself, ``_handlingRequest`` and ``_savedTimeOut`` are used here. While a
 fast request is under way they are as they would be for any other request that is complete.
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from happy.api.answers import Answer
+    from happy.web.request import HappyRequest
     from happy.web.routes import Target
     from happy.web.sending import Sender
-    from happy.web.site import HappyRequest
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from twisted.internet import reactor, tcp
 
 from happy.socketio.reading import ReadingWebSocket
 from happy.socketio.websocket import EngineWebSocket
-from happy.web.site import HappyRequest
+from happy.web.request import HappyRequest
 from tests.live.case import LiveCase
 
 GENERAL = {

@@ -18,8 +18,8 @@ from happy.web.asked import Parsed
 from happy.web.bodies import Keep, LargeBody, SmallBody
 from happy.web.fastrequests import FastChannel, FastRequest
 from happy.web.places import Place
+from happy.web.request import HappyRequest
 from happy.web.shares import Share
-from happy.web.site import HappyRequest
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
