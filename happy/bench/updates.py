@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-_MESSAGE = b"42"
-
 
 class Message(msgspec.Struct, gc=False, rename="camel"):
     """A stored message."""

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 ANSWERS: Final = 3
 """The worker's descriptor to answer by."""
 
-MODULE: Final = "happy.worker"
-"""What a worker runs."""
-
 LONGEST: Final = 256 * 1024
 """Bytes of a line."""
 
