@@ -19,6 +19,10 @@ from happy.storage.relationships import Status
 
 # Only to be told apart: that the first letters are a little likelier does no harm.
 _LETTERS = ((string.ascii_letters + string.digits) * 5).encode("ascii")[:256]
+_LENGTH = 12
+_AT_ONCE = 64
+_drawn: list[str] = []
+"""Ids for the next updates: each question to the system costs more than the rest of an id."""
 
 
 def _plain(value: Any) -> int:
@@ -377,7 +381,10 @@ class Envelope(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def update_id() -> str:
     """Twelve random letters and digits."""
-    return os.urandom(12).translate(_LETTERS).decode("ascii")
+    if not _drawn:
+        letters = os.urandom(_LENGTH * _AT_ONCE).translate(_LETTERS).decode("ascii")
+        _drawn.extend(letters[start : start + _LENGTH] for start in range(0, len(letters), _LENGTH))
+    return _drawn.pop()
 
 
 def encode_update(update: Update) -> bytes:

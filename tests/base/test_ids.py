@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +60,13 @@ def test_ids_of_this_process() -> None:
     made = [cuid(0), new_cuid(), cuid(0), new_cuid()]
     assert made == sorted(set(made))
     assert len({one[13:17] for one in made}) == 1
+
+
+def test_ids_of_a_child() -> None:
+    """A process that another one became by forking has a fingerprint and random numbers of its own."""
+    forking = (
+        "import os; from happy.base.ids import cuid; cuid(0); os.fork(); print(cuid(0)[13:], flush=True)"
+    )
+    said = subprocess.run([sys.executable, "-c", forking], capture_output=True, text=True, check=True).stdout
+    one, other = said.split()
+    assert one[:2] != other[:2] and one[4:] != other[4:]
