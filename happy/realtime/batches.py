@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Final
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from happy.base.coroutines import Outcome
 from happy.base.ids import new_cuid
 from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watchers_of_session
 from happy.storage.append import AppendedRow, AppendRow
@@ -19,6 +22,8 @@ ROW_BYTES: Final = 256 * 1024 * 1024 // 20_000
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]
 
+_place = attrgetter("account", "session")
+
 
 def weight(rows: int, size: int) -> int:
     """What so many rows with texts of that size count."""
@@ -28,10 +33,11 @@ def weight(rows: int, size: int) -> int:
 class Append:
     """Messages of one sender to one session: stored together, answered together.
 
-    ``size`` is that of the texts, in characters; ``since`` the clock's time when it was queued.
+    ``size`` is that of the texts, in characters, ``weight`` what it counts where it waits; ``since`` is the
+    clock's time when it was queued.
     """
 
-    __slots__ = ("account", "answer", "answered", "rows", "session", "since", "size", "skip")
+    __slots__ = ("account", "answer", "answered", "rows", "session", "since", "size", "skip", "weight")
 
     def __init__(
         self,
@@ -46,31 +52,35 @@ class Append:
         self.skip = skip
         self.since = since
         skipped: str | None = getattr(skip, "id", None)
-        self.rows = [
-            AppendRow(account, session, m.local_id, new_cuid(), m.content, skipped) for m in messages
-        ]
-        self.size = sum(len(session) + len(row.local_id or "") + len(row.content) for row in self.rows)
-        self.answer: Deferred[Stored] = Deferred()
+        self.rows: list[AppendRow] = []
+        size = 0
+        for message in messages:
+            local_id, content = message.local_id, message.content
+            self.rows.append(AppendRow(account, session, local_id, new_cuid(), content, skipped))
+            size += len(session) + len(local_id or "") + len(content)
+        self.size = size
+        self.weight = weight(len(self.rows), size)
+        self.answer: Outcome[Stored] = Outcome()
         self.answered = False
 
     def succeed(self, stored: Stored) -> None:
         """Answer, unless the sender was told already that it took too long."""
         if not self.answered:
             self.answered = True
-            self.answer.callback(stored)
+            self.answer.settle(stored)
 
     def fail(self, error: Exception) -> None:
         """Answer with a failure, unless there was an answer."""
         if not self.answered:
             self.answered = True
-            self.answer.errback(error)
+            self.answer.settle(Failure(error))
 
 
 class Batch:
     """What is committed together, in the order the statement wants: by account and session."""
 
     def __init__(self, appends: Iterable[Append]) -> None:
-        self.appends = sorted(appends, key=lambda append: (append.account, append.session))
+        self.appends = sorted(appends, key=_place)
         self.sources = [append for append in self.appends for _ in append.rows]
         self.rows = [row for append in self.appends for row in append.rows]
 
@@ -130,8 +140,7 @@ class Commit:
         self.diverted = False
         self.weights: dict[str, int] = {}
         for append in appends:
-            more = weight(len(append.rows), append.size)
-            self.weights[append.account] = self.weights.get(append.account, 0) + more
+            self.weights[append.account] = self.weights.get(append.account, 0) + append.weight
         self._releases = dict(zip(self.weights, releases, strict=True))
         self._watchers: dict[str, list[Deferred[None]]] = {}
 

@@ -97,7 +97,8 @@ class Lines:
 
     def after(self, account: str, act: Callable[..., object], *arguments: object) -> None:
         """Act when the account's clients have been told of every update before: now, if they have."""
-        if self.free(account):
+        # As `free` says; this is called twice a message.
+        if account not in self._lines and (self._pace is None or not self._pace.over()):
             act(*arguments)
         else:
             self.put(account, _once(act, arguments))

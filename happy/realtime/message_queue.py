@@ -118,7 +118,7 @@ class MessageQueue:
         line = self._lines.get(append.account) or self._idle.pop(append.account, None)
         if line is None:
             line = _Line(append.account, self._budget, self._crowd_out)
-        if not line.holding.take(weight(len(append.rows), append.size)):
+        if not line.holding.take(append.weight):
             if not line.appends:
                 line.holding.close()
             return False
@@ -142,7 +142,7 @@ class MessageQueue:
             _, line = self.common.popitem(last=False)
             others -= 1
             first = line.appends[0]
-            if light and weight(len(first.rows), first.size) > LIGHT_BYTES:
+            if light and first.weight > LIGHT_BYTES:
                 heavy.append(line)
                 continue
             if taken and (len(first.rows) > rows or first.size > size):

@@ -149,6 +149,8 @@ class Linearizer:
     def give_back(self, keys: frozenset[str]) -> None:
         """Let others have keys that were held; for :class:`Release`."""
         self._held -= keys
+        if not self._alone and not self._several:
+            return
         for key in sorted(keys):
             if key in self._held or not (key in self._alone or key in self._several):
                 continue
