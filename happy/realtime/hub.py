@@ -9,7 +9,7 @@ in the next ones, in the account's line (:mod:`happy.realtime.lines`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
@@ -91,12 +91,13 @@ class _Account:
         rooms = (self.users, *self.sessions.values(), *self.machines.values())
         return [client for room in rooms for client in room]
 
-    def audience(self, audience: Audience) -> Iterator[Client]:
-        yield from self.users
+    def audience(self, audience: Audience) -> list[Client]:
+        found = list(self.users)
         if audience.session is not None:
-            yield from self.sessions.get(audience.session, ())
+            found += self.sessions.get(audience.session, ())
         if audience.machine is not None:
-            yield from self.machines.get(audience.machine, ())
+            found += self.machines.get(audience.machine, ())
+        return found
 
 
 class Hub:
@@ -163,10 +164,10 @@ class Hub:
             gauge = self._gauges[labels] = self._connections.labels(*labels)
         return gauge
 
-    def clients(self, audience: Audience) -> Iterator[Client]:
+    def clients(self, audience: Audience) -> list[Client]:
         """The connected clients of an audience, each once."""
         account = self._accounts.get(audience.account)
-        return iter(()) if account is None else account.audience(audience)
+        return [] if account is None else account.audience(audience)
 
     def acquainted(self, account: str) -> None:
         """See :class:`happy.realtime.broadcaster.Broadcaster`: there are no others."""
@@ -265,19 +266,19 @@ class Hub:
             self._lines.begin(account, rest)
 
     def _tell(self, audience: Audience, skip: str | None, encode: Encode, what: Any) -> Work | None:
-        listeners = list(self.clients(audience))
+        sockets = [client.socket for client in self.clients(audience)]
         if skip is not None:
-            listeners = [client for client in listeners if client.socket.id != skip]
-        if not listeners and not self._awaited(audience):
+            sockets = [socket for socket in sockets if socket.id != skip]
+        if not sockets and not self._awaited(audience):
             return None
-        return self._send("update", encode(what), audience, listeners, skip)
+        return self._send("update", encode(what), audience, sockets, skip)
 
     def _signal(self, audience: Audience, state: State | None, encode: Encode, what: Any) -> Work | None:
-        listeners = list(self.clients(audience))
+        sockets = [client.socket for client in self.clients(audience)]
         # Most heartbeats are heard by nobody: those are neither encoded nor kept.
-        if not listeners and not self._awaited(audience):
+        if not sockets and not self._awaited(audience):
             return None
-        return self._send("ephemeral", encode(what), audience, listeners, None, state)
+        return self._send("ephemeral", encode(what), audience, sockets, None, state)
 
     def _awaited(self, audience: Audience) -> bool:
         """Whether somebody of the audience may come back to hear what is told now."""
@@ -288,7 +289,7 @@ class Hub:
         event: str,
         payload: bytes,
         audience: Audience,
-        listeners: list[Client],
+        sockets: list[Socket],
         skip: str | None,
         state: State | None = None,
     ) -> Work | None:
@@ -297,11 +298,11 @@ class Hub:
             packet = encode_event(event, Raw(payload))
         else:
             packet = self.recovery.replay.record(audience, event, payload, skip, state)
-        self._deliveries.inc(len(listeners))
-        if len(listeners) > AT_ONCE:
-            return _in_pieces(packet, [client.socket for client in listeners])
-        for client in listeners:
-            client.socket.send(packet)
+        self._deliveries.inc(len(sockets))
+        if len(sockets) > AT_ONCE:
+            return _in_pieces(packet, sockets)
+        for socket in sockets:
+            socket.send(packet)
         return None
 
 
