@@ -1,10 +1,11 @@
-"""Identifiers of database rows: cuid version 1 (schema.md 2.1)."""
+"""Identifiers: of database rows, which are cuid version 1 (schema.md 2.1), and of updates."""
 
 from __future__ import annotations
 
 import functools
 import os
 import socket
+import string
 import time
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -13,6 +14,11 @@ _COUNTS = 36**4
 _RANDOMS = 36**8
 _AT_ONCE = 64
 """Random numbers that are asked of the system together: each question costs more than the rest of an id."""
+
+# Only to be told apart: that the first letters are a little likelier does no harm.
+_LETTERS = ((string.ascii_letters + string.digits) * 5).encode("ascii")[:256]
+_LENGTH = 12
+_drawn: list[str] = []
 
 
 class CuidSource:
@@ -63,6 +69,14 @@ def _source() -> CuidSource:
 
 # A daemonised child has its own: to ask for the process at every id is another system call.
 os.register_at_fork(after_in_child=_source.cache_clear)
+
+
+def update_id() -> str:
+    """Twelve random letters and digits."""
+    if not _drawn:
+        letters = os.urandom(_LENGTH * _AT_ONCE).translate(_LETTERS).decode("ascii")
+        _drawn.extend(letters[start : start + _LENGTH] for start in range(0, len(letters), _LENGTH))
+    return _drawn.pop()
 
 
 def _random_tails(count: int) -> list[str]:

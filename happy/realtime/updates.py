@@ -6,8 +6,6 @@ optional member that is not set is absent. Times are epoch milliseconds, byte va
 
 from __future__ import annotations
 
-import os
-import string
 from enum import Enum
 from typing import Annotated, Any, Literal, dataclass_transform
 
@@ -15,14 +13,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from happy.api.structs import Base64, Timestamp, stands_for
+from happy.base.ids import update_id
 from happy.storage.relationships import Status
-
-# Only to be told apart: that the first letters are a little likelier does no harm.
-_LETTERS = ((string.ascii_letters + string.digits) * 5).encode("ascii")[:256]
-_LENGTH = 12
-_AT_ONCE = 64
-_drawn: list[str] = []
-"""Ids for the next updates: each question to the system costs more than the rest of an id."""
 
 
 def _plain(value: Any) -> int:
@@ -377,14 +369,6 @@ class Envelope(Struct, frozen=True, kw_only=True, rename="camel"):
     seq: int
     body: Annotated[UpdateBody, stands_for(AnyUpdate)]
     created_at: Timestamp
-
-
-def update_id() -> str:
-    """Twelve random letters and digits."""
-    if not _drawn:
-        letters = os.urandom(_LENGTH * _AT_ONCE).translate(_LETTERS).decode("ascii")
-        _drawn.extend(letters[start : start + _LENGTH] for start in range(0, len(letters), _LENGTH))
-    return _drawn.pop()
 
 
 def encode_update(update: Update) -> bytes:
