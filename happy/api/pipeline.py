@@ -324,10 +324,10 @@ def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dic
     """What the handler asks for and the event holds."""
     values: dict[str, Any] = {}
     if "body" in event.parameters:
-        raw = b"null" if data is None else bytes(data)
+        raw = b"null" if data is None else data
         if len(raw) > MOST_VALUES:  # How deep it nests was looked at when it arrived, with the packet.
             try:
-                check_complexity(raw)
+                check_complexity(bytes(raw))
             except TooComplex as excess:
                 raise MalformedJson(str(excess)) from None
         values["body"] = decode_body(event.parameters["body"], raw)

@@ -281,7 +281,8 @@ class HappyApplication:
         if event is None:
             return
         client: Client = socket.program
-        self._count(name, client)
+        if name in _COUNTED:
+            self._count(name, client)
         data = arguments[0] if arguments else _MEMBERLESS if ack else None
         size = HANDLER_BYTES + (len(arguments[0]) if len(arguments) == 1 else sum(map(len, arguments)))
         holding = client.holding
@@ -305,12 +306,11 @@ class HappyApplication:
         drive(call_event(self._parts, event, Caller(client.account), socket, data), done, failed)
 
     def _count(self, name: str, client: Client) -> None:
-        if name in _COUNTED:
-            counter = self._counters.get((name, client.labels))
-            if counter is None:
-                counter = self._parts.metrics.websocket_events_total.labels(name, *client.labels)
-                self._counters[name, client.labels] = counter
-            counter.inc()
+        counter = self._counters.get((name, client.labels))
+        if counter is None:
+            counter = self._parts.metrics.websocket_events_total.labels(name, *client.labels)
+            self._counters[name, client.labels] = counter
+        counter.inc()
         heartbeats = self._heartbeats.get(name)
         if heartbeats is not None:
             heartbeats.inc()

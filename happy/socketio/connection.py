@@ -233,12 +233,18 @@ class SocketConnection:
             return
         socket = self._sockets[packet.namespace]
         acknowledge = None if packet.ack_id is None else _Acknowledge(socket, packet.ack_id)
-        self._call("an event", self._application.event, socket, packet.name, packet.arguments, acknowledge)
+        try:
+            self._application.event(socket, packet.name, packet.arguments, acknowledge)
+        except Exception as error:
+            self._engine.handler_failed("an event", error)
 
     def _ack(self, packet: Ack) -> None:
         if packet.ack_id is not None and packet.arguments is not None:
             socket = self._sockets[packet.namespace]
-            self._call("an answer", socket.answer, packet.ack_id, packet.arguments)
+            try:
+                socket.answer(packet.ack_id, packet.arguments)
+            except Exception as error:
+                self._engine.handler_failed("an answer", error)
 
     def _end_socket(self, socket: Socket, reason: str) -> None:
         waiting = socket.gone()

@@ -68,9 +68,10 @@ class EncodedPacket:
 
     def __init__(self, text: bytes, attachments: Sequence[bytes] = ()) -> None:
         self.text = text
-        self.attachments = tuple(attachments)
         self.frames = encode_frame(TEXT, text) if text else b""
+        self.attachments: Sequence[bytes] = ()
         if attachments:
+            self.attachments = tuple(attachments)
             self.frames += b"".join([encode_frame(BINARY, data) for data in attachments])
 
     def __repr__(self) -> str:

@@ -76,13 +76,16 @@ def _encode_object(kind: bytes, namespace: str, value: dict[str, Any]) -> Encode
 def _encode_array(
     plain: bytes, binary: bytes, values: Sequence[Any], namespace: str, ack_id: int | None
 ) -> EncodedPacket:
-    attachments: list[bytes] = []
+    head = b"" if namespace == MAIN else _namespace_prefix(namespace)
+    if ack_id is not None:
+        head += b"%d" % ack_id
     payload = encode_plainly(values)
-    if payload is None:
-        payload = b"[" + b",".join([encode_json(value, attachments) for value in values]) + b"]"
+    if payload is not None:
+        return EncodedPacket(_MESSAGE + plain + head + payload)
+    attachments: list[bytes] = []
+    payload = b"[" + b",".join([encode_json(value, attachments) for value in values]) + b"]"
     kind = binary + b"%d-" % len(attachments) if attachments else plain
-    number = b"" if ack_id is None else b"%d" % ack_id
-    return EncodedPacket(_MESSAGE + kind + _namespace_prefix(namespace) + number + payload, attachments)
+    return EncodedPacket(_MESSAGE + kind + head + payload, attachments)
 
 
 def _namespace_prefix(namespace: str) -> bytes:
