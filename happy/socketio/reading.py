@@ -109,17 +109,16 @@ class ReadingWebSocket(WebSocketServerProtocol):
 
     def forget_input(self) -> None:
         """Keep nothing of what was read."""
-        if self._unread or self.data or self._assembled or self._held:
-            self._unread = self.data = b""
-            self.frame_data, self.message_data = [], []
-            self._assembled = 0
-            self._count_input()
+        self._unread = self.data = b""
+        self.frame_data, self.message_data = [], []
+        self._assembled = 0
+        self._count_input()
 
     def give_back_input(self) -> None:
-        """What was read is nobody's any more."""
-        if self._held and self.holding is not None:
-            self.holding.give_back(self._held)
-            self._held = 0
+        """What is read from now on, and what was, is nobody's any more."""
+        holding, self.holding = self.holding, None
+        if holding is not None:
+            holding.give_back(self._held)
 
     def _count_input(self) -> None:
         held = len(self._unread) + len(self.data) + self._assembled

@@ -314,7 +314,6 @@ class EngineWebSocket(ReadingWebSocket):
             if self._backlog is not None:
                 self._forget_backlog()
             self.give_back_input()
-            self.holding = None
             owner.websocket_lost(self, clean=clean)
 
 

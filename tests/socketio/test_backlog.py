@@ -57,6 +57,15 @@ def full() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
+def test_full_once_more() -> None:
+    """What the transport has counts once, however often it says that it is full."""
+    stuck = Stuck()
+    for more in (500, 0):
+        stuck.transport.dataBuffer += bytes(more)
+        assert stuck.backlog.stick()
+        assert (stuck.backlog.size, stuck.budget.used) == (1500, 1500)
+
+
 def test_what_the_system_has(full: tuple[socket.socket, socket.socket]) -> None:
     """A client that takes what the system has is not stalled, though the system takes nothing from us."""
     near, far = full

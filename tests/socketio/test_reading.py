@@ -114,6 +114,7 @@ class TestWebSocket:
         assert 0 < memory.used < 1000
         client.text(*['42["%s"]' % ("x" * 50)] * 20)
         assert client.transport.aborted
+        assert memory.used == 0
         world.finish()
         assert memory.used == 0
 

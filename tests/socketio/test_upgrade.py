@@ -105,6 +105,10 @@ class TestUpgrade:
         assert [event.code for event in second.events if isinstance(event, CloseConnection)] == [1005]
         first.text("5", '42["x"]')
         assert world.last == ("event", "x", [])
+        second.transport.lost(ConnectionDone())
+        first.transport.full = True
+        world.program.socket.emit("y")
+        assert world.program.socket.queued_bytes > 0
 
     def test_no_takeover(self) -> None:
         """A session that started on WebSocket takes no other one, whoever knows its sid."""
