@@ -62,11 +62,13 @@ class Feed:
     """The numbers of one account: ``next`` is the one that its clients hear next, None before they joined."""
 
     __slots__ = (
+        "_again",
         "_bytes",
         "_clock",
         "_dropped",
         "_owner",
         "_timer",
+        "_twice",
         "_watchers",
         "account",
         "ended",
@@ -79,8 +81,10 @@ class Feed:
         self.next: int | None = None
         self.ended = False
         self.waiting: dict[int, Told] = {}
+        self._again = 0
+        """Up to here a number may still come over the bus that was told already, as the log has it."""
         self._bytes = 0
-        self._dropped = False
+        self._dropped = self._twice = False
         self._owner = owner
         self._clock = clock
         self._timer: IDelayedCall | None = None
@@ -109,6 +113,10 @@ class Feed:
         elif local:
             # A fill may have been faster than COMMIT's answer; or else the database went back.
             self._owner.ask(self)
+        elif told.seq > self._again:
+            # The bus tells a number once: this one was taken twice, since the database went back.
+            self._twice = True
+            self._owner.ask(self)
 
     def exists(self, seq: int) -> None:
         """A number was taken; what it tells has to be read from the log."""
@@ -120,6 +128,7 @@ class Feed:
     def join(self, latest: int) -> None:
         """Begin after ``latest``, which was read when whatever is committed later was heard already."""
         self.next = latest + 1
+        self._again = latest
         self._forget_up_to(latest)
         self._go_on()
         if self._dropped:
@@ -136,13 +145,15 @@ class Feed:
         """
         assert self.next is not None
         self._dropped = False
-        if latest < since - 1:
+        if latest < since - 1 or self._twice:
+            self._twice = False
             self.waiting.clear()  # The database went back: nobody knows which of them are still true.
             self._bytes = 0
             self._cut(latest)
             return True
         self._forget(seq for seq in known if seq > latest)
         found = list(found)
+        self._again = max([self._again, *(told.seq for told in found)])
         self._forget(told.seq for told in found)  # The log is right, should it say something else.
         if latest - self.next >= MAX_BEHIND:
             self._cut(latest)
@@ -218,6 +229,7 @@ class Feed:
     def _cut(self, latest: int) -> None:
         self._owner.cut(self.account)
         self.next = latest + 1
+        self._again = latest
         self._forget_up_to(latest)
         self._go_on()
 

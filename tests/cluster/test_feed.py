@@ -124,6 +124,21 @@ class TestFeed(SynchronousTestCase):
         self.offer(3)
         self.assertEqual(self.heard, [3])
 
+    def test_a_number_that_was_taken_twice(self) -> None:
+        """The database went back unseen, and others have taken by now what was told: clients begin anew."""
+        self.offer(5, 6, 7)
+        self.offer(6)
+        self.assertEqual(self.asked, 1)
+        self.assertTrue(self.filled([8], 8, since=8))
+        self.assertFalse(self.filled([], 8, since=9))
+        self.assertEqual((self.heard, self.cuts, self.feed.next), ([5, 6, 7], 1, 9))
+
+    def test_told_by_the_log_first(self) -> None:
+        """What the bus tells later is no news, and neither is what was there before the first client."""
+        self.filled([5, 6], 6)
+        self.offer(4, 5, 6, 7)
+        self.assertEqual((self.heard, self.asked, self.cuts), ([5, 6, 7], 0, 0))
+
     def test_far_behind(self) -> None:
         """It is not all told."""
         self.filled([5], 5 + limits.MAX_BEHIND, covered=5)

@@ -68,6 +68,7 @@ class Node:
         self.clients = []
 
     def ask(self, feed: Feed) -> None:
+        assert self.world.failed_over or not feed._twice
         if self.query is not None:
             self.again = True
             return
@@ -94,7 +95,7 @@ class World(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
-        self.seq, self.log = 0, set[int]()
+        self.seq, self.log, self.failed_over = 0, set[int](), False
         self.begin_world()
         self.nodes = [self.node_class(self) for _ in range(3)]
 
@@ -189,6 +190,7 @@ class World(RuleBasedStateMachine):
         untold = any(node.untold or any(node.inbox.values()) for node in self.nodes)
         waits = any(node.query is not None or node.feed.waiting for node in self.nodes)
         if not untold and not waits:  # what never was may be told otherwise, as with one node
+            self.failed_over = True
             self.seq = max(0, self.seq - back)
             self.log = {seq for seq in self.log if seq <= self.seq}
             self.catch_up(*self.nodes)
