@@ -1,13 +1,15 @@
 """Clients that are lost and come back at any node, on top of the feeds' world.
 
 Hubs, logs and claims are the real ones. What nodes say beside updates reaches each of them in the order in
-which it was said, as over any bus; how soon is another matter.
+which it was said, as over any bus; how soon is another matter. A node may be busy: what is to be told to
+clients then waits in a line.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.cluster import wire
@@ -35,11 +38,28 @@ FATES = st.sampled_from(["lost", "half-open"])
 names = itertools.count()
 
 
-class Visitor:
-    """A client as its owner sees it: what it heard of both kinds since it began, wherever that was."""
+class Slow:
+    """What waits while a node is busy goes on when the world says so (:class:`happy.base.pace.Pace`)."""
 
-    def __init__(self, signals: int) -> None:
-        self.since: int | None = None
+    def __init__(self) -> None:
+        self.busy = False
+        self.waiting: deque[Any] = deque()
+
+    def over(self) -> bool:
+        return self.busy
+
+    def wait(self, owner: str, waiter: Any) -> None:
+        self.waiting.append(waiter)
+
+
+class Visitor:
+    """A client as its owner sees it: what it heard of both kinds since it began, wherever that was.
+
+    ``joined_at`` is the latest number that may have been told before it came.
+    """
+
+    def __init__(self, signals: int, joined_at: int = 0) -> None:
+        self.joined_at = joined_at
         self.numbers: list[int] = []
         self.signals: list[int] = []
         self.first_signal = signals
@@ -61,6 +81,11 @@ class Visitor:
             (self.numbers if name == "update" else self.signals).append(argument["seq"])
         self.read = len(packets)
 
+    @property
+    def since(self) -> int:
+        """The number before the first that it heard, or is to hear."""
+        return self.numbers[0] - 1 if self.numbers else self.joined_at
+
 
 class RecoveringNode(Node):
     """One node with a hub."""
@@ -74,7 +99,8 @@ class RecoveringNode(Node):
         self.words: list[bytes] = []
         self.recovery = Recovery(clock)
         self.recovery.replay.node = f"{self.node}."
-        self.hub = Hub(METRICS, self.recovery)
+        self.pace = Slow()
+        self.hub = Hub(METRICS, self.recovery, self.pace)  # type: ignore[arg-type]
         hosting: Any = SimpleNamespace(get=lambda account: self if self.hosts else None)
         rosters: Any = SimpleNamespace(tell=lambda account: None)
         self.claims = Claims(self.hub, self, clock, hosting, rosters, self.world.known(self))  # type: ignore[arg-type]
@@ -134,15 +160,16 @@ class RecoveringNode(Node):
         pid, offset = visitor.pid, visitor.offset
         node = self.claims.had(pid, offset)
         if node is None or pid is None or offset is None:
-            self.admit(client, visitor, None)
+            self.admit(client, visitor, None, self.feed)
         else:
             fetching = Deferred.fromCoroutine(self.claims.fetch(client, node, pid, offset))
-            fetching.addCallback(lambda moved: self.admit(client, visitor, moved))
+            fetching.addCallback(lambda moved, feed: self.admit(client, visitor, moved, feed), self.feed)
+            fetching.addErrback(self.world.faults.append)
 
-    def admit(self, client: Client, visitor: Visitor, moved: Moved | None) -> None:
+    def admit(self, client: Client, visitor: Visitor, moved: Moved | None, feed: Feed) -> None:
         """As the application does it, in one turn."""
         visitor.comes = False
-        if self.feed.ended:
+        if feed.ended:
             return
         recovered = self.recovery.resume(client, visitor.pid, visitor.offset) if moved is None else moved
         self.world.away.remove(visitor)
@@ -151,9 +178,8 @@ class RecoveringNode(Node):
             self.recovery.take_in(client, recovered)
         elif recovered is None:
             self.recovery.enter(client)
-            visitor.__init__(len(self.world.said))  # type: ignore[misc]
             assert self.feed.next is not None
-            visitor.since = self.feed.next - 1
+            visitor.__init__(len(self.world.said), self.feed.next - 1)  # type: ignore[misc]
         elif isinstance(recovered.former, Client):
             self.hub.remove(recovered.former)
             self.recovery._live[str(visitor.pid)] = client
@@ -176,6 +202,8 @@ class Recovering(World):
         """Of each signal, whether everybody has to hear it."""
         self.away: list[Visitor] = []
         self.moved = 0
+        self.faults: list[Failure] = []
+        """What went wrong while somebody was let in."""
 
     def known(self, me: RecoveringNode) -> Any:
         """The nodes that one hears of."""
@@ -255,6 +283,18 @@ class Recovering(World):
                 self.hear_words(at, 1)
                 self.answer(at)
 
+    @rule(at=NODES, busy=st.booleans())
+    def have_time(self, at: int, busy: bool) -> None:
+        """A node has too much to do, or not any more."""
+        self.nodes[at].pace.busy = busy
+
+    @rule(at=NODES, many=st.integers(1, 3))
+    def go_on(self, at: int, many: int) -> None:
+        """What has to wait is done, a piece of it at least."""
+        waiting = self.nodes[at].pace.waiting
+        for _ in range(min(many, len(waiting))):
+            waiting.popleft().go_on()
+
     @rule(at=NODES)
     def come_back(self, at: int) -> None:
         """It is there again, somewhere."""
@@ -295,22 +335,26 @@ class Recovering(World):
 
     @invariant()
     def every_client_hears_every_number(self) -> None:
+        for fault in getattr(self, "faults", ()):
+            fault.raiseException()
         for node in getattr(self, "nodes", ()):
             for visitor in node.visitors:
                 visitor.listen()
                 first = visitor.since
-                assert first is not None
+                assert first <= visitor.joined_at
                 expected = list(range(first + 1, first + 1 + len(visitor.numbers)))
                 assert visitor.numbers == expected, (first, visitor.numbers)
                 assert len(set(visitor.signals)) == len(visitor.signals), visitor.signals
 
     def at_the_end(self) -> None:
+        for at, node in enumerate(self.nodes):
+            node.pace.busy = False
+            self.go_on(at, len(node.pace.waiting))
         self.settle()
         self.clock.advance(1)
         self.every_client_hears_every_number()
         for node in self.nodes:
             for visitor in node.visitors:
-                assert visitor.since is not None
                 assert visitor.since + len(visitor.numbers) == self.seq
                 due = [n for n, sure in enumerate(self.said) if sure and n >= visitor.first_signal]
                 assert set(due) <= set(visitor.signals), (due, visitor.signals)
