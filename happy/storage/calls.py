@@ -46,11 +46,23 @@ class Call:
     in vain.
     """
 
-    __slots__ = ("_clock", "_deadline", "_last_turn", "_lost", "_refused", "_turn", "leave", "owner", "place")
+    __slots__ = (
+        "_borrowed_at",
+        "_clock",
+        "_deadline",
+        "_last_turn",
+        "_lost",
+        "_refused",
+        "_turn",
+        "leave",
+        "owner",
+        "place",
+    )
 
     def __init__(self, clock: Any, owner: str, seconds: float, refused: Callable[[str], None]) -> None:
         now = clock.seconds()
         self._clock = clock
+        self._borrowed_at = now
         self._deadline = now + seconds
         self._last_turn = now + seconds * WAITING_SHARE
         self._refused = refused
@@ -69,6 +81,15 @@ class Call:
     def may_wait(self) -> bool:
         """Whether there is time to wait for a turn."""
         return bool(self._clock.seconds() < self._last_turn)
+
+    def borrow(self) -> None:
+        """It has a connection from now on."""
+        self._borrowed_at = self._clock.seconds()
+
+    @property
+    def borrowed(self) -> float:
+        """For how many seconds it has had its connection."""
+        return float(self._clock.seconds() - self._borrowed_at)
 
     async def wait(self, turn: Deferred[T]) -> T:
         """Wait for a turn, which is cancelled when it does not come in time. Raises Overloaded."""

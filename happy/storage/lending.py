@@ -1,13 +1,12 @@
 """Connections that many share: so many at a time, and so many of them to one owner.
 
-An owner has at most half of them. Who has to wait is served in turn with the other owners, however many of
-its calls wait before theirs. The server itself comes first, and there is always a connection left that
-nobody else takes.
+An owner has at most half of them. Owners who have to wait take turns, whoever has had least first, however
+many calls of theirs wait. The server itself comes first, and there is always a connection left that nobody
+else takes.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,6 +16,10 @@ from happy.base.errors import ConnectionLost
 from happy.base.waiting import OneByOne
 from happy.storage.calls import SERVER, Call
 from happy.storage.pool import Connection, usable
+from happy.storage.rotation import Rotation
+
+LONGEST_DEBT: Final = 0.25
+"""Seconds of a connection that others get first at the most, after an owner had one for longer."""
 
 _ALL_TO_CLIENTS: Final = 2
 """Up to so many connections, none is kept for the server."""
@@ -27,14 +30,17 @@ class ConnectionPlaces:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.waiting = 0
         self.free = size
         self._share = max(1, size // 2)
         self._clients = size - 1 if size > _ALL_TO_CLIENTS else size
         self._taken: dict[str, int] = {}
-        self._queues: dict[str, deque[Deferred[None]]] = {}
-        """By owner; the one whose turn it is comes first."""
+        self._queues: Rotation[Deferred[None]] = Rotation(LONGEST_DEBT)
         self._turns = OneByOne()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._queues.size
 
     def try_take(self, owner: str) -> bool:
         """Take a place, if one is free for this owner and nobody of it waits already."""
@@ -46,18 +52,18 @@ class ConnectionPlaces:
     def take(self, owner: str) -> Deferred[None]:
         """Fires when there is a place, which is taken then. Cancelling ends the wait."""
         turn: Deferred[None] = Deferred(lambda turn: self._leave(owner, turn))
-        self._queues.setdefault(owner, deque()).append(turn)
-        self.waiting += 1
+        self._queues.add(owner, turn)
         self._serve()
         return turn
 
-    def give_back(self, owner: str) -> None:
-        """A place is free again."""
+    def give_back(self, owner: str, seconds: float = 0.0) -> None:
+        """A place is free again, after so long."""
         self.free += 1
         taken = self._taken.pop(owner) - 1
         if taken:
             self._taken[owner] = taken
-        if self._queues:
+        if self._queues.size:
+            self._queues.charge(owner, seconds)
             self._serve()
 
     def _open_to(self, owner: str) -> bool:
@@ -71,30 +77,21 @@ class ConnectionPlaces:
         self._taken[owner] = self._taken.get(owner, 0) + 1
 
     def _leave(self, owner: str, turn: Deferred[None]) -> None:
-        if turn not in self._queues.get(owner, ()):  # it has its place, and was about to hear of it
+        if not self._queues.remove(owner, turn):  # it has its place, and was about to hear of it
             self.give_back(owner)
-            return
-        self._queues[owner].remove(turn)
-        self.waiting -= 1
-        if not self._queues[owner]:
-            del self._queues[owner]
 
     def _serve(self) -> None:
         """Give what is free to those who wait, an owner at a time."""
-        while (owner := self._next()) is not None:
-            turn = self._queues[owner].popleft()
-            self.waiting -= 1
-            rest = self._queues.pop(owner)
-            if rest:
-                self._queues[owner] = rest
+        while (following := self._next()) is not None:
+            owner, turn = following
             self._take(owner)
             self._turns.fire(turn)
 
-    def _next(self) -> str | None:
+    def _next(self) -> tuple[str, Deferred[None]] | None:
         if SERVER in self._queues and self._open_to(SERVER):
-            return SERVER
+            return self._queues.take(SERVER.__eq__)
         # At most two are passed over: no more can have their share.
-        return next((owner for owner in self._queues if self._open_to(owner)), None)
+        return self._queues.take(self._open_to)
 
 
 class Pool:
@@ -113,6 +110,7 @@ class Pool:
         """
         if not self._places.try_take(call.owner):
             await call.wait(self._places.take(call.owner))
+        call.borrow()
         try:
             return self._idle_one() or await self._fresh_one(call)
         except BaseException:
@@ -123,6 +121,7 @@ class Pool:
         """As :meth:`borrow`, if nothing has to be waited for."""
         if not self._idle or not self._places.try_take(call.owner):
             return None
+        call.borrow()
         connection = self._idle_one()
         if connection is None:
             self._places.give_back(call.owner)
@@ -136,7 +135,7 @@ class Pool:
             else:
                 connection.close()
         finally:
-            self._places.give_back(call.owner)
+            self._places.give_back(call.owner, call.borrowed)
 
     @property
     def idle(self) -> int:

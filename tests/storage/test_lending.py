@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 from traceback import walk_stack
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.errors import Overloaded
 from happy.storage.calls import SERVER, WAITED, WAITING_SHARE, Call
-from happy.storage.lending import ConnectionPlaces
+from happy.storage.lending import ConnectionPlaces, Pool
+
+
+class _Lent:
+    """A connection in good order."""
+
+    alive, swollen = True, False
+    info = SimpleNamespace(transaction_status=TRANSACTION_STATUS_IDLE)
+
+
+class PoolTests(SynchronousTestCase):
+    def test_who_had_it_longer_comes_later(self) -> None:
+        """What counts of a call is how long it had its connection, and not how long it waited for it."""
+        clock, served = Clock(), list[str]()
+
+        async def open_(seconds: float) -> Any:
+            return _Lent()
+
+        async def use(pool: Pool, owner: str) -> None:
+            call = Call(clock, owner, 100.0, lambda why: None)
+            connection = await pool.borrow(call)
+            served.append(owner)
+            await deferLater(clock, 0.1 if owner == "slow" else 0.02)
+            pool.give_back(connection, call)
+
+        pool = Pool(open_, 1)
+        for owner in ("slow", "brief", "slow", "brief", "brief", "brief"):
+            self.assertNoResult(Deferred.fromCoroutine(use(pool, owner)))
+        for _ in range(100):
+            clock.advance(0.01)
+        self.assertEqual(served, ["slow", "brief", "brief", "brief", "brief", "slow"])
 
 
 class PlacesTests(SynchronousTestCase):
@@ -57,6 +90,16 @@ class PlacesTests(SynchronousTestCase):
             self.places.give_back(owner)
         self.assertEqual(self.served, ["a", "b", "c", "a", "b", "a"])
         self.assertEqual(self.places.waiting, 0)
+
+    def test_by_time(self) -> None:
+        """Who had a connection for long comes after who had one for a moment, as often as that makes even."""
+        self.fill("x", "x", "x", "y", "y", "y", "a")
+        self.ask("b", "a", "b", "a", "b", "a")
+        self.places.give_back("a", 0.02)
+        self.assertEqual(self.served, ["b"])
+        for seconds in (0.001, 0.001, 0.001):
+            self.places.give_back("b", seconds)
+        self.assertEqual(self.served, ["b", "b", "b", "a"])
 
     def test_who_has_its_share_is_passed_over(self) -> None:
         """Whoever holds half of all waits for itself, and nobody waits behind it."""
