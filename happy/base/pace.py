@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -130,23 +131,32 @@ class Pace(FairQueue[Waiter]):
     def turn(self, owner: str) -> Deferred[None]:
         """Fires when it is the owner's turn, for a piece of work that may take longer than a portion."""
         turn: Deferred[None] = Deferred()
-        self.wait(owner, _Chore(self, owner, (None,), turn.callback))
+        self.later(owner, partial(turn.callback, None))
         return turn
 
     def soon(self, owner: str, act: Callable[[], None]) -> None:
         """Act now, if there is time and nobody of the owner's waits; or else in its line."""
         if owner in self._lines or self.over():
-            self.wait(owner, _Chore(self, owner, (act,), _call))
+            self.later(owner, act)
         else:
             act()
+
+    def later(self, owner: str, act: Callable[[], None]) -> None:
+        """Act when it is the owner's turn, and not before this returns."""
+        self.wait(owner, _Once(act))
 
     def each(self, owner: str, things: Iterable[T], act: Callable[[T], None]) -> None:
         """Act on one thing after the other, as far as there is time; the rest waits in the owner's line."""
         _Chore(self, owner, things, act).go_on()
 
 
-def _call(act: Callable[[], None]) -> None:
-    act()
+class _Once:
+    """Something to do."""
+
+    __slots__ = ("go_on",)
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.go_on = act
 
 
 class _Chore:

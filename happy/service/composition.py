@@ -123,7 +123,7 @@ class Running:
         self._lifecycle = Lifecycle(reactor, STOP_SECONDS if place is None else place.stop_seconds)
         self._metrics = Metrics() if metrics is None else metrics
         self._pace = Pace(reactor)
-        self._connections = Connections(reactor, shortcuts=config.shortcuts)
+        self._connections = Connections(reactor, self._pace, shortcuts=config.shortcuts)
         self._reopened: list[Callable[[], None]] = []
         self.server: Server
         self.readiness: Readiness
@@ -335,7 +335,7 @@ class Running:
         await self._monitor(server)
         if self._place is not None:
             self._ports.own(self._place.requests, site, "requests of other workers")
-        self._connections.watch(self._metrics, self._lifecycle, self._pace)
+        self._connections.watch(self._metrics, self._lifecycle)
         for description in config.listen:
             port = await self._ports.listen(description, site)
             make_eager(port, self._connections.accepted)

@@ -22,26 +22,29 @@ class Connections:
     Without ``shortcuts`` they are Twisted's own.
     """
 
-    def __init__(self, reactor: Any, *, shortcuts: bool) -> None:
+    def __init__(self, reactor: Any, pace: Pace, *, shortcuts: bool) -> None:
         self._reactor = reactor
+        self._pace = pace
         self._shortcuts = shortcuts
         self._turns = Turns(reactor)
-        self._opened = eager_kind(EagerClient, self._turns)
-        self.accepted: type[tcp.Server] = eager_kind(EagerServer, self._turns) if shortcuts else tcp.Server
+        self._opened = eager_kind(EagerClient, self._turns, pace)
+        self.accepted: type[tcp.Server] = tcp.Server
+        if shortcuts:
+            self.accepted = eager_kind(EagerServer, self._turns, pace)
 
     def hasten(self, transport: Any) -> None:
         """Let a TCP connection that was opened here take the short ways; anything else stays as it is."""
         if self._shortcuts and type(transport) is tcp.Client:
             transport.__class__ = self._opened
 
-    def watch(self, metrics: Metrics, lifecycle: Lifecycle, pace: Pace) -> None:
+    def watch(self, metrics: Metrics, lifecycle: Lifecycle) -> None:
         """Let the reactor's turns be timed from now on, and take short ways where that is known to work."""
         stalls = Stalls(metrics, self._reactor)
         lifecycle.started("watching the reactor", stalls.stop, 0.1)
         if self._shortcuts:
             kinds = (self.accepted, self._opened)
-            undo = poll_directly(self._reactor, self._turns, kinds, stalls.took, pace.begin)
-            pace.told = self._turns.ended_by_reactor
+            undo = poll_directly(self._reactor, self._turns, kinds, stalls.took, self._pace.begin)
+            self._pace.told = self._turns.ended_by_reactor
             lifecycle.started("direct polling", undo, 0.1)
         if not self._turns.ended_by_reactor:
             stalls.start()

@@ -3,19 +3,25 @@
 Twisted buffers what is written and sends it when epoll reports room: two more system calls and a turn of
 the reactor for each packet of a fan-out. An :class:`Eager` connection with nothing queued sends at the end of
 the turn (:mod:`happy.service.turns`), and falls back to Twisted's way for whatever the system does not take.
+Connections that are cut end when it is their owner's turn: to throw megabytes away takes a system its time.
 ``tests/test_private_names.py`` has what is used of Twisted although it is its own alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet import tcp
+from twisted.internet.error import ConnectionAborted
+
+from happy.service.ready_events import owner_of
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from happy.base.pace import Pace
     from happy.service.turns import Turns
 
 
@@ -34,6 +40,7 @@ class Eager(tcp.Connection):
     """
 
     turns: Turns
+    pace: Pace
     _held: list[bytes] | None = None
     _held_bytes = 0
 
@@ -94,6 +101,9 @@ class Eager(tcp.Connection):
     def abortConnection(self) -> None:
         self.flush()
         super().abortConnection()
+        self.connected = (
+            False  # Nothing is written any more, however long it takes until it is its turn to end.
+        )
 
     def startTLS(self, *arguments: Any, **named: Any) -> None:
         self.flush()
@@ -101,7 +111,15 @@ class Eager(tcp.Connection):
 
     def connectionLost(self, reason: Failure) -> None:
         self._held = None
-        super().connectionLost(reason)
+        if reason.check(ConnectionAborted):
+            self.pace.soon(f"end {owner_of(self)}", partial(self._end, reason))
+        else:
+            self._end(reason)
+
+    def _end(self, reason: Failure) -> None:
+        if not self.disconnected:
+            self.connected = True  # A client's own way to end asks whether it ever was.
+            super().connectionLost(reason)
 
 
 class EagerServer(Eager, tcp.Server):
@@ -115,9 +133,9 @@ class EagerClient(Eager, tcp.Client):
 _Kind = TypeVar("_Kind", EagerServer, EagerClient)
 
 
-def eager_kind(kind: type[_Kind], turns: Turns) -> type[_Kind]:
+def eager_kind(kind: type[_Kind], turns: Turns, pace: Pace) -> type[_Kind]:
     """The connections of a kind that share turns."""
-    return type(kind.__name__, (kind,), {"turns": turns})
+    return type(kind.__name__, (kind,), {"turns": turns, "pace": pace})
 
 
 def make_eager(port: Any, kind: type[tcp.Server]) -> None:

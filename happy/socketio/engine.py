@@ -7,6 +7,7 @@ What sits on top implements :class:`Handler`; the requests and WebSockets below 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from happy.socketio import polling
@@ -141,7 +142,7 @@ class EngineConnection(Kept):
         self._settings.dropped("crowd")
         if self._websocket is not None:
             self._websocket.abort()
-        self._clock.callLater(0, self.break_off)
+        self._later(self.break_off)
 
     def handler_failed(self, what: str, error: Exception) -> None:
         """What sits on top failed; that is its own, and never the connection's."""
@@ -263,7 +264,11 @@ class EngineConnection(Kept):
         """End outside of whatever the program is just doing with its sockets."""
         if not self._closing:
             self._closing = True
-            self._clock.callLater(0, action, *arguments)
+            self._later(action, *arguments)
+
+    def _later(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Not behind what the client has sent, and not all at once where thousands end."""
+        self.pace.later(f"end {self.name}", partial(action, *arguments))
 
     def _poll_lost(self, _reason: object, request: Request) -> None:
         self._perform(self._session.poll_lost(request, self._clock.seconds()))

@@ -12,6 +12,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, c
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
+from happy.base.pace import Pace
 from happy.service.connections import Connections
 from happy.service.eager import EagerClient, EagerServer
 
@@ -45,7 +46,7 @@ class ConnectionsTests(TestCase):
 
     async def test_hastened(self) -> None:
         """What is written in a turn goes out in one piece, and nothing waits in Twisted's buffer."""
-        transport = await self.connected(Connections(reactor, shortcuts=True))
+        transport = await self.connected(Connections(reactor, Pace(reactor), shortcuts=True))
         self.assertIsInstance(transport, EagerClient)
         transport.write(b"PUB")
         transport.write(b"LISH")
@@ -54,11 +55,11 @@ class ConnectionsTests(TestCase):
 
     async def test_without_shortcuts(self) -> None:
         """Where short cuts are not wanted, connections are Twisted's own."""
-        connections = Connections(reactor, shortcuts=False)
+        connections = Connections(reactor, Pace(reactor), shortcuts=False)
         transport = await self.connected(connections)
         self.assertIs(type(transport), tcp.Client)
         self.assertIs(connections.accepted, tcp.Server)
-        self.assertTrue(issubclass(Connections(reactor, shortcuts=True).accepted, EagerServer))
+        self.assertTrue(issubclass(Connections(reactor, Pace(reactor), shortcuts=True).accepted, EagerServer))
 
     async def test_what_is_no_tcp(self) -> None:
         """A UNIX socket stays as it is, and works."""
@@ -68,7 +69,7 @@ class ConnectionsTests(TestCase):
         port: Any = reactor.listenUNIX(path, self.factory)  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
         self.endpoint = UNIXClientEndpoint(reactor, path)  # type: ignore[arg-type]
-        transport = await self.connected(Connections(reactor, shortcuts=True))
+        transport = await self.connected(Connections(reactor, Pace(reactor), shortcuts=True))
         self.assertNotIsInstance(transport, EagerClient)
         transport.write(b"PUBLISH")
         self.assertEqual(await self.heard, b"PUBLISH")

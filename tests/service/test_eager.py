@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from twisted.internet import tcp
+from twisted.internet import reactor, tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from happy.base.pace import QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.base.untaken import unsent
 from happy.service.eager import (
     ACCEPT_SECONDS,
@@ -22,6 +25,7 @@ from happy.service.eager import (
     make_eager,
 )
 from happy.service.turns import Turns
+from tests.socketio.peers import TurningClock
 
 
 class Collector(Protocol):
@@ -55,10 +59,12 @@ class Spy:
 
 
 class EagerTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = TurningClock()
+        self.pace = Pace(self.clock)
+
     async def connect(self, expected: int) -> tuple[Protocol, Collector]:
         """The server's and the client's end of a connection."""
-        from twisted.internet import reactor
-
         accepted: Deferred[Protocol] = Deferred()
 
         class Server(Protocol):
@@ -67,7 +73,7 @@ class EagerTests(TestCase):
 
         port: Any = reactor.listenTCP(0, Factory.forProtocol(Server), interface="127.0.0.1")  # type: ignore[attr-defined]
         self.turns = Turns(reactor)  # type: ignore[arg-type]
-        make_eager(port, eager_kind(EagerServer, self.turns))
+        make_eager(port, eager_kind(EagerServer, self.turns, self.pace))
         self.addCleanup(port.stopListening)
         client = Collector(expected)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
@@ -78,8 +84,6 @@ class EagerTests(TestCase):
 
     async def test_accepting_has_a_bound(self) -> None:
         """However many clients wait, a port accepts for a bounded time in a turn; all get their turn."""
-        from twisted.internet import reactor
-
         clock, built = Clock(), 0
 
         class Slow(Protocol):
@@ -145,6 +149,42 @@ class EagerTests(TestCase):
             transport.write(b"bye")
             getattr(transport, end)()
             self.assertEqual(sent, [b"bye"], end)
+
+    async def test_ends_take_turns(self) -> None:
+        """Connections that are cut end as there is time for it; until then nothing is written to them."""
+        servers = [(await self.connect(0))[0] for _ in range(3)]
+        transports: list[Any] = [server.transport for server in servers]
+        ended: list[str] = []
+
+        def end(reason: Failure | None = None) -> None:
+            self.clock.rightNow += QUEUE_SECONDS
+            ended.append("" if reason is None else reason.type.__name__)
+
+        self.clock.rightNow += TURN_SECONDS
+        for server, transport in zip(servers, transports, strict=True):
+            server.connectionLost = end  # type: ignore[method-assign, assignment]
+            transport.abortConnection()
+        await deferLater(reactor, 0)  # type: ignore[arg-type]
+        for transport in transports:
+            transport.socket = Spy(transport.socket, sent := [])
+            transport.write(b"x" * 100_000)
+            transport.loseConnection()
+            self.assertEqual(sent, [])
+        for count in range(1, 4):
+            self.clock.advance(0)
+            self.assertEqual(ended, ["ConnectionAborted"] * count)
+        self.assertFalse(self.clock.getDelayedCalls())
+
+    async def test_ends_at_once(self) -> None:
+        """One that is cut while there is time ends as Twisted's do; a later end of it is none."""
+        server, _ = await self.connect(0)
+        lost: list[type[BaseException] | None] = []
+        server.connectionLost = lambda reason: lost.append(reason.type)  # type: ignore[method-assign, assignment]
+        transport: Any = server.transport
+        transport.abortConnection()
+        await deferLater(reactor, 0)  # type: ignore[arg-type]
+        transport.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(lost, [ConnectionAborted])
 
     async def test_more_than_the_system_takes(self) -> None:
         """What does not fit is sent later, whole and in order."""

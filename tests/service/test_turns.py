@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from happy.base.pace import Pace
 from happy.service import turns
 from happy.service.eager import EagerServer, eager_kind, make_eager
 from happy.service.turns import MOST_SECONDS, MOST_WAITING, Turns, poll_directly
@@ -121,7 +122,7 @@ class PollTests(TestCase):
 
     def setUp(self) -> None:
         self.turns = Turns(real_reactor)  # type: ignore[arg-type]
-        self.kind = eager_kind(EagerServer, self.turns)
+        self.kind = eager_kind(EagerServer, self.turns, Pace(real_reactor))
         self.polled = type(real_reactor) is EPollReactor
         self.took: list[float] = []
         self.addCleanup(poll_directly(real_reactor, self.turns, [self.kind], self.took.append))

@@ -6,8 +6,10 @@ from twisted.internet.error import ConnectionDone
 from wsproto.events import CloseConnection, Message, Ping
 
 from happy.base.bounds import Budget
+from happy.base.pace import QUEUE_SECONDS
 from happy.socketio.backlog import FRAME_BYTES
-from happy.socketio.socket import EncodedPacket, encode_event
+from happy.socketio.socket import EncodedPacket, Socket, encode_event
+from tests.socketio.peers import TurningClock
 from tests.socketio.programs import World
 
 
@@ -190,3 +192,28 @@ class TestSlowReaders:
             assert dropped == []
             world.program.socket.send(EncodedPacket(b"4" + b"x" * 4_000))
         assert dropped == ["crowd"]
+
+
+class TurningWorld(World):
+    clock_kind = TurningClock
+
+
+def test_many_ends() -> None:
+    """Sockets that the program closes all at once end as there is time for it, a few in each turn."""
+    world = TurningWorld()
+    clients = [world.websocket() for _ in range(4)]
+    ended: list[Socket] = []
+
+    def disconnected(socket: Socket, reason: str) -> None:
+        world.clock.rightNow += QUEUE_SECONDS
+        ended.append(socket)
+
+    world.program.disconnected = disconnected  # type: ignore[method-assign]
+    for socket in world.program.sockets:
+        socket.close()
+        socket.emit("x")
+    for count in range(4):
+        assert ended == world.program.sockets[:count]
+        world.clock.advance(0)
+    assert ended == world.program.sockets
+    assert not any(isinstance(event, Message) for client in clients for event in client.receive())
