@@ -16,8 +16,9 @@ from happy.realtime.updates import Encrypted, Message, NewMessage, Update, watch
 from happy.storage.append import AppendedRow, AppendRow
 from happy.storage.messages import IncomingMessage, StoredMessage
 
-ROW_BYTES: Final = 256 * 1024 * 1024 // 20_000
-"""What a row counts besides its size, where messages wait."""
+ROW_BYTES: Final = 256 * 1024 * 1024 // 10_000
+"""What a row counts besides its size, where messages wait: some 3 KiB, which consist of so many small objects
+that the interpreter cannot give all of it back afterwards."""
 
 Stored = list[StoredMessage] | None
 Release = Callable[[], None]

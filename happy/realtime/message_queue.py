@@ -32,7 +32,7 @@ REFUSED_AT_ONCE: Final = 100
 MOST_IDLE: Final = 1024
 """Accounts without messages whose lines are kept, to be used again."""
 
-LIGHT_BYTES: Final = 256 * 1024
+LIGHT_BYTES: Final = 512 * 1024
 """What one account may have in a batch at most, by weight, while much is stored and not yet told."""
 
 

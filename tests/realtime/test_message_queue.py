@@ -93,6 +93,14 @@ class BacklogTests(SynchronousTestCase):
         self.add("b", "b")
         self.assertEqual([self.take()[0], self.take()[0]], [["a"], ["b"]])
 
+    def test_how_many_may_wait(self) -> None:
+        """Half of what may wait is one account's: 5,000 short messages, or the largest request."""
+        self.add("a", *["short"] * 4, rows=1_000)
+        self.assertFalse(self.backlog.add(self.append("a", "short", 1_000)))
+        self.add("b", "short", rows=1_000)
+        self.assertLessEqual(weight(1_000, 100 * 1024 * 1024), MAX_QUEUED_BYTES // 2)
+        self.assertEqual(self.refused, [OVER_SHARE])
+
     def test_accounts_that_others_hold(self) -> None:
         """An account that somebody holds stands aside until its turn; nothing else waits for it."""
         release = self.linearizer.try_acquire(["a"])
