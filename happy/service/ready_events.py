@@ -17,8 +17,9 @@ Event = tuple[int, int]
 MOST_READY: Final = 1024
 """Connections that the system is asked for at a time."""
 
-FEW: Final = 16
-"""So many are taken as they come, while there is time for all."""
+FEW: Final = 64
+"""So many are taken as they come, while there is time for all: as many as a turn serves. Where there was not,
+those who were left are ranked in the next turn, and come first in it."""
 
 _rank = itemgetter(0)
 
@@ -51,6 +52,8 @@ class ReadyEvents:
 
     def served(self, events: Sequence[Event], count: int) -> None:
         """Only the first ``count`` had their turn."""
+        if count == len(events) and not self._left:
+            return
         if len(events) < MOST_READY:
             # These are all that are ready: who was left before and is not among them waits for nothing.
             self._left = dict.fromkeys(descriptor for descriptor, _ in events[count:])
