@@ -13,7 +13,7 @@ import msgspec
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
-from happy.api.declare import Caller, Event
+from happy.api.declare import Event
 from happy.api.pipeline import NO_ANSWER, call_event
 from happy.api.structs import MalformedJson, parse_json
 from happy.base.coroutines import drive
@@ -303,7 +303,7 @@ class HappyApplication:
             holding.give_back(size)
             self.log.error("Event {name} failed: {error}", name=name, error=type(error).__name__)
 
-        drive(call_event(self._parts, event, Caller(client.account), socket, data), done, failed)
+        drive(call_event(self._parts, event, client.caller, socket, data), done, failed)
 
     def _count(self, name: str, client: Client) -> None:
         counter = self._counters.get((name, client.labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from happy.api.declare import Caller
 from happy.realtime.updates import Scope
 
 if TYPE_CHECKING:
@@ -32,15 +33,16 @@ class Client:
 
     ``viewing`` is True while its owner looks at it, None while unknown (realtime.md B.10); ``declared`` tells
     a client that named its scope from one that merely defaulted to user-scoped. ``labels`` are its bounded
-    metric labels, ``pairing`` is what its token belongs to. ``methods`` are those that it offers, ``calls``
-    its own that wait for an answer; ``handling`` is the number of its events under way, and ``holding`` is
-    where what is kept for it counts. ``pid`` is its private id, ``since`` the position of the account's log
-    at which it joined, and ``came_with`` the offset that it brought from another node
-    (:mod:`happy.realtime.recovery`).
+    metric labels, ``pairing`` is what its token belongs to, ``caller`` what handlers know it by. ``methods``
+    are those that it offers, ``calls`` its own that wait for an answer; ``handling`` is the number of its
+    events under way, and ``holding`` is where what is kept for it counts. ``pid`` is its private id, ``since``
+    the position of the account's log at which it joined, and ``came_with`` the offset that it brought from
+    another node (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (
         "account",
+        "caller",
         "calls",
         "came_with",
         "declared",
@@ -76,6 +78,7 @@ class Client:
         self.pairing = pairing
         self.holding = socket.holding
         self.account = account
+        self.caller = Caller(account)
         self.scope = scope
         self.subject = subject
         self.declared = declared

@@ -140,10 +140,12 @@ def _usual(data: bytes) -> EventPacket | Ack | None:
     None for whatever else it is, and for what is wrong.
     """
     start = data.find(b"[", 1, _LONGEST_HEAD)
-    digits = data[1:start]
-    if start < 0 or not (start == 1 or digits.isdigit()):
-        return None
-    number = int(digits) if digits else None
+    number = None
+    if start != 1:
+        digits = data[1:start]
+        if start < 0 or not digits.isdigit():
+            return None
+        number = int(digits)
     try:
         if data[0] == _EVENT:
             name, argument = _NAMED.decode(data[start:])

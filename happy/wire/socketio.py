@@ -36,6 +36,9 @@ class Membership(Enum):
     IN = auto()
 
 
+_IN: Final = Membership.IN
+
+
 class PacketFate(Enum):
     """What becomes of a packet."""
 
@@ -101,9 +104,10 @@ class Namespaces:
             self._check_right_to_attach()
             return None
         membership = self._members.get(packet.namespace, Membership.OUT)
-        if membership is Membership.IN and isinstance(packet, (EventPacket, Ack)):
+        kind = type(packet)
+        if membership is _IN and (kind is EventPacket or kind is Ack):
             return packet  # As the table says, for nearly every packet.
-        outcome = TABLE[membership, type(packet)]
+        outcome = TABLE[membership, kind]
         if outcome is PacketFate.CLOSE:
             raise InvalidPacket("packet out of place")
         if outcome is PacketFate.DROP:
