@@ -28,6 +28,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import Struct
+
 from happy.base.errors import Refusal
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ _EVENT_ONLY = frozenset({"socket"})
 _VARIABLE = re.compile(r":([A-Za-z]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks: an account id, and the session named in the token's pairing claim is ignored."""
 
     account: str

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from happy.api import answers, pieces
 from happy.api.answers import Answer, Fault, json_answer
-from happy.api.declare import Caller, Event, RequestFacts, Route
+from happy.api.declare import Caller, Event, Proof, RequestFacts, Route
 from happy.api.payload import Payload, UnsupportedMedia
 from happy.api.query import gather, split_query
 from happy.api.structs import (
@@ -223,19 +223,15 @@ def authenticate(
     """
     if route.public:
         return None
-    account = _proven_account(parts, route, variables, query)
+    account = None if route.proof is None else _proven_account(parts, route.proof, variables, query)
     if account is not None:
         parts.tokens.access.check(account)
     return Caller(_bearer_account(parts, header) if account is None else account)
 
 
-def _proven_account(parts: Parts, route: Route, variables: Mapping[str, str], query: bytes) -> str | None:
-    if route.proof is None:
-        return None
+def _proven_account(parts: Parts, proof: Proof, variables: Mapping[str, str], query: bytes) -> str | None:
     members = gather(split_query(query))
-    return route.proof(
-        parts, variables, {name: text for name, text in members.items() if isinstance(text, str)}
-    )
+    return proof(parts, variables, {name: text for name, text in members.items() if isinstance(text, str)})
 
 
 def _bearer_account(parts: Parts, header: Callable[[str], str | None]) -> str:

@@ -35,9 +35,9 @@ class Client:
     a client that named its scope from one that merely defaulted to user-scoped. ``labels`` are its bounded
     metric labels, ``pairing`` is what its token belongs to, ``caller`` what handlers know it by. ``methods``
     are those that it offers, ``calls`` its own that wait for an answer; ``handling`` is the number of its
-    events under way, and ``holding`` is where what is kept for it counts. ``pid`` is its private id, ``since``
-    the position of the account's log at which it joined, and ``came_with`` the offset that it brought from
-    another node (:mod:`happy.realtime.recovery`).
+    events under way, and ``holding`` is where what is kept for it counts. ``pid`` is its private id,
+    ``since`` the position of the account's log at which it joined, and ``came_with`` the offset that it
+    brought from another node (:mod:`happy.realtime.recovery`).
     """
 
     __slots__ = (

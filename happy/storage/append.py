@@ -98,7 +98,7 @@ async def append(
     if noted:
         parameters["skips"] = [row.skip for row in rows]
     stored, now = await tx.rows(APPEND_NOTED if noted else APPEND, parameters), int(tx.now)
-    return [AppendedRow(*row[:5], *[now if time is None else time for time in row[5:]]) for row in stored]
+    return [AppendedRow._make(row if row[-1] is not None else (*row[:5], now, now)) for row in stored]
 
 
 async def find_or_give_up(

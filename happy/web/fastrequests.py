@@ -44,9 +44,11 @@ _GET: Final = b"GET"
 class FastRequest:
     """A request that was complete as soon as it was seen."""
 
-    __slots__ = ("_connection", "_usual", "channel", "large", "target")
+    __slots__ = ("_connection", "_usual", "channel", "header", "large", "target")
 
     def __init__(self, channel: FastChannel, usual: Usual, target: Target) -> None:
+        self.header: Callable[[str], str | None] = usual.headers.get
+        """The value of a header; its name is in lower case."""
         self.channel: FastChannel | None = channel
         self.target = target
         self.large = 0
@@ -57,10 +59,6 @@ class FastRequest:
     def owner(self) -> str:
         """Who pays for what it takes."""
         return self._connection.keep.owner
-
-    def header(self, name: str) -> str | None:
-        """The value of a header; ``name`` is in lower case."""
-        return self._usual.headers.get(name)
 
     def forwarded_for(self) -> str | None:
         """What the header ``X-Forwarded-For`` says."""
