@@ -23,7 +23,7 @@ from happy.base.errors import ConnectionLost
 from happy.bench import proc
 from happy.client import Account, Answer, Scope, Session, Socket
 from happy.postgres.orphans import recorded_pid
-from happy.storage import append as storage
+from happy.storage import writer as storage
 from tests.live.case import LiveCase
 
 ROUNDS = 20
