@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from happy.base.errors import QueryFailed
 from happy.storage import log
-from happy.storage.append import AppendRow, Writer
+from happy.storage.append import AppendRow
 from happy.storage.database import Database
 from happy.storage.log import Gap
 from happy.storage.transaction import Note, Publication, Transaction
 from happy.storage.types import Millis
+from happy.storage.writer import Writer
 from tests.harness import psql
 from tests.storage.test_append import AppendCase
 
