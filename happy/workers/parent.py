@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from happy.base.private_folders import COMMON, make_folder
 from happy.keys.master_secret import settle
 from happy.keys.tokens import Keys
 from happy.postgres import EmbeddedPostgres
@@ -126,6 +127,7 @@ class WorkersRunning:
 
     async def _start_workers(self, config: Config, sockets: dict[str, Reserved], keys: Keys) -> None:
         folder = config.data_dir.absolute() / FOLDER
+        make_folder(folder.parent, COMMON)
         lock = FolderLock(folder.with_name(f"{FOLDER}.lock"))
         lock.take()
         self._lifecycle.started("the folder of the workers' sockets", lock.release, 0.1)

@@ -115,8 +115,8 @@ class MovingTests(Stories, MovingCase):
         await daemon.next_update("update-machine")
         ended = daemon.closed()
         again = await self.connect(self.elsewhere(phone), Scope.machine(machine.id), after=daemon)
-        await ended
         self.assertTrue(again.recovered)
+        await ended
         self.assertTrue((await app.next_ephemeral("machine-activity"))["active"])
         self.assertEqual(app.untaken("ephemeral"), [])
 

@@ -21,7 +21,10 @@ PATIENCE = 60.0
 
 
 class WorkersCase(TestCase):
-    """``port`` serves clients, ``metrics`` metrics; ``logged`` is what the workers said."""
+    """``port`` serves clients, ``metrics`` metrics; ``logged`` is what the workers said.
+
+    ``folder`` has the data; it is made by the first start.
+    """
 
     timeout = 120
 
@@ -29,8 +32,9 @@ class WorkersCase(TestCase):
         database = scratch_database()
         self.dsn = database.__enter__()
         self.addCleanup(database.__exit__, None, None, None)
-        self.folder = Path(tempfile.mkdtemp(prefix="happy-workers-"))
-        self.addCleanup(shutil.rmtree, self.folder)
+        self.outside = Path(tempfile.mkdtemp(prefix="happy-workers-"))
+        self.addCleanup(shutil.rmtree, self.outside)
+        self.folder = self.outside / "data"
         self.port, self.metrics = free_port(), free_port()
         self.logged: list[str] = []
 
@@ -42,7 +46,7 @@ class WorkersCase(TestCase):
             "database-pool": ["2"],
             "workers": ["2"],
             "metrics-port": [str(self.metrics)],
-            "listen": [f"tcp:{self.port}:interface=127.0.0.1", f"unix:{self.folder}/socket:mode=600"],
+            "listen": [f"tcp:{self.port}:interface=127.0.0.1", f"unix:{self.outside}/socket:mode=600"],
             "master-secret": [secrets.token_hex(32)],
             **{name: [text] for name, text in settings.items()},
         }

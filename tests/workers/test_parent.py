@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from happy.base.errors import StartupError
 from happy.client import AccountKeys, RemoteServer, sign_in
+from happy.postgres.orphans import FolderLock
 from tests.operator.case import run
 from tests.workers.case import PATIENCE, WorkersCase
 
@@ -151,7 +152,7 @@ class WorkersTests(WorkersCase):
         first, second = parent.pool.workers
         self.assertNotEqual(first.pid, second.pid)
         self.assertEqual(await self.ask(32), [200] * 32)
-        by_socket = Agent.usingEndpointFactory(reactor, OnSocket(self.folder / "socket"))
+        by_socket = Agent.usingEndpointFactory(reactor, OnSocket(self.outside / "socket"))
         self.assertEqual((await by_socket.request(b"GET", b"http://happy/health")).code, 200)
 
         await self.poll(16)
@@ -169,15 +170,27 @@ class WorkersTests(WorkersCase):
 
         await Deferred.fromCoroutine(parent.stop()).addTimeout(PATIENCE, reactor)
         self.assertEqual((first.pid, second.pid), (None, None))
-        self.assertFalse((self.folder / "socket").exists())
+        self.assertFalse((self.outside / "socket").exists())
         self.assertFalse((self.folder / "control.sock").exists())
         self.assertEqual(self.logged.count("Stopping"), 3)
 
     async def test_cannot_start(self) -> None:
         """What keeps a worker from starting is the reason of the whole, in its own words."""
+        self.folder.mkdir()
         (self.folder / "run").touch()
         error = await self.assertFailure(Deferred.fromCoroutine(self.make().start()), StartupError)
         self.assertIn("cannot listen on", str(error))
+
+    async def test_taken_folder(self) -> None:
+        """A data folder in which other workers have their sockets is left alone."""
+        theirs = self.folder / "run" / "w1"
+        theirs.mkdir(parents=True)
+        lock = FolderLock(self.folder / "run.lock")
+        lock.take()
+        self.addCleanup(lock.release)
+        error = await self.assertFailure(Deferred.fromCoroutine(self.make().start()), StartupError)
+        self.assertEqual(str(error), f"another server is running with the data folder {self.folder}")
+        self.assertTrue(theirs.exists())
 
     async def test_taken_port(self) -> None:
         """A port that another server has is not shared with it."""
