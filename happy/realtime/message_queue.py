@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from happy.base.bounds import Budget, Holding
@@ -36,15 +38,19 @@ LIGHT_BYTES: Final = 512 * 1024
 """What one account may have in a batch at most, by weight, while much is stored and not yet told."""
 
 
-class _Line:
-    """What waits of one account."""
+_turn = attrgetter("turn")
 
-    __slots__ = ("account", "appends", "asked", "crowded_out", "holding", "release")
+
+class _Line:
+    """What waits of one account. ``turn`` is the number of its last one, of all turns of all."""
+
+    __slots__ = ("account", "appends", "asked", "crowded_out", "holding", "release", "turn")
 
     def __init__(self, account: str, budget: Budget, crowded_out: Callable[[_Line], None]) -> None:
         self.account = account
         self.appends: deque[Append] = deque()
         self.asked = False
+        self.turn = 0
         self.release: Release | None = None
         self.crowded_out = crowded_out
         self.holding: Holding = budget.open(account, self)
@@ -82,7 +88,7 @@ class MessageQueue:
     """The lines of all accounts. ``ready`` is called when one may have become free to be taken.
 
     From those in ``common`` something may be taken into a batch of many, from those in ``large`` something
-    that is stored by itself; both are in the order of their turns.
+    that is stored by itself; who has had no turn for longest comes first.
 
     An account is held in the linearizer from when something of it is taken until that is stored; while
     somebody else holds it, its line stands aside, and the others go on. ``refused`` is told why messages
@@ -102,8 +108,9 @@ class MessageQueue:
         self._budget = Budget(MAX_QUEUED_BYTES, refused=refused, latest=True)
         self._lines: dict[str, _Line] = {}
         self._idle: OrderedDict[str, _Line] = OrderedDict()
-        self.common: OrderedDict[str, _Line] = OrderedDict()
-        self.large: OrderedDict[str, _Line] = OrderedDict()
+        self.common: dict[str, _Line] = {}
+        self.large: dict[str, _Line] = {}
+        self._turns = count(1)
         self.rows = 0
 
     def __len__(self) -> int:
@@ -137,21 +144,22 @@ class MessageQueue:
         taken: list[Append] = []
         releases: list[Release] = []
         heavy: list[_Line] = []
-        rows, size, others = MAX_BATCH_ROWS, MAX_BATCH_BYTES, len(self.common)
-        while self.common:
-            _, line = self.common.popitem(last=False)
-            others -= 1
+        rows, size = MAX_BATCH_ROWS, MAX_BATCH_BYTES
+        waiting = deque(sorted(self.common.values(), key=_turn))
+        self.common.clear()
+        while waiting:
+            line = waiting.popleft()
             first = line.appends[0]
             if light and first.weight > LIGHT_BYTES:
                 heavy.append(line)
                 continue
             if taken and (len(first.rows) > rows or first.size > size):
-                self._put_first(line)
+                waiting.appendleft(line)
                 break
             release = self._hold(line)
             if release is None:
                 continue
-            most_rows, most_size = _share(rows, size, others)
+            most_rows, most_size = _share(rows, size, len(waiting))
             if light:
                 most_rows, most_size = min(most_rows, LIGHT_BYTES // ROW_BYTES), min(most_size, LIGHT_BYTES)
             of_line, line_rows, line_size = line.take(most_rows, most_size)
@@ -160,18 +168,14 @@ class MessageQueue:
             taken += of_line
             releases.append(release)
             self._left(line, line_rows, line_size)
-        for line in reversed(heavy):
-            self._put_first(line)
+        for line in (*heavy, *waiting):
+            self.common[line.account] = line
         return taken, releases
-
-    def _put_first(self, line: _Line) -> None:
-        self.common[line.account] = line
-        self.common.move_to_end(line.account, last=False)
 
     def take_large(self) -> tuple[Append, Release] | None:
         """What is stored by itself next, if there is something whose account nobody holds."""
         while self.large:
-            _, line = self.large.popitem(last=False)
+            line = self.large.pop(min(self.large.values(), key=_turn).account)
             release = self._hold(line)
             if release is not None:
                 append = line.appends.popleft()
@@ -182,10 +186,11 @@ class MessageQueue:
     def _left(self, line: _Line, rows: int, size: int) -> None:
         """Something of a line was taken."""
         self.rows -= rows
+        line.turn = next(self._turns)
         line.holding.give_back(weight(rows, size))
         self._line_up(line)
 
-    def _line_up(self, line: _Line, *, first: bool = False) -> None:
+    def _line_up(self, line: _Line) -> None:
         """Give a line its place among those that may be taken from, unless it is empty."""
         if not line.appends:
             del self._lines[line.account]
@@ -195,8 +200,6 @@ class MessageQueue:
         elif not line.asked:
             lines = self.large if line.appends[0].size > LARGE_BYTES else self.common
             lines[line.account] = line
-            if first:
-                lines.move_to_end(line.account, last=False)
 
     def _hold(self, line: _Line) -> Release | None:
         """Hold the account of a line; otherwise the line waits for it."""
@@ -213,7 +216,7 @@ class MessageQueue:
             release()
             return
         line.release = release
-        self._line_up(line, first=True)
+        self._line_up(line)
         self._ready()
 
     def _crowd_out(self, line: _Line) -> None:

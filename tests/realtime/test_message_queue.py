@@ -79,6 +79,22 @@ class BacklogTests(SynchronousTestCase):
         self.assertGreater(len(contents), MAX_BATCH_ROWS * 0.9)
         self.assertEqual(contents[-1], "z0")
 
+    def test_newcomers(self) -> None:
+        """Whoever had no turn for longest is in the next batch, though others fill one each and go on."""
+        for number in range(4):
+            self.add(f"greedy {number}", *["g"] * 9, rows=MAX_BATCH_ROWS // 2)
+        for _ in range(3):
+            self.give_back(self.take()[1])
+        self.add("z", "z0")
+        contents, releases = self.take()
+        self.assertIn("z0", contents)
+        self.give_back(releases)
+        self.add("z", "z1")
+        for _ in range(2):
+            contents, releases = self.take()
+            self.give_back(releases)
+        self.assertIn("z1", contents)
+
     def test_a_full_batch(self) -> None:
         """A batch takes no more than fits, and who did not fit is first in the next."""
         for account in "abc":
