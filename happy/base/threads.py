@@ -1,7 +1,8 @@
 """Threads for calls that block: on files, which may be on a network, and libraries that know no other way.
 
 Calls wait in a line of their owner's, and the lines are served in turn. One owner's calls have at most half
-of the threads: so whoever asks for what takes long keeps the others waiting for one call of its own.
+of the threads, and no more than are left for others: so whoever asks for what takes long keeps the others
+waiting for one call of its own, and the last threads go to those who have none.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ class Threads:
             deferToThreadPool(self._reactor, self._pool, call).addBoth(self._ended, owner, made)
 
     def _may_begin(self, owner: str) -> bool:
-        return owner == PROGRAM or self._busy[owner] < max(1, self._size // 2)
+        busy = self._busy.get(owner, 0)
+        return owner == PROGRAM or not busy or busy < self._size - self._busy.total()
 
     def _ended(self, result: Any, owner: str, made: Deferred[Any]) -> None:
         self._under_way -= 1

@@ -90,6 +90,18 @@ class OwnersTests(TestCase):
         self.answer.set()
         self.assertEqual([await one for one in stuck], [True] * 5)
 
+    async def test_the_last_thread(self) -> None:
+        """Two who ask for what takes long leave a thread for whoever has none."""
+        several = Threads(Timed(), 4, "tested")
+        several.start()
+        self.addCleanup(several.stop)
+        self.addCleanup(self.answer.set)
+        slow = [several.run_for(owner, self.answer.wait) for owner in "aabb"]
+        self.assertEqual(await several.within_for("c", 9, divmod, 7, 2), (3, 1))
+        self.assertNoResult(slow[0])
+        self.answer.set()
+        self.assertEqual([await one for one in slow], [True] * 4)
+
     async def test_turns(self) -> None:
         """Owners are served in turn, each in the order in which it asked."""
         order: list[str] = []
