@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from happy.keys.access import SeenPairing
+from happy.keys.tokens import Bearer
 from happy.realtime.application import OFFLINE_AFTER_SECONDS
 from happy.realtime.updates import DeleteSession, Update, watchers_of_session
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld, activity, said
@@ -49,6 +51,25 @@ def test_refused(world: HappyWorld, auth: Any, message: str) -> None:
     assert peer.texts() == ["44" + json.dumps({"message": message}, separators=(",", ":"))]
     peer.text("40" + json.dumps({"token": TOKEN}))
     assert peer.texts()[0].startswith('40{"sid":')
+
+
+@pytest.mark.parametrize(
+    ("issued", "noted"), [(0.0, 0.0), (7.0, 7.0), (10.0, 10.0), (-1.0, 10.0), (11.0, 10.0)]
+)
+def test_pairings_are_noted(
+    world: HappyWorld, monkeypatch: pytest.MonkeyPatch, issued: float, noted: float
+) -> None:
+    """Who comes with a pairing's token was seen now, whatever time the token claims; nobody else is noted."""
+    world.clock.advance(10 - world.clock.seconds())
+    world.client(**MACHINE)
+    access = world.server.tokens.access
+    assert access.take_seen() == {}
+    bearer = Bearer(sub="ann", iss="handy", iat=issued, session="pairing")
+    monkeypatch.setattr(world.server.tokens, "identify", lambda token: bearer)
+    world.client(**MACHINE)
+    assert access.take_seen() == {"pairing": SeenPairing("ann", noted, 10.0, "m")}
+    world.client()
+    assert access.take_seen() == {"pairing": SeenPairing("ann", noted, 10.0, None)}
 
 
 @pytest.mark.parametrize(
