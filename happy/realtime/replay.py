@@ -258,7 +258,7 @@ class Replay:
 
     def _drop(self, log: _Log, oldest: _Entry) -> None:
         """Lose the oldest event of a log."""
-        log.complete_since = oldest.number
+        log.complete_since = max(log.complete_since, oldest.number)  # which it may have been broken off after
         self._remove(log, oldest)
 
     def _remove(self, log: _Log, entry: _Entry) -> None:

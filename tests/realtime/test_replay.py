@@ -130,6 +130,19 @@ def test_bytes_of_an_account() -> None:
     assert log.replay.size == 0
 
 
+def test_broken_off() -> None:
+    """What was not told to everybody is never there again, whatever makes room or grows old since."""
+    log = Log(account_bytes=3 * (OVERHEAD + 100))
+    before = [log.record() for _ in range(3)]
+    log.replay.break_off("a")
+    assert log.missed(before[-1]) is None
+    since = [log.record() for _ in range(2)]
+    assert [log.missed(offset) for offset in before] == [None] * 3
+    assert log.missed(since[0]) == since[1:]
+    log.clock.pump([SWEEP_SECONDS] * int(KEPT_SECONDS / SWEEP_SECONDS + 1))
+    assert log.missed(before[-1]) is None
+
+
 def test_bytes_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """All logs together hold so many bytes; the oldest event of all makes room."""
     monkeypatch.setattr(module, "TOTAL_BYTES", 3 * (OVERHEAD + 100))
