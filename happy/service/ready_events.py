@@ -34,7 +34,10 @@ class ReadyEvents:
         self._left: dict[int, None] = {}
 
     def order(self, events: Sequence[Event]) -> Sequence[Event]:
-        """First one of each owner, then a second one of each, and so on; who was left comes before others."""
+        """First one of each owner, then a second one of each, and so on; who was left comes before others.
+
+        What the server itself asked for, as of the database, comes before all: somebody waits for it already.
+        """
         left = self._left
         if not left and len(events) <= FEW:
             return events
@@ -44,9 +47,10 @@ class ReadyEvents:
         taken: dict[object, int] = {}
         ranked = []
         for event in events:
-            owner = owner_of(self._selectables.get(event[0]))
+            selectable = self._selectables.get(event[0])
+            owner = owner_of(selectable)
             rank = taken[owner] = taken.get(owner, 0) + 1
-            ranked.append((rank, event))
+            ranked.append((0 if owner is selectable and not _listens(selectable) else rank, event))
         ranked.sort(key=_rank)
         return [event for _, event in ranked]
 
@@ -62,6 +66,10 @@ class ReadyEvents:
             self._left.pop(descriptor, None)
         for descriptor, _ in events[count:]:
             self._left.setdefault(descriptor)
+
+
+def _listens(selectable: Any) -> bool:
+    return hasattr(selectable, "startListening")
 
 
 def owner_of(selectable: Any) -> object:

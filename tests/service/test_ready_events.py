@@ -16,6 +16,13 @@ def connection(owner: str) -> Any:
     return SimpleNamespace(protocol=SimpleNamespace(name=owner))
 
 
+class Listening:
+    """A port."""
+
+    def startListening(self) -> None:
+        """It does already."""
+
+
 def events(*descriptors: int) -> list[Event]:
     return [(descriptor, EPOLLIN) for descriptor in descriptors]
 
@@ -24,6 +31,15 @@ def test_owners_take_turns() -> None:
     """However many of one owner's are ready, one of another's comes after one of them."""
     ready = ReadyEvents({**{one: connection("a") for one in range(MANY)}, MANY: connection("b")})
     assert ready.order(events(*range(MANY + 1)))[:3] == events(0, MANY, 1)
+
+
+def test_what_the_server_asked_for() -> None:
+    """Answers to the server itself come before what clients ask; a port with new clients does not."""
+    database, port = object(), Listening()
+    clients = {one: connection(str(one)) for one in range(MANY)}
+    ready = ReadyEvents({**clients, MANY: port, MANY + 1: database})
+    order = ready.order(events(*range(MANY + 2)))
+    assert (order[0], order[-1]) == (*events(MANY + 1), *events(MANY))
 
 
 def test_few() -> None:
