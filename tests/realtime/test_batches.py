@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from happy.base.errors import Overloaded
-from happy.realtime.batches import Append
+from happy.realtime.batches import Append, Batch
+from happy.storage.append import AppendedRow
 from happy.storage.messages import IncomingMessage
 
 
@@ -21,3 +22,15 @@ def test_one_answer() -> None:
         append.succeed(None)
         append.fail(Overloaded("too late"))
         assert answers == [Overloaded if fails else []]
+
+
+def test_answers_are_in_order() -> None:
+    """Messages are answered by their numbers: a repeated one was numbered long before."""
+    append = Append(
+        "account", "session", [IncomingMessage(name, "text") for name in ("new", "old")], None, 0.0
+    )
+    rows = [AppendedRow(1, True, "b", 9, 20, 5, 5), AppendedRow(2, False, "a", 3, None, 1, 1)]
+    ((answered, stored, repeated),) = Batch([append]).answers(rows)
+    assert (answered, repeated) == (append, True)
+    assert stored is not None
+    assert [(message.local_id, message.seq) for message in stored] == [("old", 3), ("new", 9)]
