@@ -46,7 +46,7 @@ class Parametrised(World):
 class HappyWorld(Parametrised):
     """The real application behind the real endpoint, with a database that fails, on a clock."""
 
-    def __init__(self, *, recovery: bool = False, **settings: Any) -> None:
+    def __init__(self, *, recovery: bool = False, others: Any = None, **settings: Any) -> None:
         super().__init__(**settings)
         self.metrics = Metrics(CollectorRegistry())
         self.server = toy_server(
@@ -57,7 +57,7 @@ class HappyWorld(Parametrised):
             database=Broken(),
         )
         events = [event for capability in CAPABILITIES for event in capability.events]
-        self.happy = HappyApplication(self.server, self.server.hub, self.server.calls, events)
+        self.happy = HappyApplication(self.server, self.server.hub, self.server.calls, events, others=others)
         self.endpoint = SocketIOEndpoint(self.happy, self.settings, self.clock, lambda channel: self.origin)
         self.site = EndpointSite(self.endpoint, self.clock)
 

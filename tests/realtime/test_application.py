@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, TimeoutError
 
 from happy.keys.access import SeenPairing
 from happy.keys.tokens import Bearer
@@ -51,6 +52,41 @@ def test_refused(world: HappyWorld, auth: Any, message: str) -> None:
     assert peer.texts() == ["44" + json.dumps({"message": message}, separators=(",", ":"))]
     peer.text("40" + json.dumps({"token": TOKEN}))
     assert peer.texts()[0].startswith('40{"sid":')
+
+
+class OtherNodes:
+    """Others that have nobody; an account is heard of when ``hosting`` fires, or already."""
+
+    everywhere = None
+
+    def __init__(self, hosting: Deferred[None] | None = None) -> None:
+        self.hosting = hosting
+
+    def host(self, account: str) -> Deferred[None] | None:
+        return self.hosting
+
+    def had(self, pid: object, offset: object) -> None:
+        """Nobody comes from there."""
+
+
+def test_nothing_is_missed() -> None:
+    """A client is let in when what other nodes tell its account is heard, and at once where it is."""
+    hosting: Deferred[None] = Deferred()
+    world = HappyWorld(others=OtherNodes(hosting))
+    peer = world.asking({"token": TOKEN})
+    assert peer.texts() == []
+    hosting.callback(None)
+    assert peer.texts()[0].startswith('40{"sid":')
+    assert HappyWorld(others=OtherNodes()).client()
+
+
+def test_not_heard_in_time() -> None:
+    """A client whose account is not heard of in time is sent away, to try again."""
+    hosting: Deferred[None] = Deferred()
+    world = HappyWorld(others=OtherNodes(hosting))
+    peer = world.asking({"token": TOKEN})
+    hosting.errback(TimeoutError())
+    assert peer.closing() == 1005
 
 
 @pytest.mark.parametrize(
