@@ -50,6 +50,7 @@ class NodeProcess:
         self._folder = folder
         self._environment = {
             "DATABASE_URL": dsn,
+            "DATA_DIR": str(folder / "data"),
             "HANDY_MASTER_SECRET": "of the ring and of nothing else",
             "HAPPY_DATABASE_POOL": "4",
             "METRICS_ENABLED": "true",
