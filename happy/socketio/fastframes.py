@@ -84,12 +84,14 @@ class FastWebSocket(EngineWebSocket):
                 return position, _OTHER
             length -= _MASKED
             start = position + 6
+            odd = length > 125  # in eight bytes, or not in its shortest form
             if length == 126:
                 if size - position < 4:
                     return position, _PARTIAL
                 length = data[position + 2] << 8 | data[position + 3]
                 start += 2
-            if _odd(length, start - position) or (limit and length > limit):
+                odd = length < 126
+            if odd or (limit and length > limit):
                 return position, _OTHER
             end = start + length
             if end > size:
@@ -103,11 +105,6 @@ class FastWebSocket(EngineWebSocket):
             if position < size and self.pace.over():
                 return position, _LATER
         return position, _OTHER
-
-
-def _odd(length: int, head: int) -> bool:
-    """A length that is not written in its shortest form, or in eight bytes."""
-    return length > 125 if head == 6 else length < 126
 
 
 def _is_text(payload: bytes) -> bool:

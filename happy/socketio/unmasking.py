@@ -46,7 +46,7 @@ def compiled_unmask() -> Unmask | None:
         import _nvx_xormasker as extension  # type: ignore[import-not-found]
     except ImportError:
         return None
-    ffi: Any = extension.ffi
+    view: Any = extension.ffi.from_buffer
     new, process, free = (
         getattr(extension.lib, f"nvx_xormask_{name}") for name in ("new", "process", "free")
     )
@@ -54,7 +54,7 @@ def compiled_unmask() -> Unmask | None:
     def unmask(data: bytes, start: int, end: int) -> bytes:
         payload = bytearray(data[start:end])
         masker = new(data[start - 4 : start])
-        process(masker, ffi.from_buffer(payload), end - start)
+        process(masker, view(payload), end - start)
         free(masker)
         return bytes(payload)
 
