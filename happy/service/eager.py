@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionAborted
 
+from happy.base.untaken import untaken
 from happy.service.ready_events import owner_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 MOST_ACCEPTS: Final = 16
 """Connections that a port accepts at a time."""
+
+LARGE_END: Final = 64 * 1024
+"""Bytes that the system has not sent, from which on it takes its time to throw them away."""
+
+MOST_ENDING: Final = 128
+"""Connections that wait until they may end: they count no more, but are open still, and have half of the
+files that are kept free."""
 
 ACCEPT_SECONDS: Final = 0.008
 """For so long a port accepts connections in a turn. Those that wait do so in one line for all clients: it
@@ -111,10 +119,16 @@ class Eager(tcp.Connection):
 
     def connectionLost(self, reason: Failure) -> None:
         self._held = None
-        if reason.check(ConnectionAborted):
-            self.pace.soon(f"end {owner_of(self)}", partial(self._end, reason))
+        turns = self.turns
+        if reason.check(ConnectionAborted) and turns.ending < MOST_ENDING and untaken(self) >= LARGE_END:
+            turns.ending += 1
+            self.pace.soon(f"end {owner_of(self)}", partial(self._end_in_turn, reason))
         else:
             self._end(reason)
+
+    def _end_in_turn(self, reason: Failure) -> None:
+        self.turns.ending -= 1
+        self._end(reason)
 
     def _end(self, reason: Failure) -> None:
         if not self.disconnected:

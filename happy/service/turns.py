@@ -52,13 +52,15 @@ class TurnWriter(Protocol):
 class Turns:
     """The connections that write when the reactor's turn ends."""
 
-    __slots__ = ("_clock", "_waiting", "ended_by_reactor")
+    __slots__ = ("_clock", "_waiting", "ended_by_reactor", "ending")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiting: list[TurnWriter] = []
         self.ended_by_reactor = False
         """Whether the reactor calls :meth:`end`; if not, a timer does."""
+        self.ending = 0
+        """Connections that wait until there is time for their end."""
 
     def add(self, writer: TurnWriter) -> None:
         """Flush ``writer`` at the end of this turn, or before."""

@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from happy.base.pace import QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.base.untaken import unsent
+from happy.service import eager
 from happy.service.eager import (
     ACCEPT_SECONDS,
     MOST_ACCEPTS,
@@ -62,6 +63,7 @@ class EagerTests(TestCase):
     def setUp(self) -> None:
         self.clock = TurningClock()
         self.pace = Pace(self.clock)
+        self.turns = Turns(reactor)  # type: ignore[arg-type]
 
     async def connect(self, expected: int) -> tuple[Protocol, Collector]:
         """The server's and the client's end of a connection."""
@@ -72,7 +74,6 @@ class EagerTests(TestCase):
                 accepted.callback(self)
 
         port: Any = reactor.listenTCP(0, Factory.forProtocol(Server), interface="127.0.0.1")  # type: ignore[attr-defined]
-        self.turns = Turns(reactor)  # type: ignore[arg-type]
         make_eager(port, eager_kind(EagerServer, self.turns, self.pace))
         self.addCleanup(port.stopListening)
         client = Collector(expected)
@@ -151,7 +152,8 @@ class EagerTests(TestCase):
             self.assertEqual(sent, [b"bye"], end)
 
     async def test_ends_take_turns(self) -> None:
-        """Connections that are cut end as there is time for it; until then nothing is written to them."""
+        """Those with much unsent that are cut end as there is time; until then nothing is written to them."""
+        self.patch(eager, "LARGE_END", 0)
         servers = [(await self.connect(0))[0] for _ in range(3)]
         transports: list[Any] = [server.transport for server in servers]
         ended: list[str] = []
@@ -174,6 +176,22 @@ class EagerTests(TestCase):
             self.clock.advance(0)
             self.assertEqual(ended, ["ConnectionAborted"] * count)
         self.assertFalse(self.clock.getDelayedCalls())
+
+    async def test_not_too_many_wait_for_their_end(self) -> None:
+        """Those for which there is no file to spare end at once, and so do those with little unsent."""
+        self.patch(eager, "LARGE_END", 0)
+        self.patch(eager, "MOST_ENDING", 2)
+        ended: list[object] = []
+        self.clock.rightNow += TURN_SECONDS
+        for large in (0, 0, 0, 1 << 20):
+            self.patch(eager, "LARGE_END", large)
+            server, _ = await self.connect(0)
+            server.connectionLost = ended.append  # type: ignore[method-assign, assignment]
+            server.transport.abortConnection()  # type: ignore[union-attr]
+            await deferLater(reactor, 0)  # type: ignore[arg-type]
+        self.assertEqual((len(ended), self.turns.ending), (2, 2))
+        self.clock.advance(0)
+        self.assertEqual((len(ended), self.turns.ending), (4, 0))
 
     async def test_ends_at_once(self) -> None:
         """One that is cut while there is time ends as Twisted's do; a later end of it is none."""
