@@ -69,6 +69,7 @@ def _source() -> CuidSource:
 
 # A daemonised child has its own: to ask for the process at every id is another system call.
 os.register_at_fork(after_in_child=_source.cache_clear)
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def update_id() -> str:

@@ -109,9 +109,8 @@ class Eager(tcp.Connection):
     def abortConnection(self) -> None:
         self.flush()
         super().abortConnection()
-        self.connected = (
-            False  # Nothing is written any more, however long it takes until it is its turn to end.
-        )
+        # Nothing is written any more, however long it takes until it is its turn to end.
+        self.connected = False
 
     def startTLS(self, *arguments: Any, **named: Any) -> None:
         self.flush()

@@ -50,7 +50,7 @@ class ReadyEvents:
             selectable = self._selectables.get(event[0])
             owner = owner_of(selectable)
             rank = taken[owner] = taken.get(owner, 0) + 1
-            ranked.append((0 if owner is selectable and not _listens(selectable) else rank, event))
+            ranked.append((0 if owner is selectable and _is_own(selectable) else rank, event))
         ranked.sort(key=_rank)
         return [event for _, event in ranked]
 
@@ -68,8 +68,9 @@ class ReadyEvents:
             self._left.setdefault(descriptor)
 
 
-def _listens(selectable: Any) -> bool:
-    return hasattr(selectable, "startListening")
+def _is_own(selectable: Any) -> bool:
+    """Whether the server opened it: neither a port, nor what a port accepted, by a UNIX socket too."""
+    return not (hasattr(selectable, "startListening") or hasattr(selectable, "client"))
 
 
 def owner_of(selectable: Any) -> object:

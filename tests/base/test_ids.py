@@ -65,8 +65,9 @@ def test_ids_of_this_process() -> None:
 def test_ids_of_a_child() -> None:
     """A process that another one became by forking has a fingerprint and random numbers of its own."""
     forking = (
-        "import os; from happy.base.ids import cuid; cuid(0); os.fork(); print(cuid(0)[13:], flush=True)"
+        "import os; from happy.base.ids import cuid, update_id; cuid(0), update_id(); os.fork();"
+        "print(cuid(0)[13:] + ' ' + update_id(), flush=True)"
     )
     said = subprocess.run([sys.executable, "-c", forking], capture_output=True, text=True, check=True).stdout
-    one, other = said.split()
-    assert one[:2] != other[:2] and one[4:] != other[4:]
+    one, update, other, other_update = said.split()
+    assert one[:2] != other[:2] and one[4:] != other[4:] and update != other_update

@@ -23,6 +23,12 @@ class Listening:
         """It does already."""
 
 
+class Local:
+    """A client that came by a UNIX socket."""
+
+    client = ""
+
+
 def events(*descriptors: int) -> list[Event]:
     return [(descriptor, EPOLLIN) for descriptor in descriptors]
 
@@ -34,12 +40,12 @@ def test_owners_take_turns() -> None:
 
 
 def test_what_the_server_asked_for() -> None:
-    """Answers to the server itself come before what clients ask; a port with new clients does not."""
-    database, port = object(), Listening()
+    """Answers to the server itself come before what clients ask; not so a port, or who came by a socket."""
+    database, port, local = object(), Listening(), Local()
     clients = {one: connection(str(one)) for one in range(MANY)}
-    ready = ReadyEvents({**clients, MANY: port, MANY + 1: database})
-    order = ready.order(events(*range(MANY + 2)))
-    assert (order[0], order[-1]) == (*events(MANY + 1), *events(MANY))
+    ready = ReadyEvents({**clients, MANY: port, MANY + 1: local, MANY + 2: database})
+    order = ready.order(events(*range(MANY + 3)))
+    assert (order[0], *order[-2:]) == (*events(MANY + 2), *events(MANY, MANY + 1))
 
 
 def test_few() -> None:
