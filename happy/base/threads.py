@@ -3,6 +3,9 @@
 Calls wait in a line of their owner's, and the lines are served in turn. One owner's calls have at most half
 of the threads, and no more than are left for others: so whoever asks for what takes long keeps the others
 waiting for one call of its own, and the last threads go to those who have none.
+
+A call cannot be ended from outside. So one that takes long makes room instead: while somebody waits, there is
+one more thread for each of these, for owners who have none.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
@@ -19,11 +22,21 @@ from twisted.python.threadpool import ThreadPool
 
 from happy.base.errors import Overloaded
 
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_UNDER_WAY: Final = 1000
 """Calls that are made or wait for a thread; half of them are for one owner."""
+
+SLOW: Final = 0.1
+"""Seconds after which a call takes long: so long somebody waits for a thread that others keep."""
+
+MOST_SLOW: Final = 28
+"""Calls that take long and have a thread made up for. All together are not so many that the one that runs the
+reactor, which has a turn as each of them has, would notice."""
 
 PROGRAM: Final = ""
 """The owner of what the program does for itself, which may have all threads."""
@@ -40,15 +53,21 @@ class _Background(Thread):
 
 
 class Threads:
-    """``size`` threads, apart from those that resolve host names. ``name`` is theirs, for debuggers."""
+    """``size`` threads for what ends soon, apart from those that resolve host names.
+
+    ``name`` is theirs, for debuggers.
+    """
 
     def __init__(self, reactor: Any, size: int = 4, name: str = "objects") -> None:
         self._reactor = reactor
         self._size = size
         self._under_way = 0
         self._busy: Counter[str] = Counter()
+        self._begun: dict[Deferred[Any], float] = {}
+        """Calls in a thread, and since when."""
         self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()
-        self._pool = ThreadPool(0, size, name)
+        self._look_again: IDelayedCall | None = None
+        self._pool = ThreadPool(0, size + MOST_SLOW, name)
         self._pool.threadFactory = _Background
 
     def start(self) -> None:
@@ -58,6 +77,9 @@ class Threads:
     def stop(self) -> Deferred[None]:
         """Fires when the calls under way have ended."""
         stopped: Deferred[None] = Deferred()
+        if self._look_again is not None:
+            self._look_again.cancel()
+            self._look_again = None
 
         def wait() -> None:
             self._pool.stop()
@@ -114,23 +136,46 @@ class Threads:
 
     def _begin_some(self) -> None:
         """Begin calls as long as there are threads for them."""
-        while self._busy.total() < self._size:
+        now = self._reactor.seconds()
+        slow = sum(now - begun >= SLOW for begun in self._begun.values())
+        threads = self._size + min(slow, MOST_SLOW)
+        while len(self._begun) < threads:
             owner = next(filter(self._may_begin, self._lines), None)
             if owner is None:
-                return
-            line = self._lines.pop(owner)
-            call, made = line.popleft()
-            if line:
-                self._lines[owner] = line
-            self._busy[owner] += 1
-            deferToThreadPool(self._reactor, self._pool, call).addBoth(self._ended, owner, made)
+                break
+            self._begin(owner, now)
+        self._look_later(now)
+
+    def _look_later(self, now: float) -> None:
+        """If anybody waits, look again when the next call takes long."""
+        if self._look_again is not None:
+            self._look_again.cancel()
+            self._look_again = None
+        oldest = next((begun for begun in self._begun.values() if now - begun < SLOW), None)
+        if self._lines and oldest is not None:
+            self._look_again = self._reactor.callLater(oldest + SLOW - now, self._look)
+
+    def _look(self) -> None:
+        """Some of the calls take long by now."""
+        self._look_again = None
+        self._begin_some()
+
+    def _begin(self, owner: str, now: float) -> None:
+        line = self._lines.pop(owner)
+        call, made = line.popleft()
+        if line:
+            self._lines[owner] = line
+        self._busy[owner] += 1
+        self._begun[made] = now
+        deferToThreadPool(self._reactor, self._pool, call).addBoth(self._ended, owner, made)
 
     def _may_begin(self, owner: str) -> bool:
         busy = self._busy.get(owner, 0)
-        return owner == PROGRAM or not busy or busy < self._size - self._busy.total()
+        return owner == PROGRAM or not busy or busy < self._size - len(self._begun)
 
     def _ended(self, result: Any, owner: str, made: Deferred[Any]) -> None:
         self._under_way -= 1
+        del self._begun[made]
         self._busy[owner] -= 1
         if not self._busy[owner]:
             del self._busy[owner]

@@ -102,6 +102,30 @@ class OwnersTests(TestCase):
         self.answer.set()
         self.assertEqual([await one for one in slow], [True] * 4)
 
+    async def test_many_who_are_slow(self) -> None:
+        """What takes long makes room for those who have no thread, up to a bound, and gives it back."""
+        self.patch(threads, "MOST_SLOW", 3)
+        clock = Timed()
+        several = Threads(clock, 2, "tested")
+        several.start()
+        self.addCleanup(several.stop)
+        self.addCleanup(self.answer.set)
+        slow = [several.run_for(owner, self.answer.wait) for owner in "aabcd"]
+        other = several.within_for("e", 9, divmod, 7, 2)
+        clock.advance(threads.SLOW / 2)
+        self.assertNoResult(other)
+        clock.advance(threads.SLOW / 2)
+        clock.advance(threads.SLOW)
+        self.assertEqual(await other, (3, 1))
+        last = several.run_for("f", self.answer.wait)
+        one_too_many = several.within_for("g", 9, divmod, 7, 2)
+        clock.advance(threads.SLOW)
+        self.assertNoResult(one_too_many)
+        self.answer.set()
+        self.assertEqual(await one_too_many, (3, 1))
+        self.assertEqual([await one for one in [*slow, last]], [True] * 6)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
     async def test_turns(self) -> None:
         """Owners are served in turn, each in the order in which it asked."""
         order: list[str] = []
