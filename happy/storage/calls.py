@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from happy.base.bounds import Holding
+from happy.base.bounds import CROWDED_OUT, Holding
 from happy.base.errors import Overloaded
 
 if TYPE_CHECKING:
@@ -29,13 +29,14 @@ WAITING_SHARE: Final = 0.7
 """Of the time of a call, what it may spend on waiting for its turn: then there is some left for its work."""
 
 
-class _Lapsed:
-    """What a turn comes to that is waited for no longer."""
+class _Lapsed(NamedTuple):
+    """What a turn comes to that is waited for no longer, and why."""
+
+    why: str
 
 
 def _lapsed(failure: Failure) -> _Lapsed:
-    failure.trap(CancelledError)
-    return _Lapsed()
+    return _Lapsed(CROWDED_OUT if failure.trap(CancelledError, Overloaded) is Overloaded else WAITED)
 
 
 class Call:
@@ -92,7 +93,10 @@ class Call:
         return float(self._clock.seconds() - self._borrowed_at)
 
     async def wait(self, turn: Deferred[T]) -> T:
-        """Wait for a turn, which is cancelled when it does not come in time. Raises Overloaded."""
+        """Wait for a turn, which is cancelled when it does not come in time.
+
+        Raises Overloaded, also when the turn itself is refused.
+        """
         if turn.called:
             return await turn
         if self._lost:
@@ -106,7 +110,7 @@ class Call:
             timer.cancel()
         if isinstance(outcome, _Lapsed):
             if not self._lost:
-                self._refused(WAITED)
+                self._refused(outcome.why)
             raise Overloaded("the database is busy")
         return outcome
 

@@ -6,9 +6,8 @@ its accounts from before it begins until its own updates are delivered.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
@@ -19,8 +18,32 @@ from happy.base.waiting import OneByOne, within
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-MOST_WAITING: Final = 100
-"""Of those who want several keys, how many may wait for one of them that is somebody else's."""
+MOST_WAITING: Final = 500
+"""Of those who want several keys, how many may wait for one of them that is somebody else's: as many as have
+their turns while a call may wait."""
+
+REMEMBERED: Final = 1000
+"""Turns with others' keys of which it is remembered who had them, and as many before these."""
+
+
+class _Lately:
+    """Who had how many of the latest turns."""
+
+    def __init__(self) -> None:
+        self._turns: Counter[str] = Counter()
+        self._before: Counter[str] = Counter()
+        self._noted = 0
+
+    def note(self, owner: str) -> None:
+        """One more is an owner's."""
+        if self._noted == REMEMBERED:
+            self._before, self._turns, self._noted = self._turns, Counter(), 0
+        self._turns[owner] += 1
+        self._noted += 1
+
+    def of(self, owner: str) -> int:
+        """How many an owner had."""
+        return self._turns[owner] + self._before[owner]
 
 
 class Release:
@@ -64,7 +87,8 @@ class Linearizer:
     and holds none while it waits for the others: so nobody blocks each other for ever, and nobody's key waits
     for somebody else's. Of those who wait for a key, the first who wants it alone and the first who wants
     more take turns: whoever acts on other accounts delays one thing of theirs at a time, however often it
-    asks. Among those who want more, the key's owner comes before others, and is never one too many.
+    asks. Among those who want more, the key's owner comes before others, and is never one too many; then come
+    those who had fewest turns with others' keys lately. When too many wait, whoever had most gives way.
     """
 
     def __init__(self) -> None:
@@ -72,6 +96,7 @@ class Linearizer:
         self._alone: dict[str, deque[_Wait]] = {}
         self._several: dict[str, dict[_Wait, None]] = {}
         self._others_turn: set[str] = set()
+        self._lately = _Lately()
         self._turns = OneByOne()
 
     async def acquire(self, keys: Iterable[str], owner: str = "") -> Release:
@@ -120,11 +145,23 @@ class Linearizer:
             (key,) = keys
             self._alone.setdefault(key, deque()).append(wait)
             return wait
-        if any(len(self._several.get(key, ())) >= MOST_WAITING for key in keys if key != wait.owner):
-            raise Overloaded("too many wait for the same account")
+        full = [key for key in keys if key != wait.owner and len(self._several.get(key, ())) >= MOST_WAITING]
+        yielding = {self._who_yields(key, wait.owner) for key in full}
         for key in keys:
             self._several.setdefault(key, {})[wait] = None
+        for one in yielding:
+            self._leave(one)
+        for one in yielding:
+            one.granted.errback(Overloaded("others come first who did not do as much"))
         return wait
+
+    def _who_yields(self, key: str, asking: str) -> _Wait:
+        """Of those who wait for a key, who had most turns lately. Raises Overloaded if that is who asks."""
+        others = (wait for wait in reversed(self._several[key]) if wait.owner != key)
+        most = max(others, key=lambda wait: self._lately.of(wait.owner))
+        if self._lately.of(most.owner) <= self._lately.of(asking):
+            raise Overloaded("too many wait for the same account")
+        return most
 
     def _cancelled(self, wait: _Wait) -> None:
         if wait.over:
@@ -156,13 +193,15 @@ class Linearizer:
                 continue
             if (following := self._following(key)) is not None:
                 self._leave(following)
+                if len(following.keys) > 1:
+                    self._lately.note(following.owner)
                 self._held |= following.keys
                 following.over = True
                 self._turns.fire(following.granted)
 
     def _following(self, key: str) -> _Wait | None:
         """Whose turn it is now that a key is free, if anybody can take it."""
-        several = next((wait for wait in self._in_turn(key) if self._held.isdisjoint(wait.keys)), None)
+        several = self._first_of_several(key)
         alone = self._alone.get(key)
         if alone is None or (several is not None and key in self._others_turn):
             self._others_turn.discard(key)
@@ -171,7 +210,7 @@ class Linearizer:
             self._others_turn.add(key)
         return alone[0]
 
-    def _in_turn(self, key: str) -> Iterator[_Wait]:
-        """Who wants a key and others besides: its owner, then everybody in the order of asking."""
-        waits = self._several.get(key, {})
-        return chain((wait for wait in waits if wait.owner == key), waits)
+    def _first_of_several(self, key: str) -> _Wait | None:
+        """Of those who can have a key and the others they want: its owner, or who had fewest turns lately."""
+        free = (wait for wait in self._several.get(key, ()) if self._held.isdisjoint(wait.keys))
+        return min(free, key=lambda wait: (wait.owner != key, self._lately.of(wait.owner)), default=None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from happy.base.bounds import Budget
+from happy.base.bounds import CROWDED_OUT, Budget
+from happy.base.errors import Overloaded
 from happy.storage.calls import Call
 
 
@@ -26,3 +28,15 @@ def test_its_place() -> None:
     assert call.place.take(1)
     call.end()
     assert budget.used == 0
+
+
+def test_a_turn_that_is_refused() -> None:
+    """Who has to give way while it waits is told so, and counted; no timer is left."""
+    clock, refused, outcome = Clock(), list[str](), list[Exception]()
+    call = Call(clock, "somebody", 10.0, refused.append)
+    turn: Deferred[None] = Deferred()
+    waiting = Deferred.fromCoroutine(call.wait(turn))
+    waiting.addErrback(lambda failure: outcome.append(failure.value))
+    turn.errback(Overloaded("others come first"))
+    assert isinstance(outcome[0], Overloaded)
+    assert (refused, clock.getDelayedCalls()) == ([CROWDED_OUT], [])

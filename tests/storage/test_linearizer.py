@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from traceback import walk_stack
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.base.errors import Overloaded
-from happy.storage.linearizer import MOST_WAITING, Linearizer, Release
+from happy.storage.linearizer import MOST_WAITING, REMEMBERED, Linearizer, Release, _Lately
 from tests.storage.working import start
 
 
@@ -112,6 +113,37 @@ class LinearizerTests(SynchronousTestCase):
         own = start(self.linearizer.acquire(["victim", "x"], "victim"))
         release()
         self.successResultOf(own)
+
+    def test_who_had_most_turns_comes_last(self) -> None:
+        """Of those who act on somebody else's account, who had turns comes last, and gives way."""
+        release = self.successResultOf(acquire(self.linearizer, "victim"))
+        waits = self.crowd(range(MOST_WAITING))
+        release()
+        for wait in waits[: MOST_WAITING // 2]:
+            self.successResultOf(wait)()
+        release = self.successResultOf(waits[MOST_WAITING // 2])
+        again = self.crowd(range(MOST_WAITING // 2 + 1))
+        newcomer = start(self.linearizer.acquire(["victim", "new"], "new"))
+        self.failureResultOf(again[-1], Overloaded)
+        self.failureResultOf(self.crowd([0])[0], Overloaded)
+        release()
+        for wait in [*waits[MOST_WAITING // 2 + 1 :], newcomer, *again[:-1]]:
+            self.successResultOf(wait)()
+
+    def crowd(self, numbers: Iterable[int]) -> list[Deferred[Release]]:
+        """Waits of so many owners for the victim's key and their own."""
+        acquired = self.linearizer.acquire
+        return [start(acquired(["victim", str(number)], str(number))) for number in numbers]
+
+    def test_turns_are_forgotten(self) -> None:
+        """Of turns long ago it is not known whose they were."""
+        lately = _Lately()
+        lately.note("a")
+        for number in range(2 * REMEMBERED - 1):
+            self.assertEqual(lately.of("a"), 1)
+            lately.note(str(number))
+        lately.note("b")
+        self.assertEqual((lately.of("a"), lately.of("b")), (0, 1))
 
     def test_given_back_in_parts(self) -> None:
         """A key that is given back before the others is free, and is not taken from its next holder later."""
