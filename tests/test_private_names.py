@@ -21,7 +21,6 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import FileLogObserver
 from twisted.scripts._twistd_unix import UnixApplicationRunner
 from twisted.web.http import HTTPChannel
-from txpostgres import txpostgres
 
 PACKAGE = Path(__file__).parents[1] / "happy"
 
@@ -50,7 +49,6 @@ USED: dict[str, tuple[type[Any], set[str]]] = {
         WebSocketServerProtocol,
         {"_results", "_transport_details", "_valid_events", "_wskey"},
     ),
-    "happy.storage.pool": (txpostgres.Connection, {"_cursors", "_handleCancellation"}),
     "happy.web.channel": (
         HTTPChannel,
         {

@@ -19,7 +19,7 @@ from psycopg2.extensions import quote_ident
 
 from happy.backup.archive import ROWS, Archive, ArchiveWriter, BadBackup
 from happy.storage.blocking import BlockingDatabase
-from happy.storage.pool import explain
+from happy.storage.connection import explain
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction

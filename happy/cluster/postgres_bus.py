@@ -20,8 +20,9 @@ from happy.base.redaction import describe_fault
 from happy.base.trouble import Trouble
 from happy.cluster.bus import NODES, BusLost, BusOwner, is_account, is_node
 from happy.cluster.notices import NoticeReader, NoticeWriter, bytes_of
+from happy.storage.connection import Connection, execute
 from happy.storage.dsn import parse_target
-from happy.storage.pool import Connection, Connector, execute
+from happy.storage.pool import Connector
 
 START_ATTEMPTS: Final = 5
 """How often a start tries to listen; the database itself is reached by then."""

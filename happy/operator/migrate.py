@@ -14,9 +14,9 @@ from happy.operator.deployment import Deployment
 from happy.operator.frame import Shown, Tool
 from happy.operator.trouble import CommandFailed
 from happy.storage.blocking import BlockingConnection, BlockingDatabase, finished
+from happy.storage.connection import execute
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import Migration, load_migrations, migrate_connection, survey
-from happy.storage.pool import execute
 
 
 @click.command("migrate", cls=Tool, examples=["migrate --dry-run", "migrate --json"])

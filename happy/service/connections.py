@@ -1,4 +1,4 @@
-"""What kind of TCP connections a server has: those that take the short ways, and are watched."""
+"""What kind of connections a server has: those that take the short ways, and are watched."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twisted.internet import tcp
 from happy.service.eager import EagerClient, EagerServer, eager_kind
 from happy.service.gauges import Stalls
 from happy.service.turns import Turns, poll_directly
+from happy.storage.connection import Connection
 
 if TYPE_CHECKING:
     from happy.base.pace import Pace
@@ -42,7 +43,7 @@ class Connections:
         stalls = Stalls(metrics, self._reactor)
         lifecycle.started("watching the reactor", stalls.stop, 0.1)
         if self._shortcuts:
-            kinds = (self.accepted, self._opened)
+            kinds = (self.accepted, self._opened, Connection)
             undo = poll_directly(self._reactor, self._turns, kinds, stalls.took, self._pace.begin)
             self._pace.told = self._turns.ended_by_reactor
             lifecycle.started("direct polling", undo, 0.1)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from happy.base.errors import DatabaseDown, QueryFailed, StartupError
 from happy.base.rounds import Rounds
 from happy.base.trouble import Trouble
-from happy.storage.pool import Connection, execute
+from happy.storage.connection import Connection, execute
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -10,10 +10,11 @@ from twisted.internet.task import deferLater
 
 from happy.base.errors import ConnectionLost, OutcomeUnknown, QueryFailed
 from happy.storage.calls import Call
+from happy.storage.connection import STATEMENT_SECONDS, Connection, execute, usable
 from happy.storage.log import NOTE, note_parameters
 from happy.storage.outcome import MARK_COMMIT, mark, took_effect
 from happy.storage.pieces import any_large
-from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute, usable
+from happy.storage.pool import Connector
 from happy.storage.transaction import Noting, Transaction, last_numbers, noted
 
 T = TypeVar("T")

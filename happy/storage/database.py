@@ -19,11 +19,12 @@ from happy.base.trouble import Trouble
 from happy.storage.append import forget_writers
 from happy.storage.attempt import Attempts, MoreAccounts, Work, read_within, roll_back, statement_limit
 from happy.storage.calls import SERVER, Call
+from happy.storage.connection import STATEMENT_SECONDS, Connection, execute
 from happy.storage.dsn import parse_target
 from happy.storage.lending import Pool, division
 from happy.storage.linearizer import Linearizer, Release
 from happy.storage.outcome import forget_old_marks
-from happy.storage.pool import STATEMENT_SECONDS, Connection, Connector, execute
+from happy.storage.pool import Connector
 from happy.storage.refusals import advice
 from happy.storage.telling import conclude
 from happy.storage.transaction import Noting, Publisher, Transaction

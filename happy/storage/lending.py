@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from happy.base.errors import ConnectionLost
 from happy.base.waiting import OneByOne
 from happy.storage.calls import SERVER, Call
-from happy.storage.pool import Connection, usable
+from happy.storage.connection import Connection, usable
 from happy.storage.rotation import Rotation
 
 LONGEST_DEBT: Final = 0.25

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twisted.logger import Logger
 
 from happy.base.errors import DatabaseDown, QueryFailed, StartupError
-from happy.storage.pool import Connection, execute
+from happy.storage.connection import Connection, execute
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction

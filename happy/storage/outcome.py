@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from happy.base.errors import ConnectionLost
-from happy.storage.pool import Connector, execute
+from happy.storage.connection import execute
+from happy.storage.pool import Connector
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:

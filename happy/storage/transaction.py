@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from happy.base.errors import AccountVanished
+from happy.storage.connection import Connection, execute
 from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, SentAhead, any_large
-from happy.storage.pool import Connection, execute
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from happy.base.errors import StartupError
 from happy.cluster import postgres_bus
 from happy.cluster.bus import NODES, BusLost, account_channel, node_channel
 from happy.cluster.postgres_bus import PostgresBus
+from happy.storage.connection import execute
 from happy.storage.dsn import parse_target
-from happy.storage.pool import execute
 from tests.cluster.ears import Ear
 from tests.harness import cluster, psql, scratch_database
 from tests.storage.poolers import SmallPooler

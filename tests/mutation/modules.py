@@ -71,6 +71,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.storage.append": (),
     "happy.storage.attempt": ("test_database", "test_log", "test_lost_connections"),
     "happy.storage.calls": (),
+    "happy.storage.connection": ("test_database", "test_lost_connections", "test_pool", "test_poolers"),
     "happy.storage.database": (),
     "happy.storage.lending": ("test_lost_connections", "test_pool"),
     "happy.storage.linearizer": (),

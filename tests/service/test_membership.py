@@ -22,8 +22,8 @@ from happy.settings.config import Config
 from happy.settings.loading import load
 from happy.storage import alone
 from happy.storage.blocking import finished, opened
+from happy.storage.connection import Deadlines, execute
 from happy.storage.migrate import load_migrations
-from happy.storage.pool import Deadlines, execute
 from tests.harness import psql, run_migrations, scratch_database
 from tests.service.test_identity import keys
 from tests.storage.test_migrate import forget_newest

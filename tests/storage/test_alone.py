@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 
 from happy.base.errors import StartupError
 from happy.storage.alone import Alone, lock_keys
-from happy.storage.pool import Connection
+from happy.storage.connection import Connection
 from tests.harness import DatabaseCase, psql
 
 SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"

@@ -21,8 +21,11 @@ from happy.storage.lending import ConnectionPlaces, Pool
 class _Lent:
     """A connection in good order."""
 
-    alive, swollen = True, False
-    info = SimpleNamespace(transaction_status=TRANSACTION_STATUS_IDLE)
+    swollen = False
+
+    def pollable(self) -> Any:
+        """Stands for the driver's connection."""
+        return SimpleNamespace(closed=0, get_transaction_status=lambda: TRANSACTION_STATUS_IDLE)
 
 
 class PoolTests(SynchronousTestCase):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
-from happy.base.errors import ConnectionLost, DatabaseDown, OutcomeUnknown, Overloaded, QueryFailed
+from happy.base.errors import DatabaseDown, OutcomeUnknown, Overloaded
 from happy.storage import attempt
 from happy.storage.database import Transaction
-from happy.storage.dsn import parse_target
-from happy.storage.pool import Connector, execute
 from tests.harness import DatabaseCase
 from tests.storage.proxy import DROPPED, LATE, LOST, MUTE, SILENT, Relay
 from tests.storage.working import INSERT_VALUE, Audience, Counter, publishes, start
@@ -152,41 +147,6 @@ class CallerTests(DatabaseCase):
         await database.transact(work)
         await stopped[0]
         self.assertEqual(counter.value(self.dsn), 1)
-
-
-class EndedSessionTests(DatabaseCase):
-    """Sessions that have ended when they are to be used, which nobody has noticed."""
-
-    async def test_the_reactor_forgets_the_socket(self) -> None:
-        """A statement that cannot be sent fails, and the number of its socket is free for others."""
-        from twisted.internet import reactor
-
-        session = await Connector(parse_target(self.dsn), reactor).open()
-        with socket.socket(fileno=os.dup(session.fileno())) as same:
-            same.shutdown(socket.SHUT_RDWR)
-        number = session.fileno()
-        large = "x" * 1_000_000
-        await self.assertFailure(start(execute(session, "SELECT length(%s)", (large,))), ConnectionLost)
-        session.close()
-        other = socket.socket().detach()
-        if other != number:
-            os.dup2(other, number)
-            os.close(other)
-        watched = FileDescriptor(reactor)
-        watched.fileno = lambda: number  # type: ignore[method-assign]
-        reactor.addReader(watched)
-        self.assertIn(watched, reactor.getReaders())
-        reactor.removeReader(watched)
-        os.close(number)
-
-    async def test_a_statement_that_was_never_sent(self) -> None:
-        """A session goes on to notice its end after a statement that the driver refuses."""
-        from twisted.internet import reactor
-
-        session = await Connector(parse_target(self.dsn), reactor).open()
-        await self.assertFailure(start(execute(session, "SELECT %s", ("\0",))), QueryFailed)
-        self.assertIn(session, reactor.getReaders())
-        session.close()
 
 
 class LostConnectionTests(DatabaseCase):

@@ -14,8 +14,8 @@ from twisted.internet.task import deferLater
 
 from happy.base.coroutines import drive
 from happy.base.errors import QueryFailed
+from happy.storage.connection import LARGE_STATEMENT, Connection, Deadlines
 from happy.storage.database import Transaction
-from happy.storage.pool import LARGE_STATEMENT, Connection, Cursor
 from tests.harness import DatabaseCase
 
 
@@ -29,17 +29,17 @@ READY = b"Z\0\0\0\5"
 """What the last message of an answer begins with; a byte follows."""
 
 
-class AnsweredAtOnce(Cursor):
-    """A cursor that looks for an answer only when all of it is there."""
+BEGIN = Deadlines.begin
 
-    def poll(self) -> Deferred[Cursor]:
-        answer = b""
-        with socket.socket(fileno=os.dup(self.pollable().fileno())) as wire:
-            while answer[-6:-1] != READY:
-                select([wire], [], [])
-                answer = wire.recv(4096, socket.MSG_PEEK)
-        polling: Deferred[Cursor] = super().poll()
-        return polling
+
+def begin_late(deadlines: Deadlines, connection: Connection) -> None:
+    """Begin when all of the answer is there, before it is first looked for."""
+    answer = b""
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        while answer[-6:-1] != READY:
+            select([wire], [], [])
+            answer = wire.recv(4096, socket.MSG_PEEK)
+    BEGIN(deadlines, connection)
 
 
 class PoolTests(DatabaseCase):
@@ -81,7 +81,7 @@ class PoolTests(DatabaseCase):
 
     async def test_failures_at_once_are_freed(self) -> None:
         """Nor does one whose answer is there before it is first looked for."""
-        self.patch(Connection, "cursorFactory", AnsweredAtOnce)
+        self.patch(Deadlines, "begin", begin_late)
         await self.assert_freed("no number")
 
     async def assert_freed(self, parameter: str) -> None:
