@@ -52,6 +52,13 @@ def drive(
     _resume(work, None, done, failed)
 
 
+def outcome_of(work: Coroutine[Deferred[Any], Any, T]) -> Outcome[T]:
+    """What ``work`` comes to, which is run as by :func:`drive`; cancelling it has no effect on the work."""
+    outcome: Outcome[T] = Outcome()
+    drive(work, outcome.settle, lambda error: outcome.settle(Failure(error)))
+    return outcome
+
+
 def _resume(
     work: Coroutine[Deferred[Any], Any, T],
     outcome: object,

@@ -27,6 +27,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from happy.base.coroutines import outcome_of
 from happy.base.errors import ConnectionLost, DatabaseDown, Overloaded, QueryFailed
 from happy.base.rounds import Rounds
 from happy.base.waiting import within
@@ -163,10 +164,10 @@ class Committer:
         """Something may be there to be taken."""
         if not self._running and self._common:
             self._running = True
-            Deferred.fromCoroutine(self._run())
+            outcome_of(self._run())
         if not self._running_aside and (self._diverted or (self._queue.large and not self._full)):
             self._running_aside = True
-            Deferred.fromCoroutine(self._run_aside())
+            outcome_of(self._run_aside())
 
     @property
     def _full(self) -> bool:
@@ -184,7 +185,7 @@ class Committer:
         while stored is not None or self._common:
             commit = self._next_common() if self._common else None
             # The statement is on its way when this returns.
-            storing = Deferred.fromCoroutine(self._store_or_divert(commit)) if commit is not None else None
+            storing = outcome_of(self._store_or_divert(commit)) if commit is not None else None
             if stored is not None:
                 self._deliver(stored)
             if storing is not None:
