@@ -18,6 +18,7 @@ from happy.realtime.updates import FriendAccepted, FriendRequest, RelationshipUp
 from happy.storage import relationships
 from happy.storage.database import Transaction
 from happy.storage.relationships import Pair, Person, Status
+from happy.storage.retention import REMOVED
 
 social = Capability("social")
 
@@ -65,7 +66,7 @@ class Friends(Reply):
 @social.get("/v1/user/search")
 async def search(tx: Transaction, caller: Caller, query: Search, server: Server) -> Users:
     """The first ten accounts whose username begins with the text, whatever the case."""
-    if not query.query or _nobodys(query.query):
+    if not query.query or "\0" in query.query:
         return Users(users=[])
     return Users(users=_shown(await relationships.find(tx, caller.account, query.query), server))
 
@@ -185,9 +186,9 @@ async def _tell(tx: Transaction, user: str, news: FriendRequest | FriendAccepted
         await feed.post(tx, user, news, f"{kind}_{news.uid}")
 
 
-def _nobodys(text: str) -> bool:
-    """Whether nobody can have the id or username, because the database takes no text with U+0000."""
-    return "\0" in text
+def _nobodys(id: str) -> bool:
+    """Whether nobody has the id: the database takes no U+0000, and who has removed sessions is nobody."""
+    return "\0" in id or id == REMOVED
 
 
 def _related(person: Person | None, server: Server) -> Related:

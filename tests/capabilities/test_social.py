@@ -13,6 +13,7 @@ from happy.api.rate_limits import FRIEND_REQUESTS
 from happy.capabilities.social import befriended, parted
 from happy.realtime.updates import FriendRequest
 from happy.storage.relationships import Pair, Status, literally
+from happy.storage.retention import REMOVED, hide
 from tests.capabilities.asking import CapabilityCase
 from tests.harness import psql
 
@@ -189,6 +190,15 @@ class FriendshipTests(SocialCase):
         self.assertIsNone(await self.add(a, a))
         self.assertEqual((await self.remove(a, a))["status"], "none")
         self.assertEqual(self.heard(a), [])
+
+    async def test_who_has_removed_sessions(self) -> None:
+        """The account that has sessions until their rows are gone is nobody's to look at, or to ask."""
+        a = await self.new_account()
+        await self.database.transact(lambda tx: hide(tx, "none"), accounts=[a])
+        self.addCleanup(psql, self.dsn, f"""DELETE FROM "Account" WHERE "id" = '{REMOVED}'""")
+        self.assertEqual((await self.add(a, REMOVED), await self.remove(a, REMOVED)), (None, None))
+        self.assertEqual((await self.ask("GET", f"/v1/user/{REMOVED}", account=a)).status, 404)
+        self.assertEqual(await self.friends(a), [])
 
     async def test_vanished_caller(self) -> None:
         """An account that is gone asks nobody, and can look at those who are there."""
