@@ -21,6 +21,8 @@ from psycopg2.extensions import AsIs, QuotedString, new_array_type, new_type, re
 
 _EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
+FIRST, LAST = ((end - _EPOCH) // _MILLISECOND for end in (datetime.min, datetime.max))
+"""The times that stand for all before, and all after, which PostgreSQL can store."""
 
 _TIMESTAMP, _TIMESTAMP_ARRAY = 1114, 1115
 _BYTEA, _BYTEA_ARRAY = 17, 1001
@@ -60,8 +62,14 @@ def format_timestamp(millis: int) -> str:
 
 
 def parse_timestamp(text: str) -> int:
-    """A timestamp in PostgreSQL's ISO style, taken as UTC, in epoch milliseconds."""
-    return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+    """A timestamp in PostgreSQL's ISO style, taken as UTC, in epoch milliseconds.
+
+    One before the year 1 is :data:`FIRST`, one after 9999 is :data:`LAST`, infinite ones are among them.
+    """
+    try:
+        return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+    except ValueError:
+        return FIRST if text.startswith("-") or text.endswith("BC") else LAST
 
 
 def _to_millis(text: str | None, cursor: Any) -> int | None:
