@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,13 @@ def _parsed(one: Setting, text: str, origin: str) -> Any:
         return one.parse(text if one.verbatim else text.strip())
     except ValueError as error:
         shown = "the value" if one.secret else repr(text)
-        raise BadSetting(f"{one.name}: {shown} from {origin} must {error}{_example(one)}") from None
+        told = ", without quotation marks around it" if in_quotes(text) else ""
+        raise BadSetting(f"{one.name}: {shown} from {origin} must {error}{told}{_example(one)}") from None
+
+
+def in_quotes(text: str) -> bool:
+    """Whether quotation marks came along that were meant for a shell, as with ``docker run --env-file``."""
+    return re.fullmatch(r"""\s*(["']).*\1\s*""", text, re.DOTALL) is not None
 
 
 def _example(one: Setting) -> str:

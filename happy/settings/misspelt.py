@@ -1,11 +1,11 @@
-"""Variables that were meant as settings."""
+"""Variables that were meant as settings, or otherwise than they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from happy.settings.config import SETTINGS, SHOWN, UNUSED
-from happy.settings.declaration import did_you_mean
+from happy.settings.declaration import did_you_mean, in_quotes
 
 _OURS = "HAPPY_"
 _CLIENTS = (
@@ -16,7 +16,10 @@ _CLIENTS = (
 
 
 def misspelt(environment: Mapping[str, str]) -> list[str]:
-    """A line about each variable that is named as if it were this server's, and is none of its settings."""
+    """A line about each variable that is named as if it were this server's, and is none of its settings.
+
+    And about each value in quotation marks, but a secret's, which is what it is.
+    """
     known = {variable for one in (*SETTINGS, *UNUSED) for variable in one.environment}
     ours = {name.removeprefix(_OURS) for name in environment.keys() - known if name.startswith(_OURS)}
     meant = {one.field.upper(): one.environment[0] for one in SHOWN}
@@ -25,4 +28,9 @@ def misspelt(environment: Mapping[str, str]) -> list[str]:
         f"the environment variable {_OURS}{name} is no setting{did_you_mean(name, meant)}"
         for name in sorted(ours)
         if not name.startswith(_CLIENTS)
+    ] + [
+        f"the quotation marks around the value of the environment variable {variable} are a part of it"
+        for one in SETTINGS
+        for variable in one.environment
+        if not one.verbatim and in_quotes(environment.get(variable, ""))
     ]

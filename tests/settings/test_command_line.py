@@ -79,6 +79,23 @@ def test_misspelt_variables(variable: str, hint: str) -> None:
     assert errors.getvalue() == f"happy: the environment variable {variable} is no setting{hint}\n"
 
 
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_quotation_marks(mark: str) -> None:
+    """Those that a shell would have taken away are told, whether the value can be used with them or not."""
+    errors = io.StringIO()
+    with redirect_stderr(errors):
+        config = parsed(
+            DATA_DIR=f"{mark}data{mark}\n", HANDY_MASTER_SECRET=f"{mark}{'0123456789ab' * 4}{mark}"
+        )
+    assert config.data_dir == Path(f"{mark}data{mark}")
+    told = "the quotation marks around the value of the environment variable DATA_DIR are a part of it"
+    assert errors.getvalue() == f"happy: {told}\n"
+    with pytest.raises(
+        SystemExit, match="must be a whole number .*, without quotation marks around it, for "
+    ):
+        parsed(PORT=f"{mark}3005{mark}")
+
+
 def test_unknown_keys_are_told(tmp_path: Path) -> None:
     """So is a key of the file."""
     file = tmp_path / "happy.toml"
