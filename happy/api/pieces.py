@@ -42,6 +42,9 @@ PIECE: Final = 256 * 1024
 SLOW: Final = 128 * 1024
 """Length of a value from which on to write it takes a millisecond or more."""
 
+TURN_SECONDS: Final = 60.0
+"""How long an answer waits for the others that its account is taking, before it breaks off."""
+
 TRIES: Final = 3
 """How often a value is read from its start that others change."""
 
@@ -194,6 +197,7 @@ class _Written:
 
     def __init__(self, parts: Parts, account: str | None, write: Callable[[_Written], Written]) -> None:
         self._database = parts.database
+        self._clock = parts.clock
         self._account = account or NOBODY
         self._write: Callable[[_Written], Written] | None = write
         self._pieces: Written | None = None
@@ -287,7 +291,8 @@ class _Written:
 
         PostgreSQL looks at all of a value for a slice of it, and what is read is in memory several times.
         """
-        release = await self._database.linearizer.acquire([f"large {self._account}"])
+        turn = [f"large {self._account}"]
+        release = await self._database.linearizer.acquire_within(TURN_SECONDS, turn, self._clock)
         try:
             if self._write is None:
                 raise ChangedMeanwhile  # Nobody wants it any more.

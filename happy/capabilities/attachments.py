@@ -22,6 +22,8 @@ from happy.outbound.objects import attachments as folder_of
 from happy.storage import sessions
 
 LARGEST = 10 * MIB
+TURN_SECONDS = 60.0
+"""How long an upload waits for those of its account that came first."""
 _LONGEST_NAME = 255  # bytes; what file systems take
 _PLAIN = "!$&'()*+,;=:@"  # what may stand in a path as it is (RFC 3986, 3.3)
 
@@ -176,7 +178,8 @@ async def upload(
     content.seek(0)
     # One at a time for an account: whoever sends many files must not keep all threads with them, and each
     # counts for the next one's quota.
-    release = await server.database.linearizer.acquire([f"files {caller.account}"])
+    turn = [f"files {caller.account}"]
+    release = await server.database.linearizer.acquire_within(TURN_SECONDS, turn, server.clock)
     try:
         await _check_quotas(server, caller, session_id, size)
         await server.objects.put(attachment(session_id, attachment_file), content, owner=caller.account)

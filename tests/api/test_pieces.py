@@ -11,6 +11,7 @@ from unittest import mock
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from happy.api import pieces as writing
 from happy.api.answers import Answer, Pieces
 from happy.api.pieces import COUNTED, PIECE
 from happy.api.pipeline import call_route
@@ -344,6 +345,17 @@ class RoomTests(PiecesCase):
             self.assertIn(b"metadata", text)
         for reading in readings:
             await reading.aclose()
+
+    async def test_waiting_has_an_end(self) -> None:
+        """Who waits for an answer of its own that is not taken is told that there is no more."""
+        self.patch(writing, "TURN_SECONDS", 0)
+        await self.sessions(4)
+        reading = self.pieces(await self.opened("/v2/sessions"))
+        await anext(reading)
+        release = await self.database.linearizer.acquire([f"large {self.account}"])
+        with self.assertRaises(Overloaded):
+            await anext(reading)
+        release()
 
     async def test_no_room(self) -> None:
         """A piece that there is no room for is not read."""

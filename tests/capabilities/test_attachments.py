@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
-from happy.capabilities import _links
+from happy.capabilities import _links, attachments
 from happy.capabilities.attachments import LARGEST
 from happy.keys.vault import Vault
 from happy.service.object_store import object_store
@@ -210,6 +210,15 @@ class FolderTests(AttachmentCase):
         ]
         answers = await gatherResults(uploads)
         self.assertEqual(sorted(answer.status for answer in answers), [200, 413, 413])
+
+    async def test_waiting_has_an_end(self) -> None:
+        """Who waits for uploads that do not end is refused, and nothing of it is stored."""
+        self.patch(attachments, "TURN_SECONDS", 0)
+        release = await self.server.database.linearizer.acquire([f"files {self.account}"])
+        path = f"{self.base}/a"
+        self.assertEqual((await self.put(path, account=self.account)).status, 503)
+        release()
+        self.assertEqual((await self.ask("GET", path, account=self.account)).status, 404)
 
 
 class S3Tests(AttachmentCase):
