@@ -1,15 +1,15 @@
 """Who comes next when there is more to do than fits into a turn of the reactor.
 
-Whoever has something to do waits in a line of its owner's, and the lines are served one after the other, some
-milliseconds in each turn: whoever sends thousands of packets at once, over however many connections, keeps
-the others waiting for one piece of its own work. What may be done without waiting is for others to say:
+Whoever has something to do waits in a line of its owner's, and the lines take turns, who had least time
+first, some milliseconds in each turn of the reactor: whoever sends thousands of packets at once, over however
+many connections, keeps the others waiting for one piece of its own work, and of a hundred who do so, each is
+not one more to wait for. What may be done without waiting is for others to say:
 :class:`Pace` here, by the age of the turn, and :mod:`happy.web.shares`, by what an owner has used.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from happy.base.redaction import describe_fault
+from happy.base.rotation import Rotation
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 TURN_SECONDS: Final = 0.006
 """How old a turn may be when what arrives in it is still worked on at once."""
 
-QUEUE_SECONDS: Final = 0.01
+QUEUE_SECONDS: Final = 0.006
 """What all who wait get of a turn."""
 
 PORTION_SECONDS: Final = 0.002
 """What an owner gets of it before it is the next one's turn."""
+
+LONGEST_DEBT: Final = 0.1
+"""What others get first at the most, after an owner's piece of work took longer."""
 
 _ANY_NUMBER: Final = sys.maxsize
 
@@ -40,7 +44,7 @@ _log = Logger()
 
 
 class FairQueue(Generic[W]):
-    """Those who wait, in a line for each owner, of which each in turn is served one waiter.
+    """Those who wait, in a line for each owner, of which that one is next whose owner has had least time.
 
     ``seconds`` is the time for all of them in a turn of the reactor, ``most`` how many are served in it.
     """
@@ -51,7 +55,7 @@ class FairQueue(Generic[W]):
         self._clock = clock
         self._seconds = seconds
         self._most = most
-        self._lines: dict[str, deque[W]] = {}
+        self._lines: Rotation[W] = Rotation(LONGEST_DEBT)
         self._timer: IDelayedCall | None = None
 
     def __contains__(self, owner: object) -> bool:
@@ -60,10 +64,7 @@ class FairQueue(Generic[W]):
 
     def wait(self, owner: str, waiter: W) -> None:
         """Let ``waiter`` go on when it is its turn; it stands in the line of its owner, and in it once."""
-        line = self._lines.get(owner)
-        if line is None:
-            line = self._lines[owner] = deque()
-        line.append(waiter)
+        self._lines.add(owner, waiter)
         if self._timer is None:
             self._timer = self._clock.callLater(0, self._serve_some)
 
@@ -73,28 +74,24 @@ class FairQueue(Generic[W]):
 
     def _serve_some(self) -> None:
         self._timer = None
-        end = self._clock.seconds() + self._seconds
+        now = self._clock.seconds()
+        end = now + self._seconds
         for _ in range(self._most):
-            if not self._lines:
+            following = self._lines.take()
+            if following is None:
                 return
+            owner, waiter = following
             try:
-                self.serve(self._next(), end)
+                self.serve(waiter, end)
             except Exception as error:
                 # Whatever is wrong with one must not keep the others waiting for ever.
                 _log.error("Going on failed: {fault}", fault=describe_fault(error))
-            if self._clock.seconds() >= end:
+            began, now = now, self._clock.seconds()
+            self._lines.charge(owner, now - began)
+            if now >= end:
                 break
-        if self._lines and self._timer is None:
+        if self._lines.size and self._timer is None:
             self._timer = self._clock.callLater(0, self._serve_some)
-
-    def _next(self) -> W:
-        """The first in the first line, which becomes the last line."""
-        owner = next(iter(self._lines))
-        line = self._lines.pop(owner)
-        waiter = line.popleft()
-        if line:
-            self._lines[owner] = line
-        return waiter
 
 
 class Waiter(Protocol):

@@ -13,10 +13,10 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from happy.base.errors import ConnectionLost
+from happy.base.rotation import Rotation
 from happy.base.waiting import OneByOne
 from happy.storage.calls import SERVER, Call
 from happy.storage.connection import Connection, usable
-from happy.storage.rotation import Rotation
 
 LONGEST_DEBT: Final = 0.25
 """Seconds of a connection that others get first at the most, after an owner had one for longer."""

@@ -12,7 +12,9 @@ STEP = PORTION_SECONDS / 2
 
 
 class Worker:
-    """Has some steps to do, each of which takes as long as half a portion, and writes them down."""
+    """Has some steps to do, each of which takes ``seconds``, half a portion, and writes them down."""
+
+    seconds = STEP
 
     def __init__(self, pace: Pace, clock: TurningClock, done: list[str], name: str, steps: int) -> None:
         self.pace, self.clock, self.done = pace, clock, done
@@ -20,7 +22,7 @@ class Worker:
 
     def work(self) -> None:
         """A step takes its time."""
-        self.clock.rightNow += STEP
+        self.clock.rightNow += self.seconds
         self.done.append(self.name)
 
     def go_on(self) -> None:
@@ -54,12 +56,32 @@ def test_owners_take_turns() -> None:
         pace.wait("a", Worker(pace, clock, done, f"a{number}", 2))
     pace.wait("b", Worker(pace, clock, done, "b", 3))
     clock.advance(0)
+    clock.advance(0)
     assert done[:6] == ["a0", "a0", "b", "b", "a1", "a1"]
     assert done.index("b") < 3
     while clock.getDelayedCalls():
         clock.advance(0)
     assert len(done) == 103
     assert [name for name in done if name == "b"] == ["b"] * 3
+
+
+def test_who_has_little_to_do_comes_first() -> None:
+    """However many owners have much to do, who comes now and then does not wait for a portion of each."""
+    clock, pace, done = world()
+    for place, owner in enumerate("bcdefghijklmnopqrstuvwxyz"):
+        for _ in range(20):
+            worker = Worker(pace, clock, done, owner, 2)
+            worker.seconds = STEP * (1 + place / 100)
+            pace.wait(owner, worker)
+    for _ in range(20):
+        clock.advance(0)
+    for _ in range(5):
+        before, worker = len(done), Worker(pace, clock, done, "a", 1)
+        worker.seconds = STEP / 50
+        pace.wait("a", worker)
+        clock.advance(0)
+        clock.advance(0)
+        assert "a" in done[before:]
 
 
 def test_turns_of_those_who_wait_end() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from happy.storage.rotation import Rotation
+from happy.base.rotation import Rotation
 
 
 def filled(**lines: str) -> Rotation[str]:
