@@ -266,7 +266,7 @@ class Replay:
         del self._entries[entry]
         log.size -= entry.size
         self.size -= entry.size
-        if entry.state is not None and log.states.get(entry.state) is entry:
+        if entry.state is not None:
             del log.states[entry.state]
 
 

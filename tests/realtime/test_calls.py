@@ -259,6 +259,18 @@ class CallsTests(SynchronousTestCase):
         elsewhere.close()
         self.assertEqual(memory.used, 0)
 
+    def test_room_elsewhere(self) -> None:
+        """What a client offers counts where it is moved to, and goes on being offered."""
+        target, memory = self.target(), Budget(2**20)
+        elsewhere = memory.open("account:a", connect("a").socket._link)
+        self.assertTrue(self.calls.move(target, elsewhere))
+        self.assertGreater(memory.used, 0)
+        running = self.call()
+        target.socket.answer(0, [Raw(b"1")])
+        self.successResultOf(running)
+        self.calls.forget(target)
+        self.assertEqual(memory.used, 0)
+
     def test_a_caller_that_is_gone_calls_nobody(self) -> None:
         """A call whose caller left while it waited for the method is not forwarded when that comes."""
         self.calls = Calls(self.clock, self.metrics, Late())

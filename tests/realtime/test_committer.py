@@ -74,6 +74,18 @@ class CommitterTests(CommitterCase):
         self.assertEqual([body["message"]["localId"] for body in bodies(watcher)], ["m"])
         self.assertEqual(self.stored(self.session), [(1, "l", "one"), (2, "m", "two")])
 
+    async def test_repeated_after_what_others_stored(self) -> None:
+        """Who sends a message again is answered after what was committed until now, wherever."""
+        await self.send(("l", "one"))
+        reached: Deferred[None] = Deferred()
+        self.patch(self.hub, "current", lambda account: reached)
+        again = self.send(("l", "one"))
+        await self.send(("m", "two"))
+        self.assertNoResult(again)
+        reached.callback(None)
+        [stored] = await again
+        self.assertEqual((stored.seq, stored.new), (1, False))
+
     async def test_same_local_id_at_once(self) -> None:
         """Two senders of one local id get the same record, and one row exists."""
         [one], [other] = await gatherResults([self.send(("l", "a")), self.send(("l", "b"))])

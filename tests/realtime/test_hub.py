@@ -123,6 +123,38 @@ def test_viewing() -> None:
         assert hub_of(client).viewing("a") is looking
 
 
+def test_who_has_users() -> None:
+    """Users are there while one is connected; sessions and machines are none."""
+    assert hub_of(connect("a")).has_users("a")
+    assert not hub_of(connect("b"), connect("a", Scope.SESSION, "s")).has_users("a")
+
+
+class Watching:
+    """Notes what the hub tells."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Client]] = []
+
+    def joined(self, client: Client) -> None:
+        self.told.append(("joined", client))
+
+    def left(self, client: Client) -> None:
+        self.told.append(("left", client))
+
+    def looked(self, client: Client) -> None:
+        self.told.append(("looked", client))
+
+
+def test_observer() -> None:
+    """Who watches the hub is told of clients that come, look and go."""
+    hub, client = hub_of(), connect("a")
+    hub.observer = watching = Watching()
+    hub.add(client)
+    hub.look(client, viewing=True)
+    hub.remove(client)
+    assert watching.told == [(what, client) for what in ("joined", "looked", "left")]
+
+
 SCOPES = st.sampled_from([(Scope.USER, ""), (Scope.SESSION, "x"), (Scope.SESSION, "y"), (Scope.MACHINE, "x")])
 
 

@@ -155,6 +155,17 @@ def test_latest_signals() -> None:
     assert told == ["delete-session", "delete-session", 4, 4]
 
 
+def test_waiting_signals() -> None:
+    """Signals wait from when they are put back until they are told."""
+    world = BusyWorld(large=300)
+    world.deliver("large")
+    assert not world.hub.withholds("large")
+    world.signal("large", "s", 1)
+    assert world.hub.withholds("large")
+    world.finish()
+    assert not world.hub.withholds("large")
+
+
 def test_too_many_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many signals wait; those that find no room are counted."""
     monkeypatch.setattr(lines, "MOST_SIGNALS", 3)

@@ -143,6 +143,33 @@ def test_broken_off() -> None:
     assert log.missed(before[-1]) is None
 
 
+def test_all_broken_off() -> None:
+    """What may have been told to nobody of any account's is missing in every log."""
+    log = Log()
+    mine, theirs = log.record(), log.record(devices_of("b"))
+    log.replay.break_off()
+    assert log.missed(mine) is None
+    assert log.missed(theirs, account="b") is None
+
+
+def test_what_was_told_last() -> None:
+    """Who has heard up to an event was told that and what is before it, as far as it watches and of late."""
+    log = Log()
+    log.record()
+    log.clock.advance(5)
+    session, last, _ = log.record(watchers_of_session("a", "x")), log.record(), log.record()
+
+    def told(scope: Scope, subject: str) -> list[str]:
+        start = log.replay.heard("a", last)
+        assert start is not None
+        packets = log.replay.heard_lately("a", start, scope, subject, 4)
+        return [json.loads(packet.text[2:])[-1] for packet in packets]
+
+    assert told(Scope.USER, "") == [last, session]
+    assert told(Scope.SESSION, "x") == [session]
+    assert told(Scope.SESSION, "y") == []
+
+
 def test_bytes_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """All logs together hold so many bytes; the oldest event of all makes room."""
     monkeypatch.setattr(module, "TOTAL_BYTES", 3 * (OVERHEAD + 100))
