@@ -8,6 +8,7 @@ cancelled, and most of them end without waiting for anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -49,7 +50,7 @@ def drive(
 
     Both are called before this returns when the work waits for nothing. What they raise is theirs.
     """
-    _resume(work, None, done, failed)
+    _resume(work, done, failed, None)
 
 
 def outcome_of(work: Coroutine[Deferred[Any], Any, T]) -> Outcome[T]:
@@ -61,9 +62,9 @@ def outcome_of(work: Coroutine[Deferred[Any], Any, T]) -> Outcome[T]:
 
 def _resume(
     work: Coroutine[Deferred[Any], Any, T],
-    outcome: object,
     done: Callable[[T], None],
     failed: Callable[[BaseException], None],
+    outcome: object,
 ) -> None:
     try:
         waits_for = work.throw(_error_of(outcome)) if isinstance(outcome, Failure) else work.send(None)
@@ -75,7 +76,7 @@ def _resume(
     else:
         # Answering None says that the outcome, a failure too, is dealt with.
         add = waits_for.settled if type(waits_for) is Outcome else waits_for.addBoth
-        add(lambda outcome: _resume(work, outcome, done, failed))
+        add(partial(_resume, work, done, failed))
     if isinstance(outcome, Failure) and outcome.value is not None:
         # From Python 3.12 on, the frames of a traceback keep those that called them, which have the failure.
         outcome.value.__traceback__ = outcome.tb
