@@ -6,6 +6,7 @@ arithmetic: addresses and forms are made without asking the store.
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 import os
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ _PATIENCE_IN_ALL = 40.0
 _FIELDS = ("x-amz-date", "x-amz-algorithm", "x-amz-credential", "policy", "x-amz-signature")
 
 _log = Logger()
+
+# It tells of each try; what becomes of all of them is told here.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 class S3:

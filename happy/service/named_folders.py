@@ -18,7 +18,7 @@ _log = Logger()
 
 
 def check_data(config: Config) -> None:
-    """Raises BadSetting for a data folder that is there and may not be used by who we are."""
+    """Raises BadSetting for a data folder that is none, or may not be used by who we are."""
     if config.database_url and config.s3_host and config.master_secret:
         return  # Nothing is kept in it.
     folder = config.data_dir
@@ -26,6 +26,8 @@ def check_data(config: Config) -> None:
         usable = not folder.exists() or os.access(folder, os.R_OK | os.W_OK | os.X_OK)
     except PermissionError:
         usable = False
+    if not usable and folder.is_file():
+        raise BadSetting(f"data-dir: {folder} is a file; move it away, or name a folder")
     if not usable:
         uid = os.geteuid()
         raise BadSetting(

@@ -52,7 +52,7 @@ class Config:
         "Address to listen on; :: is IPv6 and IPv4.", "127.0.0.1", ambient=names_this_machine,
     )
     public_url: str | None = setting(
-        "everyday", None, parsers.web_url, "PUBLIC_URL",
+        "everyday", None, parsers.base_url, "PUBLIC_URL",
         "Where clients reach the server; the base of addresses in answers. "
         "Otherwise taken from each request.", "https://happy.example.org",
     )
@@ -149,7 +149,7 @@ class Config:
         "Bucket of the S3 storage.", "happy", needs="s3-host",
     )
     s3_public_url: str | None = setting(
-        "files", None, parsers.web_url, "S3_PUBLIC_URL",
+        "files", None, parsers.base_url, "S3_PUBLIC_URL",
         "Base of public file addresses in S3. Otherwise that of the bucket.",
         "https://files.example.org/happy", needs="s3-host",
     )

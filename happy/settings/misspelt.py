@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from happy.settings.ambient import links_containers
 from happy.settings.config import SETTINGS, SHOWN, UNUSED
 from happy.settings.declaration import did_you_mean, in_quotes
 
@@ -13,6 +15,9 @@ _CLIENTS = (
     *("HOME_DIR", "HTTP_MCP_", "PROJECT_", "RECONNECT_", "SERVER_URL", "SIDE_CHAT", "VARIANT", "WEBAPP_URL"),
 )
 """How the names of the clients' own variables go on, which a user's shell may have."""
+
+_LINK = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+"""How those go on by which Kubernetes and Docker tell of a service whose name begins as this server's."""
 
 
 def misspelt(environment: Mapping[str, str]) -> list[str]:
@@ -27,7 +32,8 @@ def misspelt(environment: Mapping[str, str]) -> list[str]:
     return [
         f"the environment variable {_OURS}{name} is no setting{did_you_mean(name, meant)}"
         for name in sorted(ours)
-        if not name.startswith(_CLIENTS)
+        if not (name.startswith(_CLIENTS) or _LINK.fullmatch(name))
+        and not links_containers(environment[_OURS + name])
     ] + [
         f"the quotation marks around the value of the environment variable {variable} are a part of it"
         for one in SETTINGS

@@ -141,8 +141,15 @@ def redis_url(value: str) -> str:
 
 
 def web_url(value: str) -> str:
-    """An HTTP address; a slash at its end is dropped, so that paths can be appended."""
+    """An HTTP address; a slash at its end is dropped."""
     return url("http", "https")(value).rstrip("/")
+
+
+def base_url(value: str) -> str:
+    """An HTTP address that paths can be appended to."""
+    if re.search(r"[?#]", value):
+        raise ValueError("be a URL without ? and #, since paths are appended to it")
+    return web_url(value)
 
 
 def host(value: str) -> str:

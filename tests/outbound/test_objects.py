@@ -310,7 +310,7 @@ class S3Tests(StoreTests, TestCase):
     async def test_start(self) -> None:
         """A missing bucket does not stop the start; a wrong name or nobody there does, in one line."""
         await self.started(replace(self.config, s3_bucket="missing"))
-        with self.assertRaises(StartupError) as caught:
+        with self.assertNoLogs("urllib3"), self.assertRaises(StartupError) as caught:
             await self.started(replace(self.config, s3_port=1))
         self.assertEqual(str(caught.exception), "s3-host: nothing answers at 127.0.0.1:1")
         for wrong, setting in (({"s3_bucket": "Bad Name"}, "s3-bucket"), ({"s3_region": "a b"}, "s3-host")):

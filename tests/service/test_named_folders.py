@@ -46,6 +46,14 @@ def test_data(tmp_path: Path) -> None:
     check_data(Config(data_dir=tmp_path / "missing" / "data"))
 
 
+def test_no_folder(tmp_path: Path) -> None:
+    """A file is told to be one."""
+    file = tmp_path / "data"
+    file.touch()
+    with pytest.raises(BadSetting, match=f"data-dir: {file} is a file"):
+        check_data(Config(data_dir=file))
+
+
 def test_a_restore_under_way(tmp_path: Path) -> None:
     """No server starts in a folder that is being filled, and none is filled that a server has."""
     config = Config(data_dir=tmp_path)

@@ -107,7 +107,7 @@ def test_unknown_keys_are_told(tmp_path: Path) -> None:
 
 
 def test_variables_of_clients() -> None:
-    """What the clients or this server know, and what is nobody's, is not told."""
+    """What the clients or this server know, or a cluster says of its services, is not told."""
     errors = io.StringIO()
     with redirect_stderr(errors):
         parsed(
@@ -115,6 +115,10 @@ def test_variables_of_clients() -> None:
             HAPPY_HOME_DIR="/h",
             HAPPY_SHORTCUTS="true",
             HAPPY_RECOVERY="0",
+            HAPPY_PORT="tcp://192.0.2.7:3005",
+            HAPPY_PORT_3005_TCP_ADDR="192.0.2.7",
+            HAPPY_SERVICE_HOST="192.0.2.7",
+            HAPPY_SERVER_SERVICE_PORT_HTTP="3005",
             X="1",
         )
     assert errors.getvalue() == ""
