@@ -11,7 +11,7 @@ and versions of the protocol apart; only what is said on :data:`NODES` is heard 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ class Bus(Protocol):
 
         Fails with :class:`BusLost`, also if the bus is not up.
         """
+
+    def say(
+        self, channel: str, payload: bytes, out: Callable[[int | None], object], lost: Callable[[], object]
+    ) -> None:
+        """As :meth:`publish`, for what is said thousands of times a second: calls ``out`` with how many hear
+        it, or ``lost``, once, now or later."""
 
     def subscribe(self, channels: Iterable[str]) -> None:
         """Listen to channels, now and after each loss; ``confirmed`` is told of each."""

@@ -157,8 +157,7 @@ class Claims:
             if receivers == 0:
                 self._settle(claim.number, None)
 
-        asked = self._outlet.ask(node, claim)
-        asked.addCallbacks(went_out, lambda lost: self._settle(claim.number, None))
+        self._outlet.ask(node, claim, went_out, lambda: self._settle(claim.number, None))
         try:
             return await answer
         finally:
@@ -232,7 +231,7 @@ class Claims:
         if not self._outlet.takes(said.account, size):
             belongings, size = None, 0
         answer = wire.Claimed(self._outlet.node, said.number, belongings)
-        self._outlet.until_out(self._outlet.to(said.node, answer), said.account, size)
+        self._outlet.to(said.node, answer, said.account, size)
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(TimeoutError):

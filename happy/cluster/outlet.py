@@ -6,9 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.logger import Logger
 
-from happy.base.redaction import describe_fault
 from happy.base.waiting import within
 from happy.cluster import wire
 from happy.cluster.bus import NODES, BusLost, account_channel, node_channel
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.python.failure import Failure
 
     from happy.cluster.bus import Bus
     from happy.cluster.feed import Told
@@ -33,8 +30,6 @@ class Outlet:
     Hardly anybody waits for what is said. When an update or a signal may not have been heard, the others are
     told as soon as there is a way to tell them.
     """
-
-    _log = Logger()
 
     def __init__(self, bus: Bus, node: str, clock: IReactorTime, metrics: Metrics) -> None:
         self._bus = bus
@@ -67,29 +62,41 @@ class Outlet:
             )
         else:
             said, size = wire.Wake(self.node, account, told.seq), 0
-        self.until_out(self._say(account_channel(account), said, self._not_heard), account, size)
+        self._say(account_channel(account), said, self._not_heard, account, size)
 
     def about(self, account: str, said: wire.NodeWord) -> Deferred[None] | None:
         """Say something to the nodes that host an account; fires when it has gone out, or is lost."""
-        return self._say(account_channel(account), said, self._lost)
+        return self._until_out(account_channel(account), said)
 
     def signal(self, said: wire.NodeSignal) -> None:
         """Pass a signal on to the nodes that host its account."""
         self._say(account_channel(said.account), said, self._not_heard)
 
-    def to(self, node: str, said: wire.NodeWord) -> Deferred[None] | None:
-        """Say something to one node; as :meth:`about`."""
-        return self._say(node_channel(node), said, self._lost)
+    def to(self, node: str, said: wire.NodeWord, account: str = "", size: int = 0) -> None:
+        """Say something to one node, for which an account took so many bytes (:meth:`takes`)."""
+        self._say(node_channel(node), said, _it_does_not_matter, account, size)
 
-    def ask(self, node: str, said: wire.NodeWord) -> Deferred[int | None]:
-        """Say something to one node; fires and fails as :meth:`happy.cluster.bus.Bus.publish`."""
+    def until_told(self, node: str, said: wire.NodeWord) -> Deferred[None] | None:
+        """Say something to one node; fires as :meth:`about`."""
+        return self._until_out(node_channel(node), said)
+
+    def ask(
+        self,
+        node: str,
+        said: wire.NodeWord,
+        out: Callable[[int | None], object],
+        lost: Callable[[], object],
+        account: str = "",
+        size: int = 0,
+    ) -> None:
+        """As :meth:`to`; calls ``out`` or ``lost`` as :meth:`happy.cluster.bus.Bus.say` does."""
         if self._bus.up:
             self._count(said)
-        return self._bus.publish(node_channel(node), wire.encode(said))
+        self._hand_over(node_channel(node), said, out, lost, account, size)
 
     def to_all(self, said: wire.NodeWord) -> None:
         """Say something to every node, whatever it speaks."""
-        self._say(NODES, said, self._lost)
+        self._say(NODES, said, _it_does_not_matter)
 
     async def leave(self) -> None:
         """Say goodbye, and wait a moment until it is out, and everything before it."""
@@ -107,22 +114,9 @@ class Outlet:
     def takes(self, account: str, size: int) -> bool:
         """Whether an account may make this node say something of so many bytes now.
 
-        Then :meth:`until_out` is to be called.
+        Then it is to be said, with this account and size, which count until it has gone out or is lost.
         """
         return size <= LARGE or self.room.take(account, size)
-
-    def until_out(self, said: Deferred[Any] | None, account: str, size: int) -> None:
-        """Let what was said count until it has gone out, or is lost."""
-        if size <= LARGE:
-            return
-        if said is None:
-            self.room.give_back(account, size)
-        else:
-            said.addBoth(self._out, account, size)
-
-    def _out(self, outcome: Any, account: str, size: int) -> Any:
-        self.room.give_back(account, size)
-        return outcome
 
     def _count(self, said: wire.NodeWord) -> None:
         kind = type(said)
@@ -132,23 +126,55 @@ class Outlet:
         counted.inc()
 
     def _say(
-        self, channel: str, said: wire.NodeWord, failed: Callable[[Failure | None], None]
-    ) -> Deferred[None] | None:
+        self,
+        channel: str,
+        said: wire.NodeWord,
+        lost: Callable[[], object],
+        account: str = "",
+        size: int = 0,
+    ) -> None:
+        if self._bus.up:
+            self._count(said)
+            self._hand_over(channel, said, _it_does_not_matter, lost, account, size)
+        else:
+            self._release(account, size)
+            lost()
+
+    def _hand_over(
+        self,
+        channel: str,
+        said: wire.NodeWord,
+        out: Callable[[int | None], object],
+        lost: Callable[[], object],
+        account: str,
+        size: int,
+    ) -> None:
+        if size > LARGE:
+            self._bus.publish(channel, wire.encode(said)).addBoth(self._out, account, size).addCallbacks(
+                out, lambda failure: lost()
+            )
+        else:
+            self._bus.say(channel, wire.encode(said), out, lost)
+
+    def _until_out(self, channel: str, said: wire.NodeWord) -> Deferred[None] | None:
         if not self._bus.up:
-            failed(None)
             return None
         self._count(said)
-        return self._bus.publish(channel, wire.encode(said)).addCallbacks(_gone_out, failed)
+        return self._bus.publish(channel, wire.encode(said)).addCallbacks(
+            _it_does_not_matter, _it_does_not_matter
+        )
 
-    def _not_heard(self, failure: Failure | None) -> None:
+    def _out(self, outcome: Any, account: str, size: int) -> Any:
+        self._release(account, size)
+        return outcome
+
+    def _release(self, account: str, size: int) -> None:
+        if size > LARGE:
+            self.room.give_back(account, size)
+
+    def _not_heard(self) -> None:
         self._unheard = True
-        self._lost(failure)
-
-    def _lost(self, failure: Failure | None) -> None:
-        error = None if failure is None else failure.value
-        if error is not None and not isinstance(error, BusLost):
-            self._log.error("Telling other nodes failed: {fault}", fault=describe_fault(error))
 
 
-def _gone_out(_: int | None) -> None:
-    """How many hear it matters to nobody."""
+def _it_does_not_matter(_: object = None) -> None:
+    """How many hear it, or whether anybody does."""

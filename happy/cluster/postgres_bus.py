@@ -166,6 +166,12 @@ class PostgresBus:
         self._go_on()
         return sent
 
+    def say(
+        self, channel: str, payload: bytes, out: Callable[[int | None], object], lost: Callable[[], object]
+    ) -> None:
+        """See :meth:`Bus.say`."""
+        self.publish(channel, payload).addCallbacks(out, lambda failure: lost())
+
     def subscribe(self, channels: Iterable[str]) -> None:
         """Listen to channels. Those of accounts are all one to PostgreSQL, and heard already."""
         for channel in channels:

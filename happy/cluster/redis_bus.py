@@ -159,28 +159,42 @@ class RedisBus:
 
     def publish(self, channel: str, payload: bytes) -> Deferred[int | None]:
         """See :meth:`Bus.publish`; how many hear it is unknown in a cluster of Redis servers."""
+        said: Deferred[int | None] = Deferred()
+        self.say(channel, payload, said.callback, lambda: said.errback(BusLost()))
+        return said
+
+    def say(
+        self, channel: str, payload: bytes, out: Callable[[int | None], object], lost: Callable[[], object]
+    ) -> None:
+        """See :meth:`Bus.say`, and :meth:`publish`."""
         speaking, size = self._speaking, len(payload) + _OVERHEAD
         if not self._up or speaking is None:
-            return fail(BusLost())
+            lost()
+            return
         if self._unanswered + size > MOST_UNANSWERED:
             self.failed("it takes nothing any more")
             self._reactor.callLater(0, self.cut)
-            return fail(BusLost())
+            lost()
+            return
+
+        def answered(reply: Any) -> None:
+            self._unanswered -= size
+            if isinstance(reply, int):
+                out(reply if speaking.whole else None)
+            else:
+                self._refuse(reply, speaking)
+                lost()
+
         self._unanswered += size
-        answer: Deferred[int] = speaking.ask("PUBLISH", self._channel(channel), payload)
-        return answer.addCallbacks(self._published, self._unpublished, (size, speaking), {}, (size, speaking))
+        speaking.send(answered, b"PUBLISH", self._channel(channel), payload)
 
-    def _published(self, hearing: int, size: int, speaking: Speaking) -> int | None:
-        self._unanswered -= size
-        return hearing if speaking.whole else None
-
-    def _unpublished(self, failure: Failure, size: int, speaking: Speaking) -> Failure:
-        self._unanswered -= size
-        return self._unasked(failure, speaking)
+    def _refuse(self, reply: object, speaking: Speaking) -> None:
+        """A connection on which a command failed is worth nothing."""
+        if isinstance(reply, ReplyError) and speaking is self._speaking:
+            speaking.abort(f"it answers {error_code(reply)}")
 
     def _unasked(self, failure: Failure, speaking: Speaking) -> Failure:
-        if failure.check(ReplyError) and speaking is self._speaking:
-            speaking.abort(f"it answers {error_code(failure.value)}")
+        self._refuse(failure.value, speaking)
         return Failure(BusLost())
 
     def subscribe(self, channels: Iterable[str]) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from hiredis import ProtocolError, Reader, ReplyError, pack_command
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet import protocol
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.base.waiting import within
@@ -84,9 +85,11 @@ class _Connection(protocol.Protocol):
     _why = "it does not answer in time"
     _cut = _lost = False
 
+    _log = Logger()
+
     def __init__(self) -> None:
         self._reader = Reader()
-        self._unanswered: deque[Deferred[Any]] = deque()
+        self._unanswered: deque[Callable[[Any], object]] = deque()
 
     def connectionMade(self) -> None:
         """Greet."""
@@ -104,8 +107,8 @@ class _Connection(protocol.Protocol):
         if self.greeted:
             self.owner.gone(self)
         unanswered, self._unanswered = self._unanswered, deque()
-        for answer in unanswered:
-            answer.errback(reason)
+        for answered in unanswered:
+            self._answer(answered, reason)
 
     def dataReceived(self, data: bytes) -> None:
         """Take replies; what does not speak the protocol of Redis is cut."""
@@ -122,20 +125,36 @@ class _Connection(protocol.Protocol):
         if not self._unanswered:
             self.abort(NO_REDIS)
             return
-        answer = self._unanswered.popleft()
-        if isinstance(reply, ReplyError):
-            answer.errback(reply)
-        else:
-            answer.callback(reply)
+        self._answer(self._unanswered.popleft(), reply)
+
+    def _answer(self, answered: Callable[[Any], object], reply: Any) -> None:
+        try:
+            answered(reply)
+        except Exception:
+            # A fault of ours must not cost others their replies.
+            self._log.failure("Acting on a reply of Redis failed")
 
     def ask(self, *command: str | bytes) -> Deferred[Any]:
         """Send a command; fires with its reply. Fails with ReplyError, and when the connection breaks."""
-        if self._lost:
-            return fail(ConnectionLost())
         answer: Deferred[Any] = Deferred()
-        self._unanswered.append(answer)
-        self.transport.write(pack_command(command))  # type: ignore[arg-type]
+
+        def answered(reply: Any) -> None:
+            if isinstance(reply, ReplyError | Failure):
+                answer.errback(reply)
+            else:
+                answer.callback(reply)
+
+        self.send(answered, *command)
         return answer
+
+    def send(self, answered: Callable[[Any], object], *command: str | bytes) -> None:
+        """Send a command, and call ``answered`` with its reply: a ReplyError if Redis refuses, a Failure if
+        the connection breaks."""
+        if self._lost:
+            self._answer(answered, Failure(ConnectionLost()))
+            return
+        self._unanswered.append(answered)
+        self.transport.write(pack_command(command))  # type: ignore[arg-type]
 
     def abort(self, why: str) -> None:
         """Cut the connection; the first reason counts."""
@@ -212,9 +231,12 @@ class Listening(_Connection):
         if not self.greeted:
             super().replied(reply)
             return
-        match reply:
-            case [b"message", bytes(channel), bytes(payload)]:
+        if type(reply) is list and len(reply) == 3 and reply[0] == b"message":  # as good as always
+            _, channel, payload = reply
+            if type(channel) is bytes and type(payload) is bytes:
                 self.owner.heard_on(channel, payload)
+                return
+        match reply:
             case [b"subscribe" | b"unsubscribe", bytes(channel), int()]:
                 self.owner.confirmed_on(channel)
             case ReplyError():

@@ -8,13 +8,14 @@ executed, so it fails and is not repeated.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, Raw
 from twisted.python.failure import Failure
 
-from happy.base.coroutines import Outcome, drive
+from happy.base.coroutines import Outcome
 from happy.base.expiry import Expiry
 from happy.cluster import wire
 from happy.cluster.room import Room
@@ -145,9 +146,7 @@ class RemoteCalls:
         if not self._bus.up:
             went_out(0)
         elif self._outlet.takes(account, size):
-            asked = self._outlet.ask(offer.node, said)
-            self._outlet.until_out(asked, account, size)
-            asked.addCallbacks(went_out, call.lose)
+            self._outlet.ask(offer.node, said, went_out, call.lose, account, size)
         else:
             call.fail(RpcFailed(TOO_LARGE, "internal_error"))
         return call
@@ -204,15 +203,11 @@ class RemoteCalls:
             self._served.give_back(said.account, 1)
             self._answer(said, None, delivered=False)
             return
-        drive(
-            _wait_for(answer),
-            lambda arguments: self._served_now(said, arguments),
-            lambda failed: self._served_now(said, None),
-        )
+        answer.settled(partial(self._served_now, said))
 
-    def _served_now(self, said: wire.NodeCall, arguments: Sequence[Raw] | None) -> None:
+    def _served_now(self, said: wire.NodeCall, outcome: Sequence[Raw] | Failure) -> None:
         self._served.give_back(said.account, 1)
-        self._answer(said, arguments)
+        self._answer(said, None if isinstance(outcome, Failure) else outcome)
 
     def _answer(
         self, said: wire.NodeCall, arguments: Sequence[Raw] | None, *, delivered: bool = True
@@ -222,8 +217,4 @@ class RemoteCalls:
         if arguments is not None and self._outlet.takes(said.account, size):
             texts = list(map(bytes, arguments))
         answer = wire.NodeAnswer(self._outlet.node, said.number, texts, delivered)
-        self._outlet.until_out(self._outlet.to(said.node, answer), said.account, size if texts else 0)
-
-
-async def _wait_for(answer: Outcome[Sequence[Raw]]) -> Sequence[Raw]:
-    return await answer
+        self._outlet.to(said.node, answer, said.account, size if texts else 0)

@@ -142,7 +142,10 @@ class Rosters:
 
     def _tell_everything(self, state: wire.NodeState, node: str | None = None) -> None:
         """Of an account, to one node or to all that host it."""
-        said = self._outlet.about(state.account, state) if node is None else self._outlet.to(node, state)
+        if node is None:
+            said = self._outlet.about(state.account, state)
+        else:
+            said = self._outlet.until_told(node, state)
         if said is not None:
             names = chain(state.machines, state.methods, state.stopped)
             size = sum(map(len, names))

@@ -111,6 +111,11 @@ class MemoryBus:
             return fail(BusLost())
         return self._ask(self._publish, channel, payload)
 
+    def say(
+        self, channel: str, payload: bytes, out: Callable[[int | None], object], lost: Callable[[], object]
+    ) -> None:
+        self.publish(channel, payload).addCallbacks(out, lambda failure: lost())
+
     def subscribers(self, channel: str) -> Deferred[int | None]:
         return self._ask(lambda channel: len(self._engine.listening(self, channel)), channel)
 

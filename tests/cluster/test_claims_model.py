@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -107,16 +107,15 @@ class RecoveringNode(Node):
         """What a feed, and what claims ask for."""
         if len(said) == 1:
             return super().ask(*said)
-        return succeed(self.world.say(self, *said))
+        node, word, out, _ = said
+        out(self.world.say(self, node, word))
+        return None
 
-    def to(self, node: str, said: wire.NodeWord) -> None:
+    def to(self, node: str, said: wire.NodeWord, account: str = "", size: int = 0) -> None:
         self.world.say(self, node, said)
 
     def takes(self, account: str, size: int) -> bool:
         return True
-
-    def until_out(self, said: object, account: str, size: int) -> None:
-        """Everything is out at once."""
 
     def hear(self, word: bytes) -> None:
         """Something that another node said."""
