@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReactorTime, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginner
 from twisted.python.failure import Failure
@@ -22,7 +22,8 @@ from happy.logs.bounded import BoundedLog
 from happy.metrics import Metrics
 from happy.service.composition import Running
 from happy.tap import HappyService
-from happy.workers.talk import ANSWERS, Failed, Logged, Serving, encode, read_brief
+from happy.workers.talk import ANSWERS, Alive, Failed, Logged, Serving, encode, read_brief
+from happy.workers.watch import LOOK_SECONDS
 
 _INPUT = 0
 
@@ -72,6 +73,20 @@ class Parent:
         """The worker does not start, for a reason that is one line; its end says so as well."""
         with suppress(OSError):
             self._answering.tell(Failed(reason))
+
+
+class SignsOfLife:
+    """Tells the parent again and again that the reactor turns."""
+
+    def __init__(self, answering: Answering, clock: IReactorTime) -> None:
+        self._answering = answering
+        self._clock = clock
+
+    def beat(self) -> None:
+        """Say so now, and every second from now on."""
+        self._clock.callLater(LOOK_SECONDS, self.beat)
+        with suppress(OSError):  # A parent that takes nothing now has other worries, or is gone.
+            self._answering.tell(Alive())
 
 
 @implementer(IReadDescriptor)
@@ -124,4 +139,5 @@ def main() -> None:
     reactor.addReader(Lifeline(reactor))
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
+    reactor.callWhenRunning(SignsOfLife(answering, reactor).beat)
     reactor.run()

@@ -147,7 +147,7 @@ class WorkersRunning:
         ]
         replaced = self._metrics.happy_worker_restarts_total.inc
         workers = [Worker(self._reactor, Brief(config, place), spare, replaced) for place in places]
-        self.pool = WorkerPool(workers, spare)
+        self.pool = WorkerPool(self._reactor, workers, spare)
         self._lifecycle.started("workers", lambda: self.pool.stop(self._lifecycle.step_left), 5.8)
         await self.pool.start()
         names = [worker.name for worker in workers]

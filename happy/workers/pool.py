@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from happy.base.errors import StartupError
+from happy.workers.watch import LOOK_SECONDS, MOST_SILENT, Watch
 
 if TYPE_CHECKING:
     from happy.workers.process import Spawning, WorkerProcess
@@ -82,6 +83,7 @@ class Worker:
         self._replaced = replaced
         self._process: WorkerProcess | None = None
         self._serves_since: float | None = None
+        self._silent = 0
         self._pause = 0.0
         self._keeping: Deferred[None] | None = None
         self._stopping = False
@@ -110,6 +112,7 @@ class Worker:
 
     def _fill(self) -> WorkerProcess:
         self._serves_since = None
+        self._silent = 0
         self._process = process = self._spare.take()
         process.serving.addCallback(self._serves)
         process.assign(self._brief)
@@ -151,6 +154,18 @@ class Worker:
         pause, self._pause = self._pause, min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         return deferLater(self._reactor, pause)
 
+    def look(self) -> None:
+        """See :class:`happy.workers.watch.Watched`. How long a start may take is for others to say."""
+        process = self._process
+        if process is None or not process.running or not self.serves or self._stopping:
+            return
+        self._silent = 0 if process.has_spoken() else self._silent + 1
+        if self._silent == MOST_SILENT:
+            seconds = round(MOST_SILENT * LOOK_SECONDS)
+            text = "{worker} has not gone on for {seconds} s, and is killed"
+            self._log.error(text, worker=self.name, seconds=seconds)
+            process.send(signal.SIGKILL)
+
     def drained(self, draining: bool) -> None:
         """Let those who come after it take no sockets, or take them again."""
         self._brief = replace(self._brief, place=replace(self._brief.place, draining=draining))
@@ -182,9 +197,10 @@ class Worker:
 class WorkerPool:
     """Workers that are started and stopped together."""
 
-    def __init__(self, workers: Sequence[Worker], spare: Spare) -> None:
+    def __init__(self, reactor: Any, workers: Sequence[Worker], spare: Spare) -> None:
         self.workers = workers
         self._spare = spare
+        self._watch = Watch(reactor, workers)
 
     async def start(self) -> None:
         """Start all of them; done when all serve. Raises StartupError with the reason of one that cannot."""
@@ -193,6 +209,7 @@ class WorkerPool:
             await gatherResults(starting, consumeErrors=True)
         except FirstError as error:
             error.subFailure.raiseException()
+        self._watch.start()
 
     def drained(self, draining: bool) -> None:
         """Let whoever replaces one of them take no sockets, or take them again."""
@@ -201,6 +218,7 @@ class WorkerPool:
 
     async def stop(self, seconds: float) -> None:
         """Stop all of them within so many seconds."""
+        self._watch.stop()
         self._spare.stop()
         await gatherResults([Deferred.fromCoroutine(worker.stop(seconds)) for worker in self.workers])
 

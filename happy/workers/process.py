@@ -16,7 +16,17 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from happy.workers.talk import ANSWERS, LONGEST, Brief, Failed, Logged, Serving, decode, write_brief
+from happy.workers.talk import (
+    ANSWERS,
+    LONGEST,
+    Alive,
+    Brief,
+    Failed,
+    Logged,
+    Serving,
+    decode,
+    write_brief,
+)
 
 INHERITED: Final = 10
 """The number of the first listening socket in a worker; the others follow."""
@@ -43,6 +53,7 @@ class WorkerProcess(ProcessProtocol):
         self.serving: Deferred[None] = Deferred()
         self.ended: Deferred[str] = Deferred()
         self.running = True
+        self._spoken = False
         self.name = "the spare worker"
         self._reason: str | None = None
         self._last_words = ""
@@ -59,6 +70,11 @@ class WorkerProcess(ProcessProtocol):
         """Tell it what it is. Its standard input stays open: it lives as long."""
         self.name = brief.place.name
         self.transport.writeToChild(_INPUT, write_brief(brief))
+
+    def has_spoken(self) -> bool:
+        """Whether it has said that it goes on since this was last asked."""
+        spoken, self._spoken = self._spoken, False
+        return spoken
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """It says something, or something in it does."""
@@ -82,6 +98,8 @@ class WorkerProcess(ProcessProtocol):
                 self._write(answer)
             case Serving():
                 self.serving.callback(None)
+            case Alive():
+                self._spoken = True
             case Failed(reason):
                 self._reason = reason
 

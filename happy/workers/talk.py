@@ -45,13 +45,17 @@ class Serving(Struct, array_like=True, tag="serving"):
     """It serves."""
 
 
+class Alive(Struct, array_like=True, tag="alive"):
+    """Its reactor turns; said again and again."""
+
+
 class Failed(Struct, array_like=True, tag="failed"):
     """It cannot start; the reason is a line for the operator."""
 
     reason: str
 
 
-Answer = Logged | Serving | Failed
+Answer = Logged | Serving | Alive | Failed
 
 encode: Final = msgspec.json.Encoder().encode
 decode: Final = msgspec.json.Decoder(Answer).decode

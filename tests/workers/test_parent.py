@@ -146,6 +146,20 @@ class WorkersTests(WorkersCase):
         while worker.pid in (old, None):
             await deferLater(reactor, 0.01)
 
+    async def stand_still(self, worker: Any) -> None:
+        """A process that does nothing any more, and does not end either, is killed and replaced."""
+        while not worker._process.has_spoken():
+            await deferLater(reactor, 0.01)
+        stopped = worker.pid
+        os.kill(stopped, signal.SIGSTOP)
+        while worker.pid == stopped:
+            worker.look()
+            await deferLater(reactor, 0.01)
+        await self.replaced(stopped, worker)
+        while not worker.serves:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(await self.ask(8), [200] * 8)
+
     async def test_life(self) -> None:
         """All serve on the same endpoints, who dies is replaced and nobody turned away; all end in order."""
         parent = await self.started()
@@ -163,6 +177,7 @@ class WorkersTests(WorkersCase):
         # Well before the client's connection would be taken for idle.
         await gatherResults(hanging).addTimeout(PATIENCE / 3, reactor)
 
+        await self.stand_still(second)
         orphan = second.pid
         second._process.transport.closeStdin()  # as the kernel does when the parent dies
         await self.replaced(orphan, second)

@@ -18,6 +18,7 @@ from happy.settings.loading import load
 from happy.workers.pool import LONG_LIFE, Spare, Worker, WorkerPool
 from happy.workers.process import WorkerProcess
 from happy.workers.talk import Brief
+from happy.workers.watch import LOOK_SECONDS, MOST_SILENT
 
 
 class Process:
@@ -29,6 +30,10 @@ class Process:
         self.running = True
         self.pid = id(self)
         self.brief: Brief | None = None
+        self.speaks = True
+
+    def has_spoken(self) -> bool:
+        return self.speaks
 
     def assign(self, brief: Brief) -> None:
         self.brief = brief
@@ -52,7 +57,7 @@ class PoolTests(SynchronousTestCase):
         self.spare = Spare(self)  # type: ignore[arg-type]
         brief = Brief(load({}, {}), WorkerPlace(1, self.mktemp()))  # type: ignore[arg-type]
         self.worker = Worker(self.clock, brief, self.spare, lambda: None)
-        self.pool = WorkerPool([self.worker], self.spare)
+        self.pool = WorkerPool(self.clock, [self.worker], self.spare)
         started = Deferred.fromCoroutine(self.pool.start())
         self.made[0].serving.callback(None)
         self.successResultOf(started)
@@ -139,6 +144,54 @@ class PoolTests(SynchronousTestCase):
         another = Worker(self.clock, self.made[0].brief, Spare(self), lambda: None)  # type: ignore[arg-type]
         failed = self.failureResultOf(Deferred.fromCoroutine(another.start()), StartupError)
         self.assertEqual(str(failed.value), "w1 cannot be started: Resource temporarily unavailable")
+
+    def looks(self, times: int) -> None:
+        """So many seconds pass."""
+        self.clock.pump([LOOK_SECONDS] * times)
+
+    def test_hanging(self) -> None:
+        """Who says nothing any more is killed, but not too early, and replaced by one that is let be."""
+        self.looks(2 * MOST_SILENT)
+        self.made[0].speaks = False
+        self.looks(MOST_SILENT - 1)
+        self.assertEqual(self.assigned(), [True, False])
+        self.made[0].speaks = True
+        self.looks(1)
+        self.made[0].speaks = False
+        self.looks(MOST_SILENT - 1)
+        self.assertTrue(self.made[0].running)
+        self.looks(1)
+        self.assertFalse(self.made[0].running)
+        self.clock.advance(0)
+        self.assertEqual(self.assigned(), [True, True])
+
+    def test_slow_starts(self) -> None:
+        """Who does not serve yet is not taken to hang, however long that takes."""
+        self.looks(1)
+        self.end(self.made[0])
+        self.made[1].speaks = False
+        self.looks(5 * MOST_SILENT)
+        self.assertTrue(self.made[1].running)
+        self.made[1].serving.callback(None)
+        self.looks(MOST_SILENT - 1)
+        self.assertTrue(self.made[1].running)
+
+    def test_suspended(self) -> None:
+        """Time in which the parent had no turn either says nothing of a worker."""
+        self.made[0].speaks = False
+        for _ in range(5 * MOST_SILENT):
+            self.clock.advance(2 * LOOK_SECONDS)
+        self.assertTrue(self.made[0].running)
+
+    def test_stopping_takes_long(self) -> None:
+        """Who is to stop has the time that it was given."""
+        self.made[0].speaks = False
+        self.patch(self.made[0], "send", lambda number: None)
+        stopping = Deferred.fromCoroutine(self.pool.stop(100.0))
+        self.looks(2 * MOST_SILENT)
+        self.assertNoResult(stopping)
+        self.made[0].end()
+        self.successResultOf(stopping)
 
     def test_stop(self) -> None:
         """Nothing is made any more, and nothing is left."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from happy.worker import Answering
 from happy.workers.process import Spawning, WorkerProcess
-from happy.workers.talk import ANSWERS, Logged, Serving
+from happy.workers.talk import ANSWERS, Alive, Logged, Serving, encode
 
 
 class AnsweringTests(SynchronousTestCase):
@@ -35,6 +35,14 @@ class AnsweringTests(SynchronousTestCase):
         process.childDataReceived(ANSWERS, os.read(reading, 200_000))
         self.assertEqual(heard, [short])
         self.successResultOf(process.serving)
+
+    def test_alive(self) -> None:
+        """What it says of itself counts until it is asked for; what it logs tells nothing."""
+        process = WorkerProcess(lambda logged: None)
+        process.childDataReceived(ANSWERS, b"".join(encode(Alive()) + b"\n" for _ in range(3)))
+        self.assertEqual([process.has_spoken(), process.has_spoken()], [True, False])
+        process.childDataReceived(ANSWERS, encode(Logged(1.0, "info", "n", "again and again")) + b"\n")
+        self.assertFalse(process.has_spoken())
 
 
 class SpareTests(TestCase):
