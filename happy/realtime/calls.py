@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from happy.base.bounds import Holding
+    from happy.base.clocks import Now
     from happy.base.coroutines import Outcome
     from happy.metrics import Metrics
     from happy.realtime.client import Pending
@@ -68,13 +69,17 @@ class _Method:
 class Calls:
     """Registrations of every account, and the calls in flight."""
 
-    def __init__(self, clock: IReactorTime, metrics: Metrics, pace: Pace | None = None) -> None:
-        """``pace`` is how long the reactor stays with calls that go on, or end, together."""
+    def __init__(
+        self, clock: IReactorTime, metrics: Metrics, pace: Pace | None = None, now: Now = lambda: 0.0
+    ) -> None:
+        """``pace`` is how long the reactor stays with calls that go on, or end, together; ``now`` is the time
+        by which other nodes rank what they offer as well."""
         self._clock = clock
         self._pace = pace or Pace(clock)
         self._metrics = metrics
         self.elsewhere: Elsewhere | None = None
         """Where there are other nodes."""
+        self._now = now
         self._rank = 0
         self._names: dict[str, int] = {}
         """Characters of the names that are offered, by account."""
@@ -112,7 +117,8 @@ class Calls:
         known = self._methods.get(key)
         if known is None:
             known = self._methods[key] = _Method(self._metrics.rpc_method(method))
-        self._rank += 1
+        # A node that has not heard of the others' offers yet must not take its own for older than they are.
+        self._rank = max(self._rank + 1, round(1000 * self._now()))
         known.targets[client] = self._rank
         if self.elsewhere is not None:
             self.elsewhere.changed(*key, self._rank)

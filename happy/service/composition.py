@@ -267,7 +267,7 @@ class Running:
             hub=hub,
             committer=committer,
             presence=presence,
-            calls=Calls(reactor, metrics, self._pace),
+            calls=Calls(reactor, metrics, self._pace, self._now),
             objects=objects,
             files=files,
             pages=pages,

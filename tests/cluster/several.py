@@ -44,7 +44,7 @@ class Node:
         self.cluster = Cluster(self.bus, self.hub, reactor, metrics, name=name, now=time.time)
         everywhere = self.cluster.everywhere
         self.database = Database(dsn, size=2, clock=reactor, publisher=everywhere, noting=everywhere.note)
-        self.calls = Calls(reactor, metrics)
+        self.calls = Calls(reactor, metrics, now=time.time)
         self.presence = Presence(reactor, self.database, everywhere, metrics)
         self.presence.tell_stop = self.cluster.rosters.tell_stop
         self.committer = Committer(reactor, self.database, everywhere, metrics)

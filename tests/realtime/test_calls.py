@@ -71,6 +71,19 @@ class CallsTests(SynchronousTestCase):
         self.call()
         self.assertEqual((len(events(first)), len(events(second))), (1, 1))
 
+    def test_ranks_of_nodes_that_have_not_heard_of_each_other(self) -> None:
+        """What is offered later has the higher rank, also at a node that has just begun."""
+        time = [1_000.0]
+        calls = [Calls(self.clock, self.metrics, now=lambda: time[0]) for _ in range(2)]
+        ranks = []
+        for times, at in ((5, 0), (1, 1), (1, 0)):
+            client = connect("a")
+            for method in map(str, range(times)):
+                self.assertTrue(calls[at].register(client, method))
+            ranks.append(max(calls[at].offered([client]).values()))
+            time[0] += 0.01
+        self.assertEqual(ranks, sorted(set(ranks)))
+
     def test_own_registration_is_passed_over(self) -> None:
         """A caller that serves the method itself reaches another server of it."""
         other = self.target()
