@@ -220,7 +220,7 @@ class Everywhere:
         """Another node committed something large."""
         hosted = self.hosting.get(said.account)
         if hosted is not None:
-            hosted.feed.exists(said.seq)
+            hosted.feed.wake(said.seq)
 
     def hear_signal(self, said: wire.NodeSignal) -> None:
         """Another node passes a signal on."""

@@ -113,8 +113,20 @@ class Feed:
         elif local:
             # A fill may have been faster than COMMIT's answer; or else the database went back.
             self._owner.ask(self)
-        elif told.seq > self._again:
-            # The bus tells a number once: this one was taken twice, since the database went back.
+        else:
+            self._wonder(told.seq)
+
+    def wake(self, seq: int) -> None:
+        """Another node took a number; what it tells has to be read from the log."""
+        if self.next is not None and seq < self.next:
+            self._wonder(seq)
+        else:
+            self.exists(seq)
+
+    def _wonder(self, seq: int) -> None:
+        """The bus tells a number once: one that was told already, and not out of the log, was taken twice,
+        since the database went back."""
+        if seq > self._again:
             self._twice = True
             self._owner.ask(self)
 

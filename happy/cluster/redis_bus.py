@@ -44,6 +44,10 @@ CONFIRM_SECONDS: Final = 5.0
 MOST_UNANSWERED: Final = 32 * 1024 * 1024
 """Bytes that may have been published and not answered. With more than that, Redis is as good as gone."""
 
+_CLUSTER: Final = (
+    "redis-url: {target} is part of a Redis Cluster, which may bring what nodes say in another order: "
+    "a client that moves to another node may miss a passing signal; use a single Redis"
+)
 _OVERHEAD: Final = 512
 """Bytes that a publication under way takes besides its payload."""
 _FIRST_PAUSE: Final = 0.1
@@ -91,6 +95,7 @@ class RedisBus:
         self._starting: Deferred[None] | None = None
         self._patience: IDelayedCall | None = None
         self._failures = 0
+        self._complained = False
         self._up_since = 0.0
         self._why = "it does not answer"
         self._unanswered = 0
@@ -238,11 +243,18 @@ class RedisBus:
         """A connection has greeted."""
         if isinstance(connection, Speaking):
             self._speaking = connection
+            self._complain(connection)
             self._look()
         else:
             self._listening = connection
             self._await_confirmations()
             self._subscriptions.begin()
+
+    def _complain(self, speaking: Speaking) -> None:
+        """Say once that a cluster of Redis servers keeps no order of what several of them pass on."""
+        if not (speaking.whole or self._complained):
+            self._complained = True
+            self._log.warn(_CLUSTER, target=str(self._target))
 
     def gone(self, connection: Speaking | Listening) -> None:
         """A connection that had greeted broke."""

@@ -20,7 +20,7 @@ from happy.base.coroutines import drive
 from happy.base.errors import AccountDisabled
 from happy.base.pace import Pace
 from happy.keys.access import SeenPairing
-from happy.realtime.client import Client, owner_of
+from happy.realtime.client import Client, Identity, owner_of
 from happy.realtime.handshake import TOO_MANY, WRONG_TOKEN, AuthObject
 from happy.realtime.hub import Hub
 from happy.realtime.parameters import CLIENT_HEADER
@@ -118,9 +118,7 @@ class HappyApplication:
         bearer = self._identify(token, socket)
         account = bearer.sub
         labels = self._parts.metrics.client_labels(handshake.client)
-        most = self._parts.config.account_sockets
-        if most and self._hub.crowded(account, most) and not self._give_way(account, handshake, labels):
-            raise ConnectRefused(TOO_MANY)
+        self._find_room((account, handshake.scope, handshake.subject, handshake.declared), labels)
         if self._hub.crowded(account) or not socket.pay_as(owner_of(account)):
             raise Undecided  # The account has too much, but perhaps less when the client tries again.
         client = Client(
@@ -141,18 +139,19 @@ class HappyApplication:
         self._admit(client, members)
         return None
 
-    def _give_way(self, account: str, handshake: AuthObject, labels: tuple[str, str]) -> bool:
-        """End the oldest connection that a client which comes may have left behind; whether there is one.
+    def _find_room(self, identity: Identity, labels: tuple[str, str]) -> None:
+        """End the oldest connection that a client which comes may have left behind, if there are too many.
 
         A phone that changes its network is back long before anybody knows that its former connection is dead.
+        Raises ConnectRefused if there is none.
         """
-        identity = account, handshake.scope, handshake.subject, handshake.declared
-        former = self._hub.oldest(identity, labels)
-        if former is None:
-            return False
-        self._hub.remove(former)  # It counts no more, however long closing takes.
-        former.socket.close()
-        return True
+        most = self._parts.config.account_sockets
+        if most and self._hub.crowded(identity[0], most):
+            former = self._hub.oldest(identity, labels)
+            if former is None:
+                raise ConnectRefused(TOO_MANY)
+            self._hub.remove(former)  # It counts no more, however long closing takes.
+            former.socket.close()
 
     def _former_node(self, others: Others, members: Mapping[str, Any]) -> str | None:
         if self._hub.recovery is None or "pid" not in members:
@@ -180,6 +179,7 @@ class HappyApplication:
         if not client.socket.connected or self._hub.crowded(client.account):
             raise Undecided
         self._identify(token, client.socket)  # It may have been revoked meanwhile.
+        self._find_room(client.identity, client.labels)  # Others may have come meanwhile.
         self._admit(client, members, moved)
 
     def _admit(self, client: Client, members: Mapping[str, Any], moved: Moved | None = None) -> None:

@@ -133,6 +133,17 @@ class TestFeed(SynchronousTestCase):
         self.assertFalse(self.filled([], 8, since=9))
         self.assertEqual((self.heard, self.cuts, self.feed.next), ([5, 6, 7], 1, 9))
 
+    def test_a_large_one_that_was_taken_twice(self) -> None:
+        """It is noticed as well when only the number is said, but not if the log had it first."""
+        self.filled([5], 5)
+        self.feed.wake(5)
+        self.assertEqual(self.asked, 0)
+        self.offer(6, 7)
+        self.feed.wake(6)
+        self.assertEqual(self.asked, 1)
+        self.assertTrue(self.filled([8], 8, since=8))
+        self.assertEqual((self.cuts, self.feed.next), (1, 9))
+
     def test_told_by_the_log_first(self) -> None:
         """What the bus tells later is no news, and neither is what was there before the first client."""
         self.filled([5, 6], 6)

@@ -7,6 +7,7 @@ from typing import Any
 from hiredis import Reader
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from happy.cluster import redis_bus
@@ -37,7 +38,9 @@ class _Liar(Protocol):
             self._answer(*command)
 
     def _answer(self, name: bytes, *words: bytes) -> None:
-        if name in GREETINGS:
+        if words == (b"cluster",):
+            self.transport.write(self.factory.cluster)
+        elif name in GREETINGS:
             self.transport.write(GREETINGS[name])
         elif words[0].endswith(b"trial") or not self.factory.lies:
             for word in words:
@@ -53,10 +56,12 @@ class LyingRedisTests(TestCase):
 
     timeout = 60
 
-    async def lied_to(self, *lies: bytes) -> tuple[RedisBus, Ear]:
+    async def lied_to(
+        self, *lies: bytes, cluster: bytes = b"$17\r\ncluster_enabled:0\r\n"
+    ) -> tuple[RedisBus, Ear]:
         """A bus that was told all of this before it was up."""
         factory = Factory.forProtocol(_Liar)
-        factory.lies = list(lies)
+        factory.lies, factory.cluster = list(lies), cluster
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         url = parse_redis(f"redis://127.0.0.1:{port.getHost().port}")
@@ -66,6 +71,17 @@ class LyingRedisTests(TestCase):
         await bus.start(ear).addTimeout(PATIENCE, reactor)
         self.assertEqual((factory.lies, ear.told), ([], ["a:1", "back"]))
         return bus, ear
+
+    async def test_a_cluster(self) -> None:
+        """It is used, the operator is told once what that means, and how many hear is unknown."""
+        with capturedLogs() as events:
+            bus, ear = await self.lied_to(cluster=b"$17\r\ncluster_enabled:1\r\n")
+            ear.taken()
+            bus.cut()
+            await ear.until("lost", "back")
+        said = [text for event in events if "Redis Cluster" in (text := formatEvent(event))]
+        self.assertEqual(len(said), 1)
+        self.assertIsNone(await bus.publish("a:1", b"1"))
 
     async def test_silence(self) -> None:
         """One that confirms nothing is left, and tried again."""

@@ -12,6 +12,7 @@ from happy.keys.access import SeenPairing
 from happy.keys.tokens import Bearer
 from happy.realtime.application import OFFLINE_AFTER_SECONDS
 from happy.realtime.updates import DeleteSession, Update, watchers_of_session
+from happy.settings.config import Config
 from tests.realtime.happy_world import MACHINE, TOKEN, HappyWorld, activity, said
 
 MISSING = "Missing authentication token"
@@ -78,6 +79,22 @@ def test_nothing_is_missed() -> None:
     hosting.callback(None)
     assert peer.texts()[0].startswith('40{"sid":')
     assert HappyWorld(others=OtherNodes()).client()
+
+
+def test_quota_of_those_who_waited_together() -> None:
+    """Clients that are let in later are no more than the operator lets an account have either."""
+    others = OtherNodes()
+    world = HappyWorld(others=others)
+    world.server.config = Config(account_sockets=2)
+    hostings: list[Deferred[None]] = []
+    peers = []
+    for members in ({}, {"clientType": "session-scoped", "sessionId": "s"}, MACHINE):
+        others.hosting = Deferred()
+        hostings.append(others.hosting)
+        peers.append(world.asking({"token": TOKEN, **members}))
+    for hosting in hostings:
+        hosting.callback(None)
+    assert ["Too many connections" in peer.texts()[-1] for peer in peers] == [False, False, True]
 
 
 def test_not_heard_in_time() -> None:
