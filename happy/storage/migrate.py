@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from happy.base.errors import DatabaseDown, QueryFailed, StartupError
 from happy.storage.connection import Connection, execute
+from happy.storage.session import quoted
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
@@ -41,6 +42,23 @@ COLUMNS = """
 SELECT "table_name"::text, "column_name"::text,
        "is_nullable" = 'YES' OR "column_default" IS NOT NULL OR "is_generated" <> 'NEVER'
   FROM information_schema.columns WHERE "table_schema" = current_schema()
+"""
+
+# Of tables with these names and of ours, whether this role may look at it or not.
+OWNERS = """
+SELECT DISTINCT pg_get_userbyid("relowner")::text, current_user::text FROM pg_class
+ WHERE "relnamespace" = (SELECT "oid" FROM pg_namespace WHERE "nspname" = current_schema())
+   AND "relkind" = 'r' AND ("relname" = ANY (%s::text[]) OR starts_with("relname", 'happy_'))
+   AND NOT pg_has_role("relowner", 'USAGE') ORDER BY 1 LIMIT 1
+"""
+
+UNIQUE = """
+SELECT "relname"::text, array_agg("attname"::text)
+  FROM pg_index JOIN pg_class ON pg_class."oid" = "indrelid"
+  JOIN pg_attribute ON "attrelid" = "indrelid" AND "attnum" = ANY ("indkey")
+ WHERE "relnamespace" = (SELECT "oid" FROM pg_namespace WHERE "nspname" = current_schema())
+   AND "indisunique" AND "indisvalid" AND "indpred" IS NULL AND "indexprs" IS NULL
+ GROUP BY "indexrelid", "relname"
 """
 
 ORIGINAL_MIGRATIONS = """
@@ -88,11 +106,16 @@ class Migration:
     sql: str
 
 
+Unique = tuple[str, frozenset[str]]
+"""A table, and columns that no two of its rows have alike."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What a database holds: ``columns`` by table, each with whether an insert may leave it out."""
 
     columns: Mapping[str, Mapping[str, bool]]
+    unique: Collection[Unique] = ()
     applied: Collection[str] = ()
     failed: Collection[str] = ()
     recorded: bool = False
@@ -115,6 +138,13 @@ def original_columns(initial: str) -> dict[str, list[str]]:
     """The original's tables and their columns, as the first file creates them."""
     tables = re.findall(r'CREATE TABLE "(\w+)" \((.*?)\n\)', initial, re.DOTALL)
     return {name: re.findall(r'^    "(\w+)" ', body, re.MULTILINE) for name, body in tables}
+
+
+def original_unique(initial: str) -> list[Unique]:
+    """What is unique in the original's tables, as the first file says."""
+    keys = re.findall(r'CREATE TABLE "(\w+)" \((?:(?!\n\)).)*PRIMARY KEY \((.*?)\)', initial, re.DOTALL)
+    indexes = re.findall(r'CREATE UNIQUE INDEX "\w+" ON "(\w+)" \((.*?)\)', initial)
+    return [(table, frozenset(re.findall(r"\w+", columns))) for table, columns in (*keys, *indexes)]
 
 
 def plan(found: Found, migrations: Sequence[Migration]) -> list[Migration]:
@@ -161,6 +191,7 @@ def _check_original(found: Found, initial: str) -> None:
     if not found.recorded:
         _log.warn("the database has no record of the original's migrations; comparing its columns only")
     _check_columns(found.columns, original_columns(initial))
+    _check_unique(found.unique, original_unique(initial))
 
 
 def _check_columns(columns: Mapping[str, Mapping[str, bool]], expected: Mapping[str, Sequence[str]]) -> None:
@@ -176,6 +207,16 @@ def _check_columns(columns: Mapping[str, Mapping[str, bool]], expected: Mapping[
             raise StartupError(
                 f'the table "{table}" of the database requires {", ".join(strange)}, '
                 "which this server does not know; run a newer version"
+            )
+
+
+def _check_unique(unique: Collection[Unique], expected: Sequence[Unique]) -> None:
+    """Whatever the statements rely on to be there once is kept from being there twice."""
+    for table, columns in expected:
+        if table != "_prisma_migrations" and (table, columns) not in unique:
+            raise StartupError(
+                f'the table "{table}" of the database lacks the unique index on '
+                f"{', '.join(sorted(columns))}; perhaps it was not restored as a whole"
             )
 
 
@@ -230,7 +271,10 @@ async def survey(connection: Connection) -> tuple[int, list[Migration]]:
     Raises StartupError for a database that this code must not touch.
     """
     found = await _examine(connection)
-    missing = plan(found, load_migrations())
+    migrations = load_migrations()
+    if len(found.own or ()) < len(migrations) - 1:
+        await _refuse_foreign(connection, list(original_columns(migrations[0].sql)))
+    missing = plan(found, migrations)
     return max(found.own or {1: ""}) if "Account" in found.columns else 0, missing
 
 
@@ -259,11 +303,21 @@ async def _examine(connection: Connection) -> Found:
     applied = {name for name, done, undone in history if done and not undone}
     return Found(
         columns=columns,
+        unique={(table, frozenset(names)) for table, names in await _rows(connection, UNIQUE)},
         applied=applied,
         failed={name for name, done, undone in history if not done and not undone} - applied,
         recorded=recorded,
         own=dict(await _rows(connection, OWN_MIGRATIONS)) if "happy_migrations" in columns else None,
     )
+
+
+async def _refuse_foreign(connection: Connection, tables: Sequence[str]) -> None:
+    """Raises StartupError for tables that this role may not add anything to."""
+    for owner, role in await _rows(connection, OWNERS, [tables]):
+        raise StartupError(
+            f"tables of the database belong to the role {owner}; let DATABASE_URL name that role, "
+            f"or give each of them to {role}: ALTER TABLE ... OWNER TO {quoted(role)}"
+        )
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
@@ -284,6 +338,6 @@ async def newest_applied(tx: Transaction) -> int:
     return int(row[0] or 0)
 
 
-async def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
-    found: list[tuple[Any, ...]] = (await execute(connection, sql)).fetchall()
+async def _rows(connection: Connection, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = (await execute(connection, sql, params)).fetchall()
     return found

@@ -19,6 +19,7 @@ from happy.storage.migrate import (
     migrate,
     original_columns,
     original_names,
+    original_unique,
     plan,
 )
 from tests.harness import RecordingPublisher, pg_dump, psql, run_migrations, scratch_database
@@ -27,12 +28,14 @@ MIGRATIONS = load_migrations()
 INITIAL = MIGRATIONS[0].sql
 NAMES = original_names(INITIAL)
 COLUMNS = {table: dict.fromkeys(columns, True) for table, columns in original_columns(INITIAL).items()}
+UNIQUE = original_unique(INITIAL)
 OWN = {migration.version: migration.name for migration in MIGRATIONS[1:]}
 
 
 def original(**differences: Any) -> Found:
     """A database as the original leaves it, but for the differences."""
-    return Found(**{"columns": COLUMNS, "applied": set(NAMES), "recorded": True, **differences})
+    usual = {"columns": COLUMNS, "unique": UNIQUE, "applied": set(NAMES), "recorded": True}
+    return Found(**{**usual, **differences})
 
 
 def numbers(migrations: list[Migration]) -> list[int]:
@@ -121,6 +124,16 @@ class TestPlan:
         with pytest.raises(StartupError, match=r'"Session" .* lacks accountId'):
             plan(original(applied={*NAMES, "20270101000000_mood"}, columns=columns), MIGRATIONS)
 
+    @pytest.mark.parametrize("one", ["Session accountId, tag", "UserRelationship fromUserId, toUserId"])
+    def test_a_lost_index_is_refused(self, one: str) -> None:
+        """What may be there once only has to be kept from being there twice."""
+        table, columns = one.split(" ", 1)
+        rest = [unique for unique in UNIQUE if unique != (table, frozenset(columns.split(", ")))]
+        with pytest.raises(
+            StartupError, match=f'"{table}" of the database lacks the unique index on {columns}'
+        ):
+            plan(original(unique=rest), MIGRATIONS)
+
     def test_no_record_but_every_column(self) -> None:
         """A database made without the migration tool is taken when its columns fit."""
         assert numbers(plan(original(applied=(), recorded=False), MIGRATIONS)) == numbers(MIGRATIONS)[1:]
@@ -167,6 +180,24 @@ class TestMigrating:
             )
             with pytest.raises(StartupError, match=f"{NAMES[3]} failed"):
                 run_migrations(dsn)
+
+    def test_tables_of_another_role(self) -> None:
+        """Tables that the role may not add to are told with their owner, also where it cannot see them."""
+        with scratch_database() as dsn:
+            ((owner,),) = psql(dsn, "SELECT current_user::text")
+            other = dsn.replace(f"//{owner}@", "//some%20one@")
+            told = f'tables .* belong to the role {owner}; .* ALTER TABLE ... OWNER TO "some one"'
+            psql(dsn, 'CREATE ROLE "some one" LOGIN')
+            try:
+                with pytest.raises(StartupError, match=told):
+                    run_migrations(other)
+                psql(dsn, 'GRANT pg_read_all_data TO "some one"')
+                run_migrations(other)
+                forget_newest(dsn)
+                with pytest.raises(StartupError, match=told):
+                    run_migrations(other)
+            finally:
+                psql(dsn, 'DROP ROLE "some one"')
 
     def test_a_failing_file_changes_nothing(self) -> None:
         """A file that cannot be applied leaves the database as it was, and says which it was."""
