@@ -13,7 +13,7 @@ from msgspec import Meta
 from happy.api.described import counts_utf16
 from happy.api.query import coerce_number
 from happy.api.structs import Body, Invalid, Key, MalformedJson, Size200, decode_body, parse_json
-from happy.wire.surrogates import mend_surrogates
+from happy.wire.surrogates import MOST_LONE, mend_surrogates
 
 
 class Item(Body):
@@ -117,6 +117,13 @@ UNITS = st.sampled_from(
 def test_mending(text: str) -> None:
     """Exactly the surrogates without a partner are replaced, found by going from escape to escape."""
     assert mend_surrogates(text.encode()) == (text if "\0" in text else mended(text)).encode()
+
+
+def test_too_many_to_mend() -> None:
+    """As many surrogates as no real text has are not worked on one by one."""
+    most = rb"\ud800" * MOST_LONE
+    assert mend_surrogates(most) == rb"\ufffd" * MOST_LONE
+    assert mend_surrogates(rb"\udfff" + most) == rb"\udfff" + most
 
 
 def mended(text: str) -> str:
