@@ -90,7 +90,7 @@ class AppendedRow(NamedTuple):
 
 
 async def append(
-    tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow], noted: bool = False
+    tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow], *, noted: bool
 ) -> list[AppendedRow]:
     """Store the ``batch``-th batch of a :class:`~happy.storage.writer.Writer`, ``noted`` in the log."""
     contents = [row.content for row in rows]

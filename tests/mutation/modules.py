@@ -68,7 +68,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.realtime.recovery": (),
     "happy.realtime.replay": (),
     "happy.realtime.updates": (),
-    "happy.storage.append": (),
+    "happy.storage.append": ("test_committer",),
     "happy.storage.attempt": ("test_database", "test_log", "test_lost_connections"),
     "happy.storage.calls": (),
     "happy.storage.connection": ("test_database", "test_lost_connections", "test_pool", "test_poolers"),

@@ -69,7 +69,7 @@ async def looked_for(tx: Any) -> Any:
     rows = [
         AppendRow(BIG, LARGEST, f"{'local' if n % 2 else 'new'} {1 + n}", f"new {n}", "x") for n in range(100)
     ]
-    await append.append(tx, "w", 1, rows)
+    await append.append(tx, "w", 1, rows, noted=False)
     found = await append.find_or_give_up(tx, "w", 1, rows)
     assert found is not None
     return found

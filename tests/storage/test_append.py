@@ -170,7 +170,7 @@ class LateTests(AppendCase):
         self.writer = new_cuid()
 
     async def append(self, batch: int, rows: list[AppendRow]) -> list[AppendedRow]:
-        return await self.database.apply(lambda tx: append(tx, self.writer, batch, rows))
+        return await self.database.apply(lambda tx: append(tx, self.writer, batch, rows, noted=False))
 
     async def give_up(self, batch: int, rows: list[AppendRow]) -> list[AppendedRow] | None:
         return await self.database.apply(lambda tx: find_or_give_up(tx, self.writer, batch, rows))

@@ -104,6 +104,14 @@ class PlacesTests(SynchronousTestCase):
             self.places.give_back("b", seconds)
         self.assertEqual(self.served, ["b", "b", "b", "a"])
 
+    def test_unused(self) -> None:
+        """A place that was given back without a connection costs its owner no turn."""
+        self.fill("x", "x", "x", "y", "y", "y", "a")
+        self.ask("b", "a", "b", "a")
+        self.places.give_back("a")
+        self.places.give_back("b", 0.001)
+        self.assertEqual(self.served, ["b", "a"])
+
     def test_who_has_its_share_is_passed_over(self) -> None:
         """Whoever holds half of all waits for itself, and nobody waits behind it."""
         self.fill("a", "a", "a", "a", "b", "b", "b")
