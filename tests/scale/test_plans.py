@@ -61,7 +61,7 @@ def backwards(seq: int) -> Callable[[Any], Awaitable[Any]]:
 def appended(prefix: str, step: int) -> Callable[[Any], Awaitable[Any]]:
     """A batch of a hundred messages to the largest session."""
     rows = [AppendRow(BIG, LARGEST, f"{prefix} {1 + step * n}", f"new {n}", "x" * 300) for n in range(100)]
-    return partial(append.append, writer="w", batch=1, rows=rows)
+    return partial(append.append, writer="w", batch=1, rows=rows, noted=False)
 
 
 async def looked_for(tx: Any) -> Any:
