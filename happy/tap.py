@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from happy import __version__
 from happy.base.clocks import follow_monotonic_time
-from happy.base.errors import StartupError
+from happy.base.errors import DatabaseDown, Overloaded, QueryFailed, StartupError
 from happy.base.redaction import describe_fault
 from happy.base.waiting import within
 from happy.logs.beside import listen_beside, log_the_end
@@ -178,6 +178,8 @@ def _told(error: BaseException) -> str:
     """Why a start failed, in a line; of what nobody expects, where it was."""
     if isinstance(error, StartupError):
         return str(error)
+    if isinstance(error, DatabaseDown | Overloaded | QueryFailed):
+        return f"the database cannot be used: {error}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return describe_fault(error)

@@ -65,6 +65,14 @@ NUL_IN_TEXT = "22021"
 _UNSTORABLE = (NUL_IN_TEXT, "22P05", "22003", "54000")
 
 
+IN_WORDS = {
+    "25006": "it takes no changes, as a standby or what is set to read-only",
+    "42501": "the role may not do that",
+    "53100": "its disk is full",
+}
+"""What some SQLSTATEs of PostgreSQL mean that an operator can mend."""
+
+
 class QueryFailed(Exception):
     """PostgreSQL refused a statement.
 
@@ -74,7 +82,8 @@ class QueryFailed(Exception):
 
     def __init__(self, sqlstate: str | None, constraint: str | None = None) -> None:
         named = f" ({constraint})" if constraint else ""
-        super().__init__(f"PostgreSQL refused a statement: {sqlstate or 'no state'}{named}")
+        words = f", {IN_WORDS[sqlstate]}" if sqlstate in IN_WORDS else ""
+        super().__init__(f"PostgreSQL refused a statement: {sqlstate or 'no state'}{named}{words}")
         self.sqlstate = sqlstate
         self.constraint = constraint
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 
-from happy.base.errors import DatabaseDown, QueryFailed, StartupError
+from happy.base.errors import IN_WORDS, DatabaseDown, QueryFailed, StartupError
 from happy.storage.connection import Connection, execute
 from happy.storage.session import quoted
 
@@ -327,7 +327,8 @@ async def _apply(connection: Connection, migration: Migration) -> None:
         if migration.version > 1:
             await execute(connection, RECORD_MIGRATION, (migration.version, migration.name))
     except QueryFailed as refused:
-        reason = _REASONS.get(refused.sqlstate or "", f"state {refused.sqlstate}")
+        state = refused.sqlstate or ""
+        reason = _REASONS.get(state) or IN_WORDS.get(state) or f"state {state}"
         raise StartupError(f"migration {migration.name} failed, nothing was changed: {reason}") from None
 
 

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy import tap
-from happy.base.errors import Overloaded, StartupError
+from happy.base.errors import DatabaseDown, Overloaded, QueryFailed, StartupError
 from happy.logs.bounded import BoundedLog
 from happy.metrics import Metrics
 
@@ -61,3 +61,11 @@ class FailedStartTests(SynchronousTestCase):
         self.assertEqual(tap._told(PermissionError(13, "Permission denied", "/a")), "/a: Permission denied")
         self.assertEqual(tap._told(OSError(28, "No space left on device")), "No space left on device")
         self.assertEqual(tap._told(ValueError("secret")), "ValueError")
+
+    def test_why_the_database(self) -> None:
+        """What the database refuses is told with its reason."""
+        down = DatabaseDown("no connection to PostgreSQL: FATAL:  too many connections")
+        told = tap._told(down)
+        self.assertEqual(told, f"the database cannot be used: {down}")
+        told = tap._told(QueryFailed("25006"))
+        self.assertRegex(told, "^the database cannot be used: .* 25006, it takes no changes, as a standby")
