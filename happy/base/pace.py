@@ -32,8 +32,9 @@ QUEUE_SECONDS: Final = 0.006
 PORTION_SECONDS: Final = 0.002
 """What an owner gets of it before it is the next one's turn."""
 
-LONGEST_DEBT: Final = 0.1
-"""What others get first at the most, after an owner's piece of work took longer."""
+LONGEST_DEBT: Final = 2 * PORTION_SECONDS
+"""What others get first at the most, after an owner's piece of work took longer: it may be the system that
+gave the processor to somebody else meanwhile."""
 
 _ANY_NUMBER: Final = sys.maxsize
 

@@ -84,6 +84,22 @@ def test_who_has_little_to_do_comes_first() -> None:
         assert "a" in done[before:]
 
 
+def test_what_took_long_is_soon_forgotten() -> None:
+    """Whose piece of work took very long, maybe by no fault of its own, soon has its turn again."""
+    clock, pace, done = world()
+    slow = Worker(pace, clock, done, "a", 1)
+    slow.seconds = 1.0
+    pace.wait("a", slow)
+    for owner in "bc":
+        for _ in range(20):
+            pace.wait(owner, Worker(pace, clock, done, owner, 2))
+    clock.advance(0)
+    pace.wait("a", Worker(pace, clock, done, "a", 1))
+    while done.count("a") < 2:
+        clock.advance(0)
+    assert done.index("a", 1) <= 2 * 2 * 3 + 1
+
+
 def test_turns_of_those_who_wait_end() -> None:
     """However much waits, a turn of the reactor is not taken up by it."""
     clock, pace, done = world()
