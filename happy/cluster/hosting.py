@@ -7,7 +7,6 @@ what is committed later is also said later, and so heard, and what was committed
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -32,22 +31,31 @@ HOST_SECONDS: Final = 5.0
 
 
 class Hosted:
-    """An account with clients here: what they hear next, and what other nodes have of it."""
+    """An account with clients here: what they hear next, and what other nodes have of it.
 
-    __slots__ = ("account", "asked", "deadline", "feed", "machines", "roster", "seen", "waiting")
+    A node has as many as it has clients, so nothing is made for what most of them do not have.
+    """
 
-    def __init__(self, account: str, feed: Feed) -> None:
+    __slots__ = ("account", "asked", "deadline", "feed", "hosting", "machines", "roster", "seen", "waiting")
+
+    def __init__(self, hosting: Hosting, account: str, feed: Feed) -> None:
+        self.hosting = hosting
         self.account = account
         self.feed = feed
         self.roster = Roster()
         self.seen = (False, False)
-        self.machines: set[str] = set()
+        self.machines: frozenset[str] = frozenset()
         """What the others were told: whether there are users, and whether they look; and which machines."""
         self.waiting: list[Deferred[None]] | None = []
         """Who waits until it is hosted; None once it is."""
         self.deadline: int | None = None
         self.asked: float | None = None
         """When the others were asked what they have of it; None while they are still to be."""
+
+    def look(self) -> None:
+        """See now and then whether it is still needed."""
+        self.deadline = None
+        self.hosting.look(self)
 
 
 class Hosting:
@@ -111,7 +119,7 @@ class Hosting:
         """
         hosted = self._accounts.get(account)
         if hosted is None:
-            hosted = self._accounts[account] = Hosted(account, Feed(account, self._owner, self._clock))
+            hosted = self._accounts[account] = Hosted(self, account, Feed(account, self._owner, self._clock))
             up = self._bus.up
             self._bus.subscribe([account_channel(account)])
             if not up:
@@ -152,7 +160,7 @@ class Hosting:
         waiting, hosted.waiting = hosted.waiting, None
         hosted.feed.join(number)
         self._joined(hosted)
-        hosted.deadline = self._looks.add(partial(self._look, hosted))
+        hosted.deadline = self._looks.add(hosted.look)
         for one in waiting:
             if not one.called:
                 one.callback(None)
@@ -167,11 +175,10 @@ class Hosting:
 
         return waiting.addErrback(gave_up)
 
-    def _look(self, hosted: Hosted) -> None:
-        """See now and then whether it is still needed."""
-        hosted.deadline = None
+    def look(self, hosted: Hosted) -> None:
+        """Host an account no longer that is not needed."""
         if self._needed(hosted):
-            hosted.deadline = self._looks.add(partial(self._look, hosted))
+            hosted.deadline = self._looks.add(hosted.look)
         else:
             self._leave(hosted)
 

@@ -26,7 +26,7 @@ class Roster:
 
     def __init__(self) -> None:
         self.peers: dict[str, Peer] = {}
-        self._aside: dict[str, Peer] = {}
+        self._aside: dict[str, Peer] | None = None
 
     @property
     def users(self) -> bool:
@@ -55,7 +55,7 @@ class Roster:
         """
         if isinstance(said, NodeState):
             self.peers[said.node] = Peer(said.users, said.viewing, set(said.machines), dict(said.methods))
-            return self._aside.pop(said.node, None)
+            return self._aside.pop(said.node, None) if self._aside else None
         peer = self.peers.get(said.node)
         if peer is not None:  # Otherwise its state is still to come.
             peer.users, peer.viewing = said.users, said.viewing
@@ -68,10 +68,11 @@ class Roster:
 
     def set_aside(self) -> None:
         """Nothing is known of anybody, until they tell it again."""
-        self._aside.update(self.peers)
-        self.peers.clear()
+        if self.peers:
+            self._aside = (self._aside or {}) | self.peers
+            self.peers.clear()
 
     def drop(self, node: str) -> Peer:
         """A peer hosts the account no longer; answers what it had."""
-        former = self._aside.pop(node, None)
+        former = self._aside.pop(node, None) if self._aside else None
         return self.peers.pop(node, None) or former or Peer()

@@ -185,10 +185,10 @@ class Rosters:
         )
         self._outlet.about(hosted.account, said)
 
-    def _look(self, account: str) -> tuple[tuple[bool, bool], set[str]]:
+    def _look(self, account: str) -> tuple[tuple[bool, bool], frozenset[str]]:
         """What there is here of users and machines."""
         users = self._hub.has_users(account), self._hub.viewing(account)
-        return users, set(self._hub.machines(account))
+        return users, frozenset(self._hub.machines(account))
 
     def _state(self, hosted: Hosted, *, ask: bool) -> wire.NodeState:
         """Everything. Said to a single node, it leaves to be told to all what has changed."""

@@ -166,7 +166,7 @@ class TestRosters(SeveralCase):
         hosting = self.nodes[1].cluster.hosting
         hosted = hosting.get(self.account)
         assert hosted is not None
-        hosting._look(hosted)
+        hosting.look(hosted)
         self.assertIsNone(hosting.get(self.account))
         here = self.nodes[0].cluster.hosting.get(self.account)
         assert here is not None
