@@ -77,7 +77,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "happy.storage.linearizer": (),
     "happy.storage.log": (),
     "happy.storage.pool": ("test_database", "test_poolers"),
-    "happy.storage.transaction": ("test_database",),
+    "happy.storage.transaction": ("test_database", "test_pieces"),
     "happy.storage.writer": (),
 }
 """Each with further tests that drive it without naming it."""

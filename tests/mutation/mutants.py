@@ -68,8 +68,9 @@ def _difference(before: str, after: str) -> tuple[int, str, str]:
     )
 
 
-_PROMISES = {"eq", "frozen", "slots", "strict"}
-"""Arguments that say what happens nowhere: records that change or are compared, lists of different length."""
+_PROMISES = {"eq", "frozen", "frozen_default", "kw_only", "kw_only_default", "slots", "strict"}
+"""Arguments that say what happens nowhere: records that change, are compared or are made without names, lists of
+different length."""
 
 
 class _Noticeable(ast.NodeTransformer):

@@ -12,7 +12,7 @@ from tests.mutation.mutants import mutants
 SOURCE = """\
 LIMIT = 16 * 1024
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class One:
     size: int | None = None
 

@@ -25,7 +25,9 @@ class PiecesTests(DatabaseCase):
         """The first column of what a statement with large parameters answers."""
 
         async def work(tx: Transaction) -> Any:
-            return await tx.row(sql, params)
+            row = await tx.row(sql, params)
+            self.assertNotEqual(await tx.row("SELECT to_regclass('pg_temp.happy_pieces')"), (None,))
+            return row
 
         row = await self.database.transact(work)
         return row[0]
