@@ -69,8 +69,8 @@ def _difference(before: str, after: str) -> tuple[int, str, str]:
 
 
 _PROMISES = {"eq", "frozen", "frozen_default", "kw_only", "kw_only_default", "slots", "strict"}
-"""Arguments that say what happens nowhere: records that change, are compared or are made without names, lists of
-different length."""
+"""Arguments that say what happens nowhere: records that change, are compared or are made without names, and
+lists of different length."""
 
 
 class _Noticeable(ast.NodeTransformer):
