@@ -19,6 +19,7 @@ from happy.base.errors import AccountVanished, Refusal
 from happy.base.redaction import describe_fault
 from happy.capabilities._profiles import github_profile
 from happy.capabilities._sealing import must_be_in_use
+from happy.capabilities._turns import turn
 from happy.capabilities.server import Server
 from happy.keys.vault import github_path
 from happy.outbound.github import Denied, GitHubUser
@@ -180,7 +181,8 @@ async def _connect(query: Callback, server: Server) -> str:
     if not server.github.configured:
         raise NotConnected("server_config")
     try:
-        return await _link(server, account, code)
+        async with turn(server, "github", account):
+            return await _link(server, account, code)
     except Denied as denied:
         raise NotConnected(denied.error) from None
     except NotConnected:

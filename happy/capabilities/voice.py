@@ -7,6 +7,7 @@ from typing import Literal
 from happy.api.declare import Caller, Capability
 from happy.api.structs import Body, Key, Reply
 from happy.base.errors import Refusal
+from happy.capabilities._turns import turn
 from happy.capabilities.server import Server
 from happy.outbound.http import CallFailed
 from happy.outbound.voice import PAGE, Spent, conversation_of
@@ -96,6 +97,11 @@ async def start(caller: Caller, body: Start, server: Server) -> Granted | VoiceD
     user = _user(caller, server)
     if server.config.voice_agents and body.agent_id not in server.config.voice_agents:
         raise AgentNotAllowed
+    async with turn(server, "voice", caller.account):
+        return await _begin(caller, body, server, user)
+
+
+async def _begin(caller: Caller, body: Start, server: Server, user: str) -> Granted | VoiceDenied:
     try:
         spent = await server.voice.spent(user)
     except CallFailed:
@@ -122,13 +128,15 @@ async def start(caller: Caller, body: Start, server: Server) -> Granted | VoiceD
 async def usage(caller: Caller, server: Server) -> VoiceUsage:
     """How much of the allowance is used."""
     user = _user(caller, server)
-    try:
-        spent = await server.voice.spent(user)
-    except CallFailed:
-        raise NoUsage from None
+    async with turn(server, "voice", caller.account):
+        try:
+            spent = await server.voice.spent(user)
+        except CallFailed:
+            raise NoUsage from None
+        subscribed = await server.voice.subscribed(caller.account)
     return VoiceUsage(
         used_seconds=spent.seconds,
-        limit_seconds=HARD_SECONDS if await server.voice.subscribed(caller.account) else FREE_SECONDS,
+        limit_seconds=HARD_SECONDS if subscribed else FREE_SECONDS,
         conversation_count=spent.conversations,
         eleven_user_id=user,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,7 +17,7 @@ from happy.outbound.github import GitHub
 from happy.outbound.http import Outgoing
 from happy.outbound.images import Pictures
 from tests.capabilities.github_case import GitHubCase, picture
-from tests.outbound.standin import answer
+from tests.outbound.standin import Asked, answer
 
 
 @pytest.mark.parametrize(
@@ -178,6 +180,27 @@ class ConnectTests(GitHubCase):
         for account in accounts:
             seqs = self.hub.seqs(account)
             self.assertEqual(seqs, list(range(1, len(seqs) + 1)))
+
+    async def test_one_at_a_time(self) -> None:
+        """Of an account one connecting is under way: those of others need not wait for a slow GitHub."""
+        both: Deferred[None] = Deferred()
+
+        def keep_silent(asked: Asked, transport: Any) -> None:
+            if len(self.standin.asked) == 2:
+                both.callback(None)
+
+        self.standin.script = keep_silent
+        greedy, other = [await self.new_account() for _ in range(2)]
+        answers = []
+        for account in (*[greedy] * 10, other):
+            state = self.server.tokens.issue_state(account)
+            target = f"/v1/connect/github/callback?code={account}&state={state}"
+            answers.append(Deferred.fromCoroutine(self.ask("GET", target)))
+        await both
+        codes = sorted(json.loads(asked.body)["code"] for asked in self.standin.asked)
+        self.assertEqual(codes, sorted((greedy, other)))
+        self.standin.hang_up()
+        self.assertEqual({answered.status for answered in await gatherResults(answers)}, {302})
 
     async def test_login_is_encoded(self) -> None:
         """Whatever the login, it is one value of the app's address."""

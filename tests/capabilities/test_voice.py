@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import parse_qs
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from happy.base.codecs import encode_base64url
 from happy.settings.config import Config
@@ -149,6 +150,24 @@ class ConversationTests(VoiceCase):
 
 
 class UsageTests(VoiceCase):
+    async def test_one_at_a_time(self) -> None:
+        """Of an account one request is under way: those of others need not wait for a slow provider."""
+        both: Deferred[None] = Deferred()
+
+        def keep_silent(asked: Asked, transport: Any) -> None:
+            if len(self.standin.asked) == 2:
+                both.callback(None)
+
+        self.standin.script = keep_silent
+        asking = [Deferred.fromCoroutine(self.usage()) for _ in range(10)]
+        asking.append(Deferred.fromCoroutine(self.start()))
+        asking.append(Deferred.fromCoroutine(self.ask("GET", "/v1/voice/usage", account="other")))
+        await both
+        users = [parse_qs(asked.target.partition("?")[2])["user_id"][0] for asked in self.standin.asked]
+        self.assertEqual(sorted(users), sorted(map(self.server.voice.user, ("acc", "other"))))
+        self.standin.hang_up()
+        self.assertEqual({answered.status for answered in await gatherResults(asking)}, {500})
+
     async def test_usage(self) -> None:
         """Use and limits are told, the higher limit to subscribers."""
         self.spend(70, 3)

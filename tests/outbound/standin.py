@@ -101,6 +101,13 @@ class StandIn:
             self._waiting.append(waiting := Deferred())
             await waiting
 
+    def hang_up(self) -> None:
+        """End every connection, and from now on each as soon as it has asked."""
+        self.script = lambda asked, transport: transport.loseConnection()
+        for conversation in self.open:
+            assert conversation.transport is not None
+            conversation.transport.loseConnection()
+
     async def close(self) -> None:
         """Stop listening, and see every connection closed."""
         await self._port.stopListening()
