@@ -39,7 +39,7 @@ from happy.base.errors import (
 )
 from happy.base.redaction import describe_fault
 from happy.storage.calls import NOBODY
-from happy.wire.complexity import MOST_VALUES, TooComplex, check_complexity
+from happy.wire.complexity import SMALL, TooComplex, check_complexity
 
 if TYPE_CHECKING:
     from happy.api.parts import Parts
@@ -321,7 +321,7 @@ def _event_values(event: Event, socket: Socket, data: msgspec.Raw | None) -> dic
     values: dict[str, Any] = {}
     if "body" in event.parameters:
         raw = b"null" if data is None else data
-        if len(raw) > MOST_VALUES:  # How deep it nests was looked at when it arrived, with the packet.
+        if len(raw) > SMALL:  # How deep it nests was looked at when it arrived, with the packet.
             try:
                 check_complexity(bytes(raw))
             except TooComplex as excess:

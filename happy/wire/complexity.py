@@ -1,8 +1,9 @@
 r"""How deep a JSON text nests and how many values it has, before anything is built of it.
 
 A text of a megabyte can hold half a million values, each of which costs a hundred times its length, or nest
-so deep that whoever walks it runs out of stack, at a depth of the interpreter's own. Both are bounded here,
-once for everything that clients send. The measure is linear, works on pieces as they arrive, and leaves all
+so deep that whoever walks it runs out of stack, at a depth of the interpreter's own; and a number near the
+largest that there is takes as long to read as three hundred others. All of that is bounded here, once for
+everything that clients send. The measure is linear, works on pieces as they arrive, and leaves all
 loops to compiled functions; of what is no JSON it says anything.
 """
 
@@ -18,6 +19,13 @@ DEEPEST: Final = 128
 MOST_VALUES: Final = 20_000
 """Values of one text, containers and the names of members included."""
 
+MOST_EXPONENTS: Final = 500
+"""Numbers of one text with an exponent. Programs write it for what is very small or very large."""
+
+SMALL: Final = 4 * MOST_EXPONENTS
+"""Bytes of a text that may nest too deeply, but has not too much of anything else."""
+
+_NUMBERS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _PIECE: Final = 256 * 1024
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
@@ -29,10 +37,12 @@ class TooComplex(ValueError):
     """A text beyond the bounds. ``str()`` says which, without repeating it."""
 
 
-def check_complexity(text: bytes, most_values: int = MOST_VALUES) -> None:
+def check_complexity(
+    text: bytes, most_values: int = MOST_VALUES, most_exponents: int = MOST_EXPONENTS
+) -> None:
     """Nothing for a text within the bounds. Raises :class:`TooComplex`.
 
-    Nearly every text is cleared by counting three characters; those of its strings count too, so only what
+    Nearly every text is cleared by counting some characters; those of its strings count too, so only what
     has many of them is looked at more closely.
     """
     size = len(text)
@@ -40,10 +50,10 @@ def check_complexity(text: bytes, most_values: int = MOST_VALUES) -> None:
         return
     # As `_count` does it; this is done for every packet.
     opened = 2 * size - len(text.replace(b"[", b"")) - len(text.replace(b"{", b""))
-    if opened > DEEPEST or (
-        size > most_values and opened + _count(text, b",") + _count(text, b":") > most_values
-    ):
-        meter = Meter(most_values)
+    # Before each value, and so before each exponent, is one of these.
+    few = min(most_values, most_exponents)
+    if opened > DEEPEST or (size > few and opened + _count(text, b",") + _count(text, b":") > few):
+        meter = Meter(most_values, most_exponents)
         for start in range(0, size, _PIECE):
             meter.feed(text[start : start + _PIECE])
 
@@ -56,10 +66,11 @@ def _count(text: bytes, character: bytes) -> int:
 class Meter:
     """Measures one text, piece by piece."""
 
-    __slots__ = ("_depth", "_escape", "_inside", "_most", "_values")
+    __slots__ = ("_depth", "_escape", "_exponents_left", "_inside", "_most", "_values")
 
-    def __init__(self, most_values: int = MOST_VALUES) -> None:
+    def __init__(self, most_values: int = MOST_VALUES, most_exponents: int = MOST_EXPONENTS) -> None:
         self._most = most_values
+        self._exponents_left = most_exponents
         self._depth = 0
         self._values = 0
         self._inside = False
@@ -90,6 +101,9 @@ class Meter:
         self._values += outside.count(b",") + outside.count(b":") + brackets.count(b"\x01")
         if self._values > self._most or len(brackets) > 2 * self._most:
             raise TooComplex("JSON has too many values")
+        self._exponents_left -= outside.translate(_NUMBERS).count(b"0e")
+        if self._exponents_left < 0:
+            raise TooComplex("JSON has too many exponents")
         if brackets:
             *_, self._depth = depths = list(accumulate(array("b", brackets), initial=self._depth))
             if max(depths) > DEEPEST:

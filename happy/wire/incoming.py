@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from happy.wire.complexity import DEEPEST, MOST_VALUES, TooComplex, check_complexity
+from happy.wire.complexity import DEEPEST, TooComplex, check_complexity
 from happy.wire.engineio import InvalidPacket
 from happy.wire.jsontext import Attachment, decode_json, split_array, split_object
 from happy.wire.outgoing import MAIN
@@ -105,7 +105,10 @@ class Decoder:
             # The one argument of a usual event stays as it is: how many values it has is for whoever decodes
             # it to judge, and to answer. How deep it nests is not, since some pass it on.
             try:
-                check_complexity(data, MOST_VALUES if usual is None else len(data))
+                if usual is None:
+                    check_complexity(data)
+                else:
+                    check_complexity(data, len(data), len(data))
             except TooComplex as excess:
                 raise InvalidPacket(str(excess)) from None
         if not plain_event:

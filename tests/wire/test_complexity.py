@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from happy.wire import complexity
-from happy.wire.complexity import DEEPEST, MOST_VALUES, Meter, TooComplex, check_complexity
+from happy.wire.complexity import (
+    DEEPEST,
+    MOST_EXPONENTS,
+    MOST_VALUES,
+    SMALL,
+    Meter,
+    TooComplex,
+    check_complexity,
+)
 from happy.wire.engineio import InvalidPacket
 from happy.wire.incoming import Decoder, EventPacket
 
@@ -132,3 +140,25 @@ def test_members_count() -> None:
     check_complexity(text, 400)
     with pytest.raises(TooComplex):
         check_complexity(text, 399)
+
+
+@pytest.mark.parametrize("number", [b"1.7976931348623157e308", b"1E-7", b"5e+300"])
+def test_exponents(number: bytes) -> None:
+    """Numbers that take long to read are few, in however many pieces they come; words and strings are not."""
+    most = b",".join([number] * MOST_EXPONENTS)
+    fine = b'[%b,true,false,"%b"]' % (most, most) + b",true" * MOST_EXPONENTS
+    check_complexity(fine)
+    with pytest.raises(TooComplex, match="exponents"):
+        check_complexity(b"[%b,%b]" % (most, number))
+    meter = Meter()
+    for _ in range(MOST_EXPONENTS):
+        meter.feed(number + b" ")
+    with pytest.raises(TooComplex, match="exponents"):
+        meter.feed(number)
+
+
+def test_exponents_of_what_is_passed_on() -> None:
+    """The argument of a usual event is not judged before somebody here decodes it."""
+    text = b'2["rpc-call",{"params":[%b]}]' % b",".join([b"1e308"] * 2 * MOST_EXPONENTS)
+    assert isinstance(Decoder().text(text), EventPacket)
+    assert len(text) > SMALL
