@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -151,66 +151,86 @@ class LargeBody(SpooledTemporaryFile[bytes]):
         super().close()
 
 
+class Room(NamedTuple):
+    """What an owner has of :class:`LargeWork`, in bytes."""
+
+    owner: str
+    size: int
+
+
 class LargeWork:
     """Room in memory for what large bodies are decoded to: so many bytes at a time.
 
-    What waits lies on disk. Owners come in turn, so that who sends many waits for itself.
+    What waits lies on disk. Owners come in turn, so that who sends many waits for itself, and has no more
+    than half of the room, unless a single body takes more.
     """
 
     def __init__(self, size: int, clock: IReactorTime) -> None:
         self._size = size
         self._left = size
         self._clock = clock
+        self._held: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[_Turn]] = OrderedDict()
 
-    async def enter(self, owner: str, size: int) -> None:
+    async def enter(self, owner: str, size: int) -> Room:
         """Wait for room, to be given back by :meth:`leave`. Raises Overloaded when that takes too long.
 
         What is larger than all the room gets that for itself.
         """
-        if not self._waiting and self._fits(size):
-            self._left -= size
-            return
-        turn = _Turn(size, Deferred())
+        turn = _Turn(Room(owner, size), Deferred())
         self._waiting.setdefault(owner, deque()).append(turn)
-        timer = self._clock.callLater(PATIENCE, self._refuse, owner, turn)
+        self._serve()
+        if turn.come.called:
+            return turn.room
+        timer = self._clock.callLater(PATIENCE, self._refuse, turn)
         try:
             await turn.come
         finally:
             if timer.active():
                 timer.cancel()
+        return turn.room
 
-    def leave(self, size: int) -> None:
+    def leave(self, room: Room) -> None:
         """Give room back."""
-        self._left += size
-        while self._waiting:
-            owner, turns = next(iter(self._waiting.items()))
-            turn = turns[0]
-            if not self._fits(turn.size):
-                return
-            self._left -= turn.size
-            self._remove(owner, turn)
+        self._left += room.size
+        self._held[room.owner] -= room.size
+        if not self._held[room.owner]:
+            del self._held[room.owner]
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give room to those whose turn it is."""
+        while (turn := self._following()) is not None:
+            owner, size = turn.room
+            self._left -= size
+            self._held[owner] += size
+            self._remove(turn)
             if owner in self._waiting:
                 self._waiting.move_to_end(owner)
             turn.come.callback(None)
 
-    def _fits(self, size: int) -> bool:
-        return size <= self._left or self._left == self._size
+    def _following(self) -> _Turn | None:
+        """Whose turn it is, if there is room."""
+        for turns in self._waiting.values():
+            owner, size = turns[0].room
+            if not self._held[owner] or self._held[owner] + size <= self._size // 2:
+                return turns[0] if size <= self._left or self._left == self._size else None
+        return None
 
-    def _refuse(self, owner: str, turn: _Turn) -> None:
-        self._remove(owner, turn)
+    def _refuse(self, turn: _Turn) -> None:
+        self._remove(turn)
         turn.come.errback(Overloaded())
-        self.leave(0)
+        self._serve()
 
-    def _remove(self, owner: str, turn: _Turn) -> None:
-        turns = self._waiting[owner]
-        turns.remove(turn)
-        if not turns:
+    def _remove(self, turn: _Turn) -> None:
+        owner = turn.room.owner
+        self._waiting[owner].remove(turn)
+        if not self._waiting[owner]:
             del self._waiting[owner]
 
 
 class _Turn(NamedTuple):
     """Somebody who waits for room."""
 
-    size: int
+    room: Room
     come: Deferred[None]

@@ -133,8 +133,6 @@ class Router(Resource):
             status = await request.send(answer, self.sender, payer, cors=not target.bad)
         finally:
             request.release()
-            if request.large:
-                self._large.leave(request.large)
             self.work.leave()
         metrics = self._parts.metrics
         template = UNMATCHED if target.match is None else target.match.route.path
@@ -158,6 +156,9 @@ class Router(Resource):
             # What no route answered: those answer their own failures.
             self.log.error("Answering a request failed: {fault}", fault=describe_fault(error))
             return answers.failure().answer()
+        finally:
+            if request.large is not None:
+                self._large.leave(request.large)  # however long the client takes for the answer
 
     async def _answer_unmatched(self, request: Asked, target: Target) -> Answer:
         if target.method == "OPTIONS":
@@ -184,9 +185,7 @@ class Router(Resource):
 
     async def _in_turns(self, request: Asked, steps: Generator[None, None, T]) -> T:
         """Work on a large body as soon as there is room for what becomes of it."""
-        size = request.size()
-        await self._large.enter(request.owner, size)
-        request.large = size
+        request.large = await self._large.enter(request.owner, request.size())
         return await request.in_turns(steps)
 
     def _facts(self, request: Asked, payload: Payload) -> RequestFacts:

@@ -15,7 +15,7 @@ from happy.api.structs import Body
 from happy.base.bounds import Budget
 from happy.base.errors import Overloaded
 from happy.capabilities.server import Server
-from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, LargeWork
+from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, LargeWork, Room
 from happy.web.site import HappySite
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
@@ -277,27 +277,37 @@ class LargeWorkTests(SynchronousTestCase):
         self.clock = Clock()
         self.work = LargeWork(100, self.clock)
 
-    def enter(self, owner: str, size: int) -> Deferred[None]:
+    def enter(self, owner: str, size: int) -> Deferred[Room]:
         return Deferred.fromCoroutine(self.work.enter(owner, size))
 
     def test_owners_take_turns(self) -> None:
         """Who sends many waits for itself."""
-        self.successResultOf(self.enter("a", 100))
+        room = self.successResultOf(self.enter("a", 100))
         first, second = self.enter("a", 100), self.enter("a", 100)
         other = self.enter("b", 100)
         self.assertNoResult(first)
         for due in (first, other, second):
-            self.work.leave(100)
-            self.successResultOf(due)
+            self.work.leave(room)
+            room = self.successResultOf(due)
+
+    def test_half(self) -> None:
+        """Who has half of the room, or more with a single body, leaves the rest to others."""
+        rooms = [self.successResultOf(self.enter("a", 25)) for _ in range(2)]
+        more = self.enter("a", 1)
+        self.successResultOf(self.enter("b", 20))
+        self.successResultOf(self.enter("c", 30))
+        self.assertNoResult(more)
+        self.work.leave(rooms.pop())
+        self.successResultOf(more)
 
     def test_larger_than_all(self) -> None:
         """What would never fit has everything for itself."""
-        self.successResultOf(self.enter("a", 60))
+        room = self.successResultOf(self.enter("a", 60))
         large, small = self.enter("b", 1000), self.enter("a", 10)
-        self.work.leave(60)
-        self.successResultOf(large)
+        self.work.leave(room)
+        room = self.successResultOf(large)
         self.assertNoResult(small)
-        self.work.leave(1000)
+        self.work.leave(room)
         self.successResultOf(small)
 
     def test_patience(self) -> None:

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from happy.api.answers import Allowance, Answer
-from happy.api.declare import Caller, Capability
+from happy.api.declare import MIB, Caller, Capability
+from happy.api.structs import Body
 from happy.base.bounds import Budget
 from happy.base.errors import ChangedMeanwhile, Overloaded
 from happy.web import site
@@ -22,6 +23,12 @@ OWNER = "account:ann"
 ADDRESS = "address:203.0.113.7"
 
 toys = Capability("toys")
+
+
+class Much(Body):
+    """A large body."""
+
+    text: str
 
 
 class Slow:
@@ -53,6 +60,12 @@ async def large(caller: Caller) -> str:
 @toys.get("/public", public=True)
 async def public() -> str:
     """Much for anybody."""
+    return "x" * (LARGE - 2)
+
+
+@toys.post("/much", limit=10 * MIB)
+async def much(caller: Caller, body: Much) -> str:
+    """Much for much."""
     return "x" * (LARGE - 2)
 
 
@@ -119,6 +132,17 @@ class PayingTests(StreamCase):
         self.assertEqual(self.memory.used_by(OWNER), LARGE)
         self.assertEqual(len(self.rest(connection).partition(b"\r\n\r\n")[2]), LARGE)
         self.assertEqual(self.memory.used, 0)
+
+    def test_of_a_large_body(self) -> None:
+        """The room for a large body is others' as soon as there is an answer, taken or not."""
+        connection = self.served.connect()
+        connection.wire.room = 5000
+        body = b'{"text": "%b"}' % (b"x" * MIB)
+        connection.send(message("POST", "/much", body, ANN))
+        while not self.memory.used_by(OWNER):
+            self.served.clock.advance(0)
+        self.assertEqual(self.memory.used_by(OWNER), LARGE)
+        self.assertEqual(self.served.router._large._held, {})
 
     def test_address(self) -> None:
         """An answer to somebody unknown counts for the address."""
