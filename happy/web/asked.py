@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from happy.api.answers import Answer
-    from happy.web.bodies import Room
+    from happy.web.bodies import DecodingRoom
     from happy.web.routes import Target
     from happy.web.sending import Sender
     from happy.web.shares import Share
@@ -27,7 +27,7 @@ class Asked(Protocol):
     """A request whose head is complete, and the way to answer it. Names of headers are in lower case."""
 
     target: Target
-    large: Room | None
+    large: DecodingRoom | None
     """What it has of :class:`~happy.web.bodies.LargeWork`."""
 
     @property
@@ -78,7 +78,7 @@ class Parsed:
         self._request = request
         self._content = request.content or BytesIO()
         self.target = target
-        self.large: Room | None = None
+        self.large: DecodingRoom | None = None
 
     @property
     def channel(self) -> Any:

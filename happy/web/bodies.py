@@ -151,7 +151,7 @@ class LargeBody(SpooledTemporaryFile[bytes]):
         super().close()
 
 
-class Room(NamedTuple):
+class DecodingRoom(NamedTuple):
     """What an owner has of :class:`LargeWork`, in bytes."""
 
     owner: str
@@ -172,12 +172,12 @@ class LargeWork:
         self._held: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[_Turn]] = OrderedDict()
 
-    async def enter(self, owner: str, size: int) -> Room:
+    async def enter(self, owner: str, size: int) -> DecodingRoom:
         """Wait for room, to be given back by :meth:`leave`. Raises Overloaded when that takes too long.
 
         What is larger than all the room gets that for itself.
         """
-        turn = _Turn(Room(owner, size), Deferred())
+        turn = _Turn(DecodingRoom(owner, size), Deferred())
         self._waiting.setdefault(owner, deque()).append(turn)
         self._serve()
         if turn.come.called:
@@ -190,7 +190,7 @@ class LargeWork:
                 timer.cancel()
         return turn.room
 
-    def leave(self, room: Room) -> None:
+    def leave(self, room: DecodingRoom) -> None:
         """Give room back."""
         self._left += room.size
         self._held[room.owner] -= room.size
@@ -232,5 +232,5 @@ class LargeWork:
 class _Turn(NamedTuple):
     """Somebody who waits for room."""
 
-    room: Room
+    room: DecodingRoom
     come: Deferred[None]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from happy.api.answers import Answer
-    from happy.web.bodies import Room
+    from happy.web.bodies import DecodingRoom
     from happy.web.request import HappyRequest
     from happy.web.routes import Target
     from happy.web.sending import Sender
@@ -52,7 +52,7 @@ class FastRequest:
         """The value of a header; its name is in lower case."""
         self.channel: FastChannel | None = channel
         self.target = target
-        self.large: Room | None = None
+        self.large: DecodingRoom | None = None
         self._usual = usual
         self._connection = channel
 

@@ -15,7 +15,7 @@ from happy.api.structs import Body
 from happy.base.bounds import Budget
 from happy.base.errors import Overloaded
 from happy.capabilities.server import Server
-from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, LargeWork, Room
+from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, DecodingRoom, LargeWork
 from happy.web.site import HappySite
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
@@ -277,7 +277,7 @@ class LargeWorkTests(SynchronousTestCase):
         self.clock = Clock()
         self.work = LargeWork(100, self.clock)
 
-    def enter(self, owner: str, size: int) -> Deferred[Room]:
+    def enter(self, owner: str, size: int) -> Deferred[DecodingRoom]:
         return Deferred.fromCoroutine(self.work.enter(owner, size))
 
     def test_owners_take_turns(self) -> None:
