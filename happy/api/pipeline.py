@@ -359,7 +359,7 @@ def _plain(data: msgspec.Raw | None) -> Any:
 
 def _report(what: str, error: Exception) -> None:
     """One line about an unexpected error: none that a client can cause at will (http.md 3.5, 3.9)."""
-    if isinstance(error, AccountVanished):
+    if isinstance(error, AccountVanished) or (isinstance(error, QueryFailed) and error.ownerless):
         _log.debug("{what}: the account has vanished", what=what)
     elif isinstance(error, TooLarge | ChangedMeanwhile):
         _log.debug("{what}: a value is too large, or changes too often", what=what)

@@ -60,6 +60,7 @@ class OutcomeUnknown(DatabaseDown):
     """PostgreSQL went away during a commit, and the server stopped before it could be asked."""
 
 
+FOREIGN_KEY = "23503"
 NUL_IN_TEXT = "22021"
 # U+0000 in a text or in JSON, a number too large, a key too long for its index
 _UNSTORABLE = (NUL_IN_TEXT, "22P05", "22003", "54000")
@@ -86,6 +87,11 @@ class QueryFailed(Exception):
         super().__init__(f"PostgreSQL refused a statement: {sqlstate or 'no state'}{named}{words}")
         self.sqlstate = sqlstate
         self.constraint = constraint
+
+    @property
+    def ownerless(self) -> bool:
+        """Whether it was for something of an account that does not exist, or not any more."""
+        return self.sqlstate == FOREIGN_KEY and (self.constraint or "").endswith("ccountId_fkey")
 
     @property
     def unstorable(self) -> bool:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import LogLevel, capturedLogs
 
 from happy.realtime.updates import NullableVersion, UpdateAccount, devices_of
 from tests.capabilities.asking import BASE, CapabilityCase
@@ -54,6 +55,24 @@ class ProfileTests(CapabilityCase):
         """The profile of an account without a row is a failure."""
         answer = await self.ask("GET", "/v1/account/profile", account="nobody")
         self.assertEqual((answer.status, answer.json["error"]), (500, "Internal Server Error"))
+
+    async def test_what_a_vanished_one_stores(self) -> None:
+        """Whoever still has its token is told that nothing is stored, and writes nothing into the log."""
+        entry = {"key": "k", "value": "YQ==", "version": -1}
+        sealed = dict.fromkeys(("header", "body", "dataEncryptionKey"), "YQ==")
+        with capturedLogs() as events:
+            for path, body in (
+                ("/v1/sessions", {"tag": "t", "metadata": "m"}),
+                ("/v1/machines", {"id": "machine of nobody", "metadata": "m"}),
+                ("/v1/artifacts", {"id": "6f9619ff-8b86-4d01-b42d-00cf4fc964fe", **sealed}),
+                ("/v1/kv", {"mutations": [entry]}),
+                ("/v1/push-tokens", {"token": "token of nobody"}),
+                ("/v1/connect/openai/register", {"token": "t"}),
+                ("/v1/account/settings", {"settings": "s", "expectedVersion": 0}),
+            ):
+                answer = await self.ask("POST", path, body, account="nobody")
+                self.assertEqual(answer.status, 500, path)
+        self.assertEqual([event for event in events if event["log_level"] >= LogLevel.warn], [])
 
 
 class SettingsTests(CapabilityCase):
