@@ -65,8 +65,8 @@ def test_ids_of_this_process() -> None:
 def test_ids_of_a_child() -> None:
     """A process that another one became by forking has a fingerprint and random numbers of its own."""
     forking = (
-        "import os; from happy.base.ids import cuid, update_id; cuid(0), update_id(); os.fork();"
-        "print(cuid(0)[13:] + ' ' + update_id(), flush=True)"
+        "import os; from happy.base.ids import cuid, update_id; cuid(0), update_id(); child = os.fork();"
+        "child and os.waitpid(child, 0); print(cuid(0)[13:] + ' ' + update_id(), flush=True)"
     )
     said = subprocess.run([sys.executable, "-c", forking], capture_output=True, text=True, check=True).stdout
     one, update, other, other_update = said.split()
