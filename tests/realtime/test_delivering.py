@@ -20,7 +20,7 @@ from tests.realtime.clients import MemoryLink, connect, events
 from tests.realtime.test_committer_trouble import Trouble
 from tests.socketio.peers import TurningClock
 
-SEND_SECONDS = 0.0001
+SEND_SECONDS = 0.00005
 
 
 class DeliveringTests(SynchronousTestCase):

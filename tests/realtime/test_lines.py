@@ -19,7 +19,7 @@ from happy.realtime.updates import Activity, DeleteSession, Update, devices_of
 from tests.realtime.clients import MemoryLink, bodies, connect, events
 from tests.socketio.peers import TurningClock
 
-SEND_SECONDS = 1e-4
+SEND_SECONDS = 5e-5
 PIECE_SECONDS = AT_ONCE * SEND_SECONDS
 
 
