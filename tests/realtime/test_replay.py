@@ -198,6 +198,16 @@ def test_awaited() -> None:
     assert log.replay.size == 0
 
 
+def test_awaited_from_elsewhere() -> None:
+    """A log is begun for somebody whom another node expects, where there is none yet."""
+    log = Log()
+    first = log.record()
+    for account in "ab":
+        assert log.replay.expect(account, Scope.USER, "", anew=True)
+        assert log.replay.awaited(devices_of(account))
+    assert log.missed(first) == []
+
+
 def test_much_that_is_old() -> None:
     """Of very much that is old at once, the rest goes in the next turns."""
     log = Log(2**24, TurningClock())
