@@ -67,7 +67,7 @@ def test_thread(said: list[str]) -> None:
 
 def test_logging(said: list[str]) -> None:
     """Of what a library tells ``logging`` the place is logged, from warnings on."""
-    library = logging.getLogger("urllib3.connectionpool")
+    library = logging.getLogger("a.library")
     library.info("Connecting to %s", SECRET)
     library.warning(f"Retrying {SECRET}")
     (text,) = said
