@@ -196,18 +196,26 @@ class LargeWork:
         self._held[room.owner] -= room.size
         if not self._held[room.owner]:
             del self._held[room.owner]
-        self._serve()
+        self._serve_later()
+
+    def _serve_later(self) -> None:
+        # Who gives room back has had time in this turn of the reactor, and who gets it takes some at once.
+        if self._waiting:
+            self._clock.callLater(0, self._serve)
 
     def _serve(self) -> None:
-        """Give room to those whose turn it is."""
-        while (turn := self._following()) is not None:
-            owner, size = turn.room
-            self._left -= size
-            self._held[owner] += size
-            self._remove(turn)
-            if owner in self._waiting:
-                self._waiting.move_to_end(owner)
-            turn.come.callback(None)
+        """Give room to the one whose turn it is, if there is enough; to the next one later."""
+        turn = self._following()
+        if turn is None:
+            return
+        owner, size = turn.room
+        self._left -= size
+        self._held[owner] += size
+        self._remove(turn)
+        if owner in self._waiting:
+            self._waiting.move_to_end(owner)
+        self._serve_later()
+        turn.come.callback(None)
 
     def _following(self) -> _Turn | None:
         """Whose turn it is, if there is room."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +16,7 @@ from happy.base.errors import Overloaded
 from happy.capabilities.server import Server
 from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, DecodingRoom, LargeWork
 from happy.web.site import HappySite
+from tests.socketio.peers import TurningClock
 from tests.toys import toy_server
 from tests.web.talking import Connection, Served, message
 
@@ -274,11 +274,16 @@ class LargeWorkTests(SynchronousTestCase):
     """Room for what large bodies are decoded to."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = TurningClock()
         self.work = LargeWork(100, self.clock)
 
     def enter(self, owner: str, size: int) -> Deferred[DecodingRoom]:
         return Deferred.fromCoroutine(self.work.enter(owner, size))
+
+    def leave(self, room: DecodingRoom) -> None:
+        """Give room back; the next turn comes."""
+        self.work.leave(room)
+        self.clock.advance(0)
 
     def test_owners_take_turns(self) -> None:
         """Who sends many waits for itself."""
@@ -287,7 +292,7 @@ class LargeWorkTests(SynchronousTestCase):
         other = self.enter("b", 100)
         self.assertNoResult(first)
         for due in (first, other, second):
-            self.work.leave(room)
+            self.leave(room)
             room = self.successResultOf(due)
 
     def test_half(self) -> None:
@@ -297,18 +302,29 @@ class LargeWorkTests(SynchronousTestCase):
         self.successResultOf(self.enter("b", 20))
         self.successResultOf(self.enter("c", 30))
         self.assertNoResult(more)
-        self.work.leave(rooms.pop())
+        self.leave(rooms.pop())
         self.successResultOf(more)
 
     def test_larger_than_all(self) -> None:
         """What would never fit has everything for itself."""
         room = self.successResultOf(self.enter("a", 60))
         large, small = self.enter("b", 1000), self.enter("a", 10)
-        self.work.leave(room)
+        self.leave(room)
         room = self.successResultOf(large)
         self.assertNoResult(small)
-        self.work.leave(room)
+        self.leave(room)
         self.successResultOf(small)
+
+    def test_one_in_a_turn(self) -> None:
+        """Who is given room has work to do, and does it in a turn of its own."""
+        room = self.successResultOf(self.enter("a", 100))
+        waiting = [self.enter(owner, 30) for owner in "bcd"]
+        self.work.leave(room)
+        for turn, due in enumerate(waiting, start=1):
+            self.assertNoResult(due)
+            self.clock.advance(0)
+            self.assertEqual([one.called for one in waiting].count(True), turn)
+            self.successResultOf(due)
 
     def test_patience(self) -> None:
         """Nobody waits for ever, and nobody behind who gave up either."""
