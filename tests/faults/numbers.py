@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psycopg2
@@ -117,23 +117,19 @@ def _play(plan: Plan, stage: Stage, say: Callable[[str], None]) -> Outcome:
 
 def _look(stage: Stage, writers: Writers) -> None:
     """Look at every account's number in the database."""
-    connection = _connected(stage.server.dsn)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(ACCOUNT_NUMBERS)
-            numbers = dict(cursor.fetchall())
-    finally:
-        connection.close()
+    numbers = _numbers(stage.server.dsn)
     for home in writers.homes:
         home.ledger.in_database(numbers[home.id])
 
 
-def _connected(dsn: str) -> Any:
-    """A connection of our own, as soon as PostgreSQL takes one."""
+def _numbers(dsn: str) -> dict[str, int]:
+    """The accounts' numbers, as soon as PostgreSQL tells them: for a killed session it ends all others."""
     end = time.monotonic() + _REVIVAL
     while True:
         try:
-            return psycopg2.connect(dsn)
+            with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+                cursor.execute(ACCOUNT_NUMBERS)
+                return dict(cursor.fetchall())
         except psycopg2.OperationalError:
             if time.monotonic() > end:
                 raise
