@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from happy.base.errors import QueryFailed
+from happy.base.errors import FOREIGN_KEY, QueryFailed
 from happy.operator import files
 from happy.operator.trouble import CommandFailed
 from happy.storage import removal
@@ -29,8 +29,6 @@ _ATTEMPTS: Final = 5
 
 _REST: Final = 4
 """How often the time that a slice took passes before the next one begins."""
-
-_FOREIGN_KEY: Final = "23503"
 
 
 class Removal(NamedTuple):
@@ -95,7 +93,7 @@ def nothing_refers(
     try:
         return database.transact(work)
     except QueryFailed as failed:
-        if failed.sqlstate != _FOREIGN_KEY:
+        if failed.sqlstate != FOREIGN_KEY:
             raise
         return False
 

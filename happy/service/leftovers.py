@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.task import deferLater
 
-from happy.base.errors import QueryFailed
+from happy.base.errors import FOREIGN_KEY, QueryFailed
 from happy.storage import removal, retention
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ T = TypeVar("T")
 
 REST: Final = 4
 """How often the time that a slice took passes before the next one begins."""
-
-_FOREIGN_KEY: Final = "23503"
 
 
 class Leftovers:
@@ -63,5 +61,5 @@ class Leftovers:
         try:
             await self._slice(work)
         except QueryFailed as failed:
-            if failed.sqlstate != _FOREIGN_KEY:
+            if failed.sqlstate != FOREIGN_KEY:
                 raise
