@@ -176,14 +176,17 @@ def _database(deployment: Deployment) -> Iterator[Check]:
 
 def _schema(deployment: Deployment, database: BlockingDatabase) -> Iterator[Check]:
     try:
-        _, missing = finished(survey(session_of(database)))  # type: ignore[arg-type]
+        _, missing, lost = finished(survey(session_of(database)))  # type: ignore[arg-type]
     except StartupError as refused:
         yield Check("schema", "fail", str(refused), "until then no server of this version starts on it")
         return
+    fix = "happyctl migrate, or start the server"
+    if lost:
+        yield Check("schema", "warn", f"lost: {', '.join(lost)}", fix)
     if missing:
         names = ", ".join(migration.name for migration in missing)
-        yield Check("schema", "warn", f"not applied yet: {names}", "happyctl migrate, or start the server")
-    else:
+        yield Check("schema", "warn", f"not applied yet: {names}", fix)
+    if not lost and not missing:
         yield Check("schema", "ok", f"it is that of this version ({load_migrations()[-1].version})")
 
 

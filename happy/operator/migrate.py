@@ -30,17 +30,18 @@ def migrate(deployment: Deployment, dry_run: bool) -> Shown:
     """
     with deployment.database(migrated=False) as database:
         try:
-            newest, missing = finished(survey(session_of(database)))  # type: ignore[arg-type]
+            newest, missing, lost = finished(survey(session_of(database)))  # type: ignore[arg-type]
             saved = [] if dry_run else _apply(deployment, database)
         except StartupError as refused:
             raise CommandFailed(str(refused)) from None
     last = load_migrations()[-1].version
     names = [migration.name for migration in missing]
-    document = {"from": newest, "to": last, "pending": names}
-    if not missing:
+    document = {"from": newest, "to": last, "pending": names, "lost": list(lost)}
+    if not missing and not lost:
         return Shown(document, [f"The database has all migrations up to {last}."])
-    said = "would be applied" if dry_run else "applied"
-    return Shown(document, [*saved, *(f"{name} {said}" for name in names)])
+    would = "would be " if dry_run else ""
+    lines = [f"{name} was lost, {would}made again" for name in lost]
+    return Shown(document, [*saved, *lines, *(f"{name} {would}applied" for name in names)])
 
 
 def session_of(database: BlockingDatabase) -> BlockingConnection:

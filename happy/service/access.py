@@ -37,6 +37,9 @@ _LATELY: Final = 5
 _NOTING: Final = 30
 """Looks after which is stored which pairings were seen."""
 
+_UNREAD: Final = -1
+"""Stands for the version before the first look."""
+
 _log = Logger()
 
 
@@ -52,7 +55,7 @@ class AccessRounds:
         self._access = tokens.access
         self._void = False
         self._hub = hub
-        self._version: int | None = None
+        self._version: int | None = _UNREAD
         self._turn = 0
         self._lately: deque[int] = deque(maxlen=_LATELY)
         self._one_at_a_time = DeferredLock()
@@ -89,6 +92,8 @@ class AccessRounds:
             version = await self._database.read(stored.version)
             if version == self._version:
                 return 0
+            if version is None:
+                _log.warn("the database does not have what was said of registration; the settings decide")
             refused = await self._database.read(_refused)
             self._learn(await self._database.read(self._counting))
             former, self._access.refused, self._version = self._access.refused, refused, version

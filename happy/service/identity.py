@@ -72,6 +72,11 @@ def _found(known: Sequence[KnownSecret], keys: Keys) -> tuple[KnownSecret | None
 async def _recognise(tx: Transaction, keys: Keys, accept_new: bool) -> list[OtherKey]:
     used, same = _found(await storage.known(tx, alone=True), keys)
     if used is None:
+        if await storage.anybody(tx):
+            _log.info(
+                "the database does not say which master secret it belongs to; {ours} is taken for it",
+                ours=fingerprint(keys.public_key),
+            )
         await storage.use(tx, keys.public_key, tx.now)
     elif same is not None and same.since is None:
         await _follow(tx, keys, used, same)

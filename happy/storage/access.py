@@ -15,7 +15,8 @@ SELECT "version" FROM "happy_access"
 """
 
 CHANGED = """
-UPDATE "happy_access" SET "version" = "version" + 1
+INSERT INTO "happy_access" AS a ("version") VALUES (1)
+ON CONFLICT ("id") DO UPDATE SET "version" = a."version" + 1
 """
 
 ACCOUNTS = """
@@ -107,11 +108,10 @@ class Sighting(NamedTuple):
     machine: str | None
 
 
-async def version(tx: Transaction) -> int:
-    """A number that grows with every change."""
+async def version(tx: Transaction) -> int | None:
+    """A number that grows with every change; None in a database that has lost its row of what was said."""
     row = await tx.row(VERSION)
-    assert row is not None
-    return int(row[0])
+    return None if row is None else int(row[0])
 
 
 async def said(tx: Transaction) -> list[Standing]:

@@ -11,12 +11,14 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from twisted.logger import Logger
 
 from happy.base.errors import IN_WORDS, DatabaseDown, QueryFailed, StartupError
+from happy.storage.additions import find_lost, make_again
 from happy.storage.connection import Connection, execute
+from happy.storage.obstacles import refuse_forbidden, refuse_hidden, refuse_unsuitable
 from happy.storage.session import quoted
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ _REASONS = {
     "42710": "the schema holds something of that name already",
 }
 
+_IN_PART = "perhaps it was not restored as a whole"
+
 _log = Logger()
 
 
@@ -134,16 +138,16 @@ def original_names(initial: str) -> list[str]:
     return re.findall(r"\('(\d{14}_\w+)'", initial)
 
 
-def original_columns(initial: str) -> dict[str, list[str]]:
-    """The original's tables and their columns, as the first file creates them."""
-    tables = re.findall(r'CREATE TABLE "(\w+)" \((.*?)\n\)', initial, re.DOTALL)
+def columns_made(sql: str) -> dict[str, list[str]]:
+    """The tables that a file creates, but for unlogged ones, and their columns."""
+    tables = re.findall(r'CREATE TABLE "(\w+)" \((.*?)\n\)', sql, re.DOTALL)
     return {name: re.findall(r'^    "(\w+)" ', body, re.MULTILINE) for name, body in tables}
 
 
-def original_unique(initial: str) -> list[Unique]:
-    """What is unique in the original's tables, as the first file says."""
-    keys = re.findall(r'CREATE TABLE "(\w+)" \((?:(?!\n\)).)*PRIMARY KEY \((.*?)\)', initial, re.DOTALL)
-    indexes = re.findall(r'CREATE UNIQUE INDEX "\w+" ON "(\w+)" \((.*?)\)', initial)
+def unique_made(sql: str) -> list[Unique]:
+    """What a file says is unique in these tables, but for expressions."""
+    keys = re.findall(r'CREATE TABLE "(\w+)" \((?:(?!\n\)).)*PRIMARY KEY \((.*?)\)', sql, re.DOTALL)
+    indexes = re.findall(r'CREATE UNIQUE INDEX "\w+" ON "(\w+)" \(("[^()]*)\)', sql)
     return [(table, frozenset(re.findall(r"\w+", columns))) for table, columns in (*keys, *indexes)]
 
 
@@ -159,7 +163,9 @@ def plan(found: Found, migrations: Sequence[Migration]) -> list[Migration]:
             raise StartupError("the database has a record of migrations but not the tables they made")
         return list(migrations)
     _check_original(found, initial.sql)
-    return [migration for migration in own if migration.version not in (found.own or {})]
+    missing = [migration for migration in own if migration.version not in (found.own or {})]
+    _check_own(found, own, missing)
+    return missing
 
 
 def _refuse_newer(found: Found, own: Sequence[Migration]) -> None:
@@ -190,8 +196,21 @@ def _check_original(found: Found, initial: str) -> None:
         )
     if not found.recorded:
         _log.warn("the database has no record of the original's migrations; comparing its columns only")
-    _check_columns(found.columns, original_columns(initial))
-    _check_unique(found.unique, original_unique(initial))
+    _check_columns(found.columns, columns_made(initial))
+    _check_unique(found.unique, unique_made(initial))
+
+
+def _check_own(found: Found, own: Sequence[Migration], missing: Sequence[Migration]) -> None:
+    """What is recorded as made is there, and nothing else is."""
+    for migration in own:
+        if migration not in missing:
+            _check_columns(found.columns, columns_made(migration.sql))
+            _check_unique(found.unique, unique_made(migration.sql))
+        elif there := [table for table in columns_made(migration.sql) if table in found.columns]:
+            raise StartupError(
+                f'the database has the table "{there[0]}", but no record of the migration {migration.name}, '
+                f"which makes it; {_IN_PART}"
+            )
 
 
 def _check_columns(columns: Mapping[str, Mapping[str, bool]], expected: Mapping[str, Sequence[str]]) -> None:
@@ -199,7 +218,9 @@ def _check_columns(columns: Mapping[str, Mapping[str, bool]], expected: Mapping[
     for table, names in expected.items():
         if table == "_prisma_migrations":
             continue
-        present = columns.get(table, {})
+        present = columns.get(table)
+        if present is None:
+            raise StartupError(f'the database lacks the table "{table}"; {_IN_PART}')
         if lacking := [name for name in names if name not in present]:
             raise StartupError(f'the table "{table}" of the database lacks {", ".join(lacking)}')
         strange = sorted(name for name in present if name not in names and not present[name])
@@ -216,8 +237,19 @@ def _check_unique(unique: Collection[Unique], expected: Sequence[Unique]) -> Non
         if table != "_prisma_migrations" and (table, columns) not in unique:
             raise StartupError(
                 f'the table "{table}" of the database lacks the unique index on '
-                f"{', '.join(sorted(columns))}; perhaps it was not restored as a whole"
+                f"{', '.join(sorted(columns))}; {_IN_PART}"
             )
+
+
+class Survey(NamedTuple):
+    """The newest migration that a database has, 0 for an empty one, and those that it lacks.
+
+    ``lost`` are functions and indexes that migrations made and that are gone, and what makes each.
+    """
+
+    newest: int
+    missing: list[Migration]
+    lost: dict[str, str]
 
 
 class Connects(Protocol):
@@ -255,27 +287,31 @@ async def migrate_connection(connection: Connection, before: Before | None = Non
     await execute(connection, f"BEGIN;{SETTINGS}")
     await _lock(connection)
     await _ensure_schema(connection)
-    newest, missing = await survey(connection)
+    newest, missing, lost = await survey(connection)
     if missing and newest and await _rows(connection, ANYBODY):
         _log.info("the database goes from migration {old} to {new}", old=newest, new=missing[-1].version)
         if before is not None:
             await before(newest, missing)
+    await make_again(connection, lost)
     for migration in missing:
         await _apply(connection, migration)
     await execute(connection, "COMMIT")
 
 
-async def survey(connection: Connection) -> tuple[int, list[Migration]]:
-    """The newest migration that the database has, 0 for an empty one, and those that it lacks.
-
-    Raises StartupError for a database that this code must not touch.
-    """
+async def survey(connection: Connection) -> Survey:
+    """Look at all that there is. Raises StartupError for a database that this code must not touch."""
     found = await _examine(connection)
+    await refuse_unsuitable(connection, empty="Account" not in found.columns)
     migrations = load_migrations()
+    tables = list(columns_made(migrations[0].sql))
+    await refuse_hidden(connection, tables)
     if len(found.own or ()) < len(migrations) - 1:
-        await _refuse_foreign(connection, list(original_columns(migrations[0].sql)))
+        await _refuse_foreign(connection, tables)
+    await refuse_forbidden(connection, tables)
     missing = plan(found, migrations)
-    return max(found.own or {1: ""}) if "Account" in found.columns else 0, missing
+    seen = [migration.sql for migration in migrations[1:] if migration not in missing]
+    lost = await find_lost(connection, seen) if "Account" in found.columns else {}
+    return Survey(max(found.own or {1: ""}) if "Account" in found.columns else 0, missing, lost)
 
 
 async def _lock(connection: Connection) -> None:
@@ -299,6 +335,7 @@ async def _examine(connection: Connection) -> Found:
     for table, column, optional in await _rows(connection, COLUMNS):
         columns.setdefault(table, {})[column] = optional
     recorded = "_prisma_migrations" in columns
+    ours = {"version", "name"} <= columns.get("happy_migrations", {}).keys()
     history = await _rows(connection, ORIGINAL_MIGRATIONS) if recorded else []
     applied = {name for name, done, undone in history if done and not undone}
     return Found(
@@ -307,7 +344,7 @@ async def _examine(connection: Connection) -> Found:
         applied=applied,
         failed={name for name, done, undone in history if not done and not undone} - applied,
         recorded=recorded,
-        own=dict(await _rows(connection, OWN_MIGRATIONS)) if "happy_migrations" in columns else None,
+        own=dict(await _rows(connection, OWN_MIGRATIONS)) if ours else None,
     )
 
 

@@ -46,11 +46,15 @@ DELETE FROM "happy_admissions" WHERE "fingerprint" = %(fingerprint)s
 """
 
 SAY = """
-UPDATE "happy_access" SET "registration" = %(state)s, "passing" = NULL, "until" = NULL, "left" = NULL
+INSERT INTO "happy_access" ("registration") VALUES (%(state)s)
+ON CONFLICT ("id") DO UPDATE SET
+    "registration" = EXCLUDED."registration", "passing" = NULL, "until" = NULL, "left" = NULL
 """
 
 SAY_FOR_NOW = """
-UPDATE "happy_access" SET "passing" = %(state)s, "until" = %(until)s, "left" = %(left)s
+INSERT INTO "happy_access" ("passing", "until", "left") VALUES (%(state)s, %(until)s, %(left)s)
+ON CONFLICT ("id") DO UPDATE SET
+    "passing" = EXCLUDED."passing", "until" = EXCLUDED."until", "left" = EXCLUDED."left"
 """
 
 ADMIT = """
@@ -136,8 +140,7 @@ async def enter(tx: Transaction, public_key: str, default: str) -> Login:
 async def current(tx: Transaction, default: str, *, hold: bool = False) -> InForce:
     """What holds now; if wanted, for the rest of the transaction."""
     row = await tx.row(SAID_AND_HELD if hold else SAID)
-    assert row is not None
-    registration, passing, until, left = row
+    registration, passing, until, left = row or (None,) * 4
     return in_force((registration, passing, until, left), default, int(tx.now))
 
 

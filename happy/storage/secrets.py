@@ -45,6 +45,10 @@ TABLE = """
 SELECT to_regclass('"happy_secrets"') IS NOT NULL
 """
 
+ANYBODY = """
+SELECT EXISTS (SELECT 1 FROM "Account")
+"""
+
 _ALONE = 'LOCK TABLE "happy_secrets" IN SHARE ROW EXCLUSIVE MODE'
 
 LIST = """
@@ -123,6 +127,12 @@ async def known(tx: Transaction, *, alone: bool = False) -> list[KnownSecret]:
 async def recorded(tx: Transaction) -> bool:
     """Whether the database has the table of them, which one that the original made has not."""
     ((there,),) = await tx.rows(TABLE)
+    return bool(there)
+
+
+async def anybody(tx: Transaction) -> bool:
+    """Whether there is an account, whose tokens come from some secret."""
+    ((there,),) = await tx.rows(ANYBODY)
     return bool(there)
 
 

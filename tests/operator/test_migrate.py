@@ -40,11 +40,11 @@ def migrated(capsys: pytest.CaptureFixture[str], dsn: str, folder: Path, *more: 
 
 def test_by_command(original: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A dry run changes nothing; another one saves what there was, for the way back, and leaves nothing."""
-    wanted = {"from": 1, "to": LAST, "pending": OWN}
+    wanted = {"from": 1, "to": LAST, "pending": OWN, "lost": []}
     assert migrated(capsys, original, tmp_path, "--dry-run") == wanted
     assert not list(tmp_path.iterdir())
     assert migrated(capsys, original, tmp_path) == wanted
-    assert migrated(capsys, original, tmp_path) == {"from": LAST, "to": LAST, "pending": []}
+    assert migrated(capsys, original, tmp_path) == {"from": LAST, "to": LAST, "pending": [], "lost": []}
     (path,) = (tmp_path / "backups").iterdir()
     assert path.name == "before-0002.tar"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -15,20 +15,20 @@ from happy.storage.migrate import (
     ADVISORY_LOCK,
     Found,
     Migration,
+    columns_made,
     load_migrations,
     migrate,
-    original_columns,
     original_names,
-    original_unique,
     plan,
+    unique_made,
 )
 from tests.harness import RecordingPublisher, pg_dump, psql, run_migrations, scratch_database
 
 MIGRATIONS = load_migrations()
 INITIAL = MIGRATIONS[0].sql
 NAMES = original_names(INITIAL)
-COLUMNS = {table: dict.fromkeys(columns, True) for table, columns in original_columns(INITIAL).items()}
-UNIQUE = original_unique(INITIAL)
+COLUMNS = {table: dict.fromkeys(columns, True) for table, columns in columns_made(INITIAL).items()}
+UNIQUE = unique_made(INITIAL)
 OWN = {migration.version: migration.name for migration in MIGRATIONS[1:]}
 
 
@@ -36,6 +36,14 @@ def original(**differences: Any) -> Found:
     """A database as the original leaves it, but for the differences."""
     usual = {"columns": COLUMNS, "unique": UNIQUE, "applied": set(NAMES), "recorded": True}
     return Found(**{**usual, **differences})
+
+
+def ours(last: int = len(MIGRATIONS), **differences: Any) -> Found:
+    """A database as this server leaves it after a migration, but for the differences."""
+    sql = "".join(migration.sql for migration in MIGRATIONS[:last])
+    columns = {table: dict.fromkeys(names, True) for table, names in columns_made(sql).items()}
+    own = {version: name for version, name in OWN.items() if version <= last}
+    return original(**{"columns": columns, "unique": unique_made(sql), "own": own, **differences})
 
 
 def numbers(migrations: list[Migration]) -> list[int]:
@@ -88,8 +96,25 @@ class TestPlan:
 
     def test_only_what_is_missing(self) -> None:
         """A database that has seen some of our additions gets the others."""
-        assert numbers(plan(original(own={2: "0002-bookkeeping"}), MIGRATIONS)) == numbers(MIGRATIONS)[2:]
-        assert plan(original(own=OWN), MIGRATIONS) == []
+        assert numbers(plan(ours(2), MIGRATIONS)) == numbers(MIGRATIONS)[2:]
+        assert plan(ours(), MIGRATIONS) == []
+
+    def test_what_is_recorded_is_there(self) -> None:
+        """Of ours too, a table that is gone, or was changed by hand, is told before anything needs it."""
+        columns = dict(ours().columns)
+        columns["happy_access"] = {"id": True}
+        with pytest.raises(StartupError, match='"happy_access" of the database lacks version, registration'):
+            plan(ours(columns=columns), MIGRATIONS)
+        del columns["happy_access"]
+        with pytest.raises(StartupError, match='lacks the table "happy_access"; perhaps it was not'):
+            plan(ours(columns=columns), MIGRATIONS)
+        with pytest.raises(StartupError, match='"happy_migrations" of the database lacks the unique index'):
+            plan(ours(unique=UNIQUE), MIGRATIONS)
+
+    def test_what_is_there_is_recorded(self) -> None:
+        """Tables of ours without the record of the migration that made them are not made once more."""
+        with pytest.raises(StartupError, match='has the table "happy_migrations", but no record .* 0002'):
+            plan(ours(own={}), MIGRATIONS)
 
     def test_a_newer_version_of_ours_is_refused(self) -> None:
         """A migration we do not have means newer code: the refusal names it."""
@@ -191,7 +216,7 @@ class TestMigrating:
             try:
                 with pytest.raises(StartupError, match=told):
                     run_migrations(other)
-                psql(dsn, 'GRANT pg_read_all_data TO "some one"')
+                psql(dsn, 'GRANT pg_read_all_data, pg_write_all_data TO "some one"')
                 run_migrations(other)
                 forget_newest(dsn)
                 with pytest.raises(StartupError, match=told):
