@@ -73,14 +73,28 @@ def avatar(stored: str | None, public_url: PublicUrl) -> Avatar | None:
     )
 
 
-def github_profile(profile: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a GitHub user object that the app's schema accepts (D12).
+def stored_github_profile(stored: str | None) -> dict[str, Any] | None:
+    """As :func:`github_profile` from the stored JSON text; None for one that is no GitHub user."""
+    try:
+        user = msgspec.json.decode(stored, type=dict[str, Any]) if stored else {}
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    number, login = user.get("id"), user.get("login")
+    known = isinstance(number, int) and not isinstance(number, bool) and isinstance(login, str)
+    return github_profile(user) if known else None
 
-    A missing name becomes the login, an absent bio null, and an e-mail address that is no text goes.
+
+def github_profile(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a GitHub user object, which has an id and a login, that the app's schema accepts (D12).
+
+    A missing name becomes the login, an absent picture an empty address, an absent bio null, and an e-mail
+    address that is no text goes.
     """
     shown = dict(profile)
     if not isinstance(shown.get("name"), str):
-        shown["name"] = shown.get("login")
+        shown["name"] = shown["login"]
+    if not isinstance(shown.get("avatar_url"), str):
+        shown["avatar_url"] = ""
     if not isinstance(shown.get("bio"), str):
         shown["bio"] = None
     if not isinstance(shown.get("email"), str):

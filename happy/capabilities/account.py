@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
-
 from happy.api.declare import MIB, Caller, Capability
 from happy.api.structs import Body, NonNegative, Reply, Timestamp, stands_for
 from happy.base.errors import AccountVanished
@@ -68,7 +66,7 @@ async def profile(tx: Transaction, caller: Caller, server: Server) -> Profile:
         last_name=row.last_name,
         username=row.username,
         avatar=_profiles.avatar(row.avatar, server.objects.public_url),
-        github=None if row.github is None else _profiles.github_profile(msgspec.json.decode(row.github)),
+        github=_profiles.stored_github_profile(row.github),
         connected_services=row.vendors,
     )
 

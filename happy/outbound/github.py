@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from happy.outbound.http import Outgoing
 from happy.outbound.images import MOST_BYTES, Picture, Pictures
@@ -19,6 +19,8 @@ SITE = "https://github.com"
 API = "https://api.github.com"
 SCOPES = "read:user,user:email,read:org,codespace"
 _LARGEST_ID = 2**63
+_LONGEST = 200
+"""Characters of a word for a reason, and of a login: both are written into addresses."""
 
 
 class Denied(Exception):
@@ -41,7 +43,7 @@ class GitHubUser(NamedTuple):
 
 class _Grant(Struct, frozen=True):
     access_token: str = ""
-    error: str = ""
+    error: Annotated[str, Meta(max_length=_LONGEST)] = ""
 
     def __post_init__(self) -> None:
         if not (self.access_token or self.error):
@@ -50,7 +52,7 @@ class _Grant(Struct, frozen=True):
 
 class _Identity(Struct, frozen=True):
     id: int
-    login: str
+    login: Annotated[str, Meta(max_length=_LONGEST)]
     name: Any = None
     avatar_url: Any = None
 

@@ -7,11 +7,11 @@ import hmac
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from happy.base.codecs import decode_base64url, encode_base64url
 from happy.outbound.http import CallFailed, Outgoing, Rejected
@@ -31,6 +31,9 @@ PERIOD = timedelta(days=30)
 PAGE = 100
 """Conversations that one look-up tells; also the most that anybody may have in a period."""
 
+_LONGEST = 10**9
+"""Seconds, of which a hundred conversations add up to a number that clients can read."""
+
 _CONVERSATION = re.compile(r"conv_[A-Za-z0-9]+", re.ASCII)
 
 
@@ -42,11 +45,13 @@ class Spent(NamedTuple):
 
 
 class _Conversation(Struct, frozen=True):
-    call_duration_secs: int | float | None = None
+    call_duration_secs: (
+        Annotated[int, Meta(ge=0, le=_LONGEST)] | Annotated[float, Meta(ge=0, le=_LONGEST)] | None
+    ) = None
 
 
 class _Conversations(Struct, frozen=True):
-    conversations: list[_Conversation] = []
+    conversations: list[_Conversation] | None = None
 
 
 class _Entitlements(Struct, frozen=True):
@@ -145,7 +150,7 @@ class VoiceProvider:
             if self._fail_open:
                 return Spent(0, 0)
             raise
-        durations = [one.call_duration_secs or 0 for one in found.conversations]
+        durations = [one.call_duration_secs or 0 for one in found.conversations or ()]
         return Spent(sum(durations), len(durations))
 
     async def subscribed(self, account: str) -> bool:

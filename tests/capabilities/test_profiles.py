@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from happy.capabilities._profiles import avatar, github_profile, user_profile
+from happy.capabilities._profiles import avatar, github_profile, stored_github_profile, user_profile
 from happy.storage.relationships import Person
 
 STRANGER = Person("p1", None, None, None, None, None, None, "none")
@@ -91,3 +91,30 @@ def test_complete_github_profile_is_unchanged() -> None:
     """Nothing is changed that clients accept, an empty name included."""
     stored = {"id": 1, "login": "octo", "name": "", "email": "o@example.org", "bio": "Hi", "avatar_url": "u"}
     assert github_profile(stored) == stored
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        "null",
+        "[]",
+        "5",
+        "{}",
+        '{"id": 1}',
+        '{"id": "1", "login": "octo"}',
+        '{"id": true, "login": "octo"}',
+        '{"id": 1, "login": null}',
+        '{"id": 1, "login": "octo", "size": 1e999}',
+        '{"id": 1, "login": "octo", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
+def test_no_github_user(stored: str | None) -> None:
+    """A stored value that the app could not take for a user is none, whatever its shape."""
+    assert stored_github_profile(stored) is None
+
+
+def test_github_user_without_a_picture() -> None:
+    """Whatever else is missing, the app is told of a user it accepts."""
+    mended = {"id": 1, "login": "octo", "name": "octo", "bio": None, "avatar_url": ""}
+    assert stored_github_profile('{"id": 1, "login": "octo", "name": 5, "avatar_url": null}') == mended

@@ -99,7 +99,14 @@ class GitHubTests(TestCase):
 
     async def test_no_grant(self) -> None:
         """An answer with neither token nor error, or with something else instead, is malformed."""
-        replies = [{}, {"access_token": ""}, {"access_token": None}, {"error": ["x"]}, [], "gho_x"]
+        replies = [
+            {},
+            {"access_token": ""},
+            {"access_token": None},
+            {"error": ["x"]},
+            {"error": "x" * 201},
+            [],
+        ]
         github = self.github(only(*(answer(reply) for reply in replies)))
         for _ in replies:
             with self.assertRaises(CallFailed) as raised:
@@ -132,7 +139,7 @@ class GitHubTests(TestCase):
     async def test_no_user(self) -> None:
         """An object that does not say who it is, is malformed."""
         replies = [{}, {"id": 1}, {"id": 1, "login": ""}, {"id": "1", "login": "o"}, {"id": 0, "login": "o"}]
-        replies += [{"id": 2**70, "login": "o"}, {"id": True, "login": "o"}]
+        replies += [{"id": 2**70, "login": "o"}, {"id": True, "login": "o"}, {"id": 1, "login": "o" * 201}]
         github = self.github(only(*(answer(reply) for reply in replies), answer([]), answer(b"<html>")))
         for _ in range(len(replies) + 2):
             with self.assertRaises(CallFailed) as raised:

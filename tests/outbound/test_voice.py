@@ -102,6 +102,11 @@ class VoiceTests(TestCase):
         )
         self.assertEqual(self.asked().headers["xi-api-key"], "xi")
 
+    async def test_no_conversations(self) -> None:
+        """Somebody without conversations has spent nothing, however that is said."""
+        for body in ({"conversations": []}, {"conversations": None}, {}):
+            self.assertEqual(await self.replying(body).spent("u"), Spent(0, 0))
+
     async def test_refused_look_up(self) -> None:
         """A refused look-up counts as no use, unless the operator wants otherwise (D27)."""
         self.assertEqual(await self.replying({}, 401).spent("u"), Spent(0, 0))
@@ -110,7 +115,9 @@ class VoiceTests(TestCase):
 
     async def test_broken_look_up(self) -> None:
         """Anything else that goes wrong with a look-up is an error in any case."""
-        for body in (b"<html>", [], {"conversations": 5}, {"conversations": [{"call_duration_secs": "1"}]}):
+        unusable = [b"<html>", b"null", [], {"conversations": 5}, {"conversations": [None]}]
+        unusable += [{"conversations": [{"call_duration_secs": odd}]} for odd in ("1", -1, -0.5, 1e300, True)]
+        for body in unusable:
             with self.assertRaises(CallFailed):
                 await self.replying(body).spent("u")
         with self.assertRaises(CallFailed):
