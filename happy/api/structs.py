@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import Meta, Struct, StructMeta
@@ -27,7 +27,7 @@ from happy.api.described import LONGEST_KEY, counts_utf16, member_names
 from happy.api.query import coerce_texts, gather
 from happy.api.validation import Invalid, Problem
 from happy.wire.complexity import TooComplex, check_complexity
-from happy.wire.surrogates import mend_surrogates
+from happy.wire.surrogates import has_lone, mend_surrogates
 
 __all__ = [
     "Base64",
@@ -67,6 +67,9 @@ __all__ = [
 T = TypeVar("T")
 
 SAFE = validation.SAFE
+
+_MOST_DIGITS: Final = 400
+"""More than any finite number of a client has."""
 
 Integer = Annotated[int, Meta(ge=-SAFE, le=SAFE)]
 """A whole number that clients represent exactly."""
@@ -222,9 +225,9 @@ def parse_json(raw: bytes | msgspec.Raw) -> Any:
     except msgspec.DecodeError as fault:
         mended = mend_surrogates(text)
         if mended == text:
-            if "out of range" not in str(fault):
+            if "out of range" not in str(fault) or has_lone(text):  # more of them than are mended
                 raise MalformedJson(str(fault)) from None
-            return _parse_wide(mended)
+            return _parse_wide(text)
     return parse_json(mended)
 
 
@@ -242,9 +245,6 @@ def _parse_wide(raw: bytes) -> Any:
 
 def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
-
-
-_MOST_DIGITS = 400  # more than any finite number of a client has
 
 
 def decode_query(shape: type[T], pairs: Iterable[tuple[str, str]]) -> T:

@@ -29,3 +29,8 @@ def mend_surrogates(text: bytes) -> bytes:
     covered = text.replace(_ESCAPED, _COVER)
     mended, count = _LONE.subn(rb"\\ufffd", covered, MOST_LONE + 1)
     return text if count > MOST_LONE else mended.replace(_COVER, _ESCAPED)
+
+
+def has_lone(text: bytes) -> bool:
+    """Whether an escaped surrogate without a partner is in ``text``, which is JSON."""
+    return _LONE.search(text.replace(_ESCAPED, _COVER)) is not None

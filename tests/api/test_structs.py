@@ -23,6 +23,7 @@ from happy.api.structs import (
     decode_value,
     encode,
 )
+from happy.wire.surrogates import MOST_LONE
 
 
 class Part(Body):
@@ -262,6 +263,15 @@ def test_numbers_beyond_floats(number: bytes) -> None:
     assert decode_body(Required, b'{"tag":"\\ud800","metadata":"","x":' + number + b"}").tag == "�"
     data = decode_body(Sample, b'{"data":{"n":' + number + b"}}").data
     assert data == {"n": None}
+
+
+def test_numbers_beyond_floats_with_surrogates() -> None:
+    """Beside such a number, too, more lone surrogates than are mended are no JSON."""
+    lone = rb"\ud800" * (MOST_LONE + 1)
+    with pytest.raises(MalformedJson):
+        decode_body(Sample, b'{"data":{"n":1e999,"text":"' + lone + b'"}}')
+    pairs = rb"\ud83d\ude00" * (MOST_LONE + 1)
+    assert decode_body(Sample, b'{"data":{"n":1e999,"text":"' + pairs + b'"}}').data != UNSET
 
 
 def test_raw_members() -> None:
