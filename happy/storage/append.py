@@ -61,6 +61,11 @@ DELETE FROM "happy_appended" WHERE "at" < %s
 
 _KEPT = 7 * 86_400_000
 
+_NAMED = ("accounts", "sessions", "local_ids", "ids")
+_STORED = (*_NAMED, "contents")
+_NOTED = (*_STORED, "skips")
+"""The columns of :class:`AppendRow`: those that say which message it is, what is stored, and all."""
+
 
 class AppendRow(NamedTuple):
     """One message on its way into the database."""
@@ -93,10 +98,8 @@ async def append(
     tx: Transaction, writer: str, batch: int, rows: Sequence[AppendRow], *, noted: bool
 ) -> list[AppendedRow]:
     """Store the ``batch``-th batch of a :class:`~happy.storage.writer.Writer`, ``noted`` in the log."""
-    contents = [row.content for row in rows]
-    parameters = {"writer": writer, "batch": batch, "contents": contents, "now": tx.now, **_names(rows)}
-    if noted:
-        parameters["skips"] = [row.skip for row in rows]
+    columns = _columns(_NOTED if noted else _STORED, rows)
+    parameters = {"writer": writer, "batch": batch, "now": tx.now, **columns}
     stored, now = await tx.rows(APPEND_NOTED if noted else APPEND, parameters), int(tx.now)
     return [AppendedRow._make(row if row[-1] is not None else (*row[:5], now, now)) for row in stored]
 
@@ -113,7 +116,7 @@ async def find_or_give_up(
     numbers, which = noted
     if numbers is None:
         return None
-    found = await tx.rows(FIND, {**_names(rows), "numbers": numbers, "rows": which})
+    found = await tx.rows(FIND, {**_columns(_NAMED, rows), "numbers": numbers, "rows": which})
     return [AppendedRow._make(row) for row in found]
 
 
@@ -122,7 +125,6 @@ async def forget_writers(tx: Transaction) -> None:
     await tx.run(FORGET_WRITERS, (Millis(tx.now - _KEPT),))
 
 
-def _names(rows: Sequence[AppendRow]) -> dict[str, Any]:
-    """The parameters that say which messages these are."""
-    columns = [list(column) for column in zip(*(row[:4] for row in rows), strict=True)]
-    return dict(zip(("accounts", "sessions", "local_ids", "ids"), columns, strict=True))
+def _columns(names: Sequence[str], rows: Sequence[AppendRow]) -> dict[str, list[Any]]:
+    """The first columns of the rows, by what statements call them."""
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=False))
