@@ -65,7 +65,7 @@ def watchers_of_machine(account: str, machine: str) -> Audience:
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-class UpdateBody(Struct, frozen=True, kw_only=True, rename="camel", tag_field="t", omit_defaults=False):
+class UpdateBody(Struct, frozen=True, kw_only=True, rename="camel", tag_field="t"):
     """A durable change: one account sequence number each."""
 
 
