@@ -45,7 +45,8 @@ def decode_in_slices(shape: type[T], read: Callable[[int], bytes], blank: bytes)
     """What :func:`~happy.api.structs.decode_body` returns and raises, in steps of some milliseconds.
 
     ``read(size)`` answers the next bytes of the text, and none at its end; ``blank`` is decoded instead of
-    white space alone.
+    white space alone. What a Struct of ``shape`` checks itself must not depend on texts, and none may keep
+    raw JSON: at that moment marks stand in the place of long strings.
     """
     text = _Text()
     while piece := read(SLICE):

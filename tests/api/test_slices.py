@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
 from happy.api import slices
-from happy.api.described import LONGEST_KEY
+from happy.api.described import LONGEST_KEY, _parts, describe
+from happy.api.payload import LARGE
 from happy.api.slices import SLICE, decode_in_slices
 from happy.api.structs import Body, Invalid, Key, MalformedJson, NonEmpty, decode_body
+from happy.capabilities import CAPABILITIES
 from happy.wire.complexity import MOST_VALUES
 from tests.api.test_structs import Required, Sample
 
@@ -199,3 +201,14 @@ def test_one_copy() -> None:
 def test_whole(text: bytes, whole: int) -> None:
     """A part ends after an escape or a character that is all there, and before one that is not."""
     assert slices._complete(text, slices._cover(text)) == whole
+
+
+def test_shapes_of_large_bodies() -> None:
+    """No endpoint that takes large bodies would see, or keep, a mark in the place of a string."""
+    routes = [route for group in CAPABILITIES for route in group.routes if route.limit > LARGE]
+    shapes = [route.parameters["body"] for route in routes if "body" in route.parameters]
+    assert shapes
+    for shape in shapes:
+        for part in _parts(describe(shape)):
+            assert not isinstance(part, msgspec.inspect.RawType)
+            assert not hasattr(getattr(part, "cls", None), "__post_init__")
