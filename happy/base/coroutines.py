@@ -66,8 +66,9 @@ def _resume(
     failed: Callable[[BaseException], None],
     outcome: object,
 ) -> None:
+    failure = outcome if isinstance(outcome, Failure) else None
     try:
-        waits_for = work.throw(_error_of(outcome)) if isinstance(outcome, Failure) else work.send(None)
+        waits_for = work.send(None) if failure is None else work.throw(_error_of(failure))
     except StopIteration as end:
         done(end.value)
     except BaseException as error:
@@ -77,9 +78,9 @@ def _resume(
         # Answering None says that the outcome, a failure too, is dealt with.
         add = waits_for.settled if type(waits_for) is Outcome else waits_for.addBoth
         add(partial(_resume, work, done, failed))
-    if isinstance(outcome, Failure) and outcome.value is not None:
+    if failure is not None and failure.value is not None:
         # From Python 3.12 on, the frames of a traceback keep those that called them, which have the failure.
-        outcome.value.__traceback__ = outcome.tb
+        failure.value.__traceback__ = failure.tb
 
 
 def _error_of(failure: Failure) -> BaseException:

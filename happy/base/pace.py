@@ -113,9 +113,9 @@ class Pace(FairQueue[Waiter]):
         """Whether the reactor itself calls :meth:`begin`; if not, whoever receives something does."""
         self._until = clock.seconds() + TURN_SECONDS
 
-    def begin(self) -> None:
-        """A turn begins."""
-        self._until = self._clock.seconds() + TURN_SECONDS
+    def begin(self, now: float | None = None) -> None:
+        """A turn begins; ``now`` is the clock's time, where it is known."""
+        self._until = (self._clock.seconds() if now is None else now) + TURN_SECONDS
 
     def over(self) -> bool:
         """Whether what is left has to :meth:`wait`."""

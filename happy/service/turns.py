@@ -88,13 +88,13 @@ def poll_directly(
     turns: Turns,
     kinds: Collection[type[Any]],
     took: Callable[[float], None] = lambda seconds: None,
-    begin: Callable[[], None] = lambda: None,
+    begin: Callable[[float], None] = lambda now: None,
 ) -> Callable[[], None]:
     """Let an epoll reactor end turns, and read at once from connections of exactly these ``kinds``.
 
     ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
-    ``begin`` is called when the next one begins. Other reactors stay as they are, and so does one where this
-    is in force already. Answers what undoes it.
+    ``begin`` is called with the monotonic time when the next one begins. Other reactors stay as they are, and
+    so does one where this is in force already. Answers what undoes it.
     """
     known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
     if not known:
@@ -115,7 +115,7 @@ def _direct_poll(
     turns: Turns,
     kinds: Collection[type[Any]],
     took: Callable[[float], None],
-    begin: Callable[[], None],
+    begin: Callable[[float], None],
 ) -> Callable[[float | None], None]:
     began = monotonic()
     selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
@@ -128,14 +128,11 @@ def _direct_poll(
         spent = monotonic() - began
         if spent >= LONG:
             took(spent)
-        try:
-            events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_READY)
-        except InterruptedError:
-            events = ()
+        events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_READY)
         began = monotonic()
-        begin()
+        begin(began)
         events = ready.order(events)
-        served = 0
+        end, served = began + MOST_SECONDS, 0
         for descriptor, event in events[:MOST_EVENTS]:
             served += 1
             selectable = selectables.get(descriptor)
@@ -143,7 +140,7 @@ def _direct_poll(
                 _read(reactor, selectable)
             elif selectable is not None:
                 log.callWithLogger(selectable, read_or_write, selectable, descriptor, event)
-            if monotonic() - began > MOST_SECONDS:
+            if monotonic() > end:
                 break
         ready.served(events, served)
         turns.end()

@@ -37,30 +37,41 @@ class TooComplex(ValueError):
     """A text beyond the bounds. ``str()`` says which, without repeating it."""
 
 
-def check_complexity(
-    text: bytes, most_values: int = MOST_VALUES, most_exponents: int = MOST_EXPONENTS
-) -> None:
+def check_complexity(text: bytes) -> None:
     """Nothing for a text within the bounds. Raises :class:`TooComplex`.
 
     Nearly every text is cleared by counting some characters; those of its strings count too, so only what
     has many of them is looked at more closely.
     """
-    size = len(text)
-    if size <= DEEPEST:
-        return
-    # As `_count` does it; this is done for every packet.
-    opened = 2 * size - len(text.replace(b"[", b"")) - len(text.replace(b"{", b""))
+    opened = _opened(text)
     # Before each value, and so before each exponent, is one of these.
-    few = min(most_values, most_exponents)
-    if opened > DEEPEST or (size > few and opened + _count(text, b",") + _count(text, b":") > few):
-        meter = Meter(most_values, most_exponents)
-        for start in range(0, size, _PIECE):
-            meter.feed(text[start : start + _PIECE])
+    if opened > DEEPEST or (
+        len(text) > SMALL and opened + _count(text, b",") + _count(text, b":") > MOST_EXPONENTS
+    ):
+        _measure(text, Meter())
+
+
+def check_depth(text: bytes) -> None:
+    """As :func:`check_complexity`, with no other bound than that on depth."""
+    if _opened(text) > DEEPEST:
+        _measure(text, Meter(len(text), len(text)))
+
+
+def _opened(text: bytes) -> int:
+    """The most arrays and objects that a text can have; 0 if it is too short for too many."""
+    size = len(text)
+    # As `_count` does it; this is done for every packet.
+    return 2 * size - len(text.replace(b"[", b"")) - len(text.replace(b"{", b"")) if size > DEEPEST else 0
 
 
 def _count(text: bytes, character: bytes) -> int:
     """As ``text.count``, which looks at each byte; this skips to the next one that matters."""
     return len(text) - len(text.replace(character, b""))
+
+
+def _measure(text: bytes, meter: Meter) -> None:
+    for start in range(0, len(text), _PIECE):
+        meter.feed(text[start : start + _PIECE])
 
 
 class Meter:

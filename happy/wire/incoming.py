@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from happy.wire.complexity import DEEPEST, TooComplex, check_complexity
+from happy.wire.complexity import TooComplex, check_complexity, check_depth
 from happy.wire.engineio import InvalidPacket
 from happy.wire.jsontext import Attachment, decode_json, split_array, split_object
 from happy.wire.outgoing import MAIN
@@ -99,19 +99,15 @@ class Decoder:
         """
         if self.pending is not None:
             raise InvalidPacket("text in place of an attachment")
-        plain_event = data.startswith(b"2")
-        usual = _usual(data) if plain_event else None
-        if len(data) > DEEPEST:
-            # The one argument of a usual event stays as it is: how many values it has is for whoever decodes
-            # it to judge, and to answer. How deep it nests is not, since some pass it on.
-            try:
-                if usual is None:
-                    check_complexity(data)
-                else:
-                    check_complexity(data, len(data), len(data))
-            except TooComplex as excess:
-                raise InvalidPacket(str(excess)) from None
-        if not plain_event:
+        kind = data[:1]
+        usual = _usual(data) if kind == b"2" else None
+        # The one argument of a usual event stays as it is: how many values it has is for whoever decodes
+        # it to judge, and to answer. How deep it nests is not, since some pass it on.
+        try:
+            check_complexity(data) if usual is None else check_depth(data)
+        except TooComplex as excess:
+            raise InvalidPacket(str(excess)) from None
+        if kind == b"3":
             usual = _usual(data)
         if usual is not None:
             return usual

@@ -111,7 +111,7 @@ class LengthTests(SynchronousTestCase):
         ready = {number: Busy(name) for number, name in enumerate("abcde")}
         reactor = SimpleNamespace(_selectables=ready, _doReadOrWrite=None, _poller=SimpleNamespace())
         reactor._poller.poll = lambda *_: [(number, EPOLLIN) for number in ready]
-        poll = turns._direct_poll(reactor, Turns(clock), [Busy], lambda seconds: None, lambda: None)
+        poll = turns._direct_poll(reactor, Turns(clock), [Busy], lambda seconds: None, lambda now: None)
         for _ in range(4):
             poll(None)
         self.assertEqual(read, "ab" + "cd" + "ea" + "bc")
