@@ -9,22 +9,18 @@ raises, so that the client sees a broken answer and never a wrong one that looks
 
 from __future__ import annotations
 
-import secrets
-from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from happy.api.answers import Allowance, Answer, answer_of, json_answer
+from happy.api.portions import QUOTES, WRITERS, Outline, Sliced, outline, portions_of
 from happy.api.structs import encode
-from happy.base.codecs import encode_base64
 from happy.base.errors import ChangedMeanwhile, Overloaded, TooLarge
 from happy.storage.calls import NOBODY
-from happy.storage.large import ROOM, SLICE, Kind, Large, Page
+from happy.storage.large import ROOM, SLICE, Large, Page
 
 if TYPE_CHECKING:
     from happy.api.parts import Parts
@@ -87,8 +83,13 @@ def answer_with(parts: Parts, account: str | None, status: int, value: Any) -> A
     try:
         return json_answer(status, value, account)
     except TypeError:  # A Large inside is what an encoder does not know.
-        outline = _outline(value)
-    content = _Written(parts, account, lambda json: json.written(outline))
+        return in_pieces(parts, account, status, value)
+
+
+def in_pieces(parts: Parts, account: str | None, status: int, value: Any) -> Answer:
+    """``value`` as a JSON answer that is written while the client takes it."""
+    outlined = outline(value)
+    content = _Written(parts, account, lambda json: json.written(outlined))
     return Answer(status=status, content=content, account=account)
 
 
@@ -129,7 +130,8 @@ class _Waiting:
 async def whole(parts: Parts, account: str, tx: Transaction, value: V | Large) -> V:
     """``value`` to its end, for an acknowledgement, which is one packet; its owner pays meanwhile.
 
-    To write much takes long, so much comes back when it is the owner's turn.
+    A Large one comes back as :class:`~happy.api.portions.Sliced`. To write much takes long, so much comes
+    back when it is the owner's turn.
 
     Raises TooLarge when that is more than may wait for a client, Overloaded when there is no room, and
     ChangedMeanwhile.
@@ -140,16 +142,16 @@ async def whole(parts: Parts, account: str, tx: Transaction, value: V | Large) -
         return value
     if value.size > parts.config.max_queued:
         raise TooLarge
-    waiting, data = _Waiting(), bytearray()
+    waiting, slices, size = _Waiting(), list[bytes](), 0
     holding = parts.memory.open(f"account:{account}", waiting)
     try:
         _take(holding, 2 * value.size)
         while not waiting.lost:
-            data += (piece := await value.read(tx, len(data)))
+            slices.append(piece := await value.read(tx, size))
+            size += len(piece)
             if len(piece) < SLICE:
                 await parts.pace.turn(f"account:{account}")
-                # Only columns of text and of bytes are asked for here, as their rows say.
-                return cast(V, data.decode() if value.kind is Kind.TEXT else bytes(data))
+                return cast(V, Sliced(value.kind, slices))
         raise Overloaded("there is no room for an answer")
     finally:
         holding.close()
@@ -168,28 +170,6 @@ async def unchanged(read: Callable[[], Awaitable[T]]) -> T:
     return await read()
 
 
-class Outline(NamedTuple):
-    """JSON without the Large values in it, and these; each comes between two parts."""
-
-    parts: list[bytes]
-    values: list[Large]
-
-
-def _outline(value: Any, before: bytes = b"") -> Outline:
-    """The JSON of a value after ``before``. Raises TypeError for what is nothing that JSON can carry."""
-    mark = secrets.token_hex(16)
-    found: list[Large] = []
-
-    def note(value: Any) -> str:
-        if not isinstance(value, Large):
-            raise TypeError(f"{type(value).__name__} is nothing for JSON")
-        found.append(value)
-        return mark
-
-    text = before + msgspec.json.encode(value, enc_hook=note)
-    return Outline(text.split(b'"%b"' % mark.encode()), found)
-
-
 class _Written:
     """JSON that is written while it is taken; implements :class:`~happy.api.answers.Pieces`."""
 
@@ -198,6 +178,7 @@ class _Written:
     def __init__(self, parts: Parts, account: str | None, write: Callable[[_Written], Written]) -> None:
         self._database = parts.database
         self._clock = parts.clock
+        self._pace = parts.pace
         self._account = account or NOBODY
         self._write: Callable[[_Written], Written] | None = write
         self._pieces: Written | None = None
@@ -243,22 +224,30 @@ class _Written:
                 sizes = zip(found.rows, found.sizes, strict=True)
                 waiting.extendleft(reversed([(row[0], size) for row, size in sizes]))
             else:
-                async for piece in self.written(_outline(listing.view(found.rows[0]), comma)):
+                async for piece in self.written(outline(listing.view(found.rows[0]), comma)):
                     yield piece
                 comma = b","
         yield self._counted(b"]" + after)
 
     async def written(self, outline: Outline) -> Written:
         """The JSON of a value of which the outline is there already."""
+        # What is at hand stays so until all of it is gone.
+        _take(self._allowance, sum(one.size for one in outline.values if not isinstance(one, Large)))
         yield self._counted(outline.parts[0])
-        for large, part in zip(outline.values, outline.parts[1:], strict=True):
-            async for piece in self._large(large):
-                yield piece
+        for value, part in zip(outline.values, outline.parts[1:], strict=True):
+            if isinstance(value, Large):
+                async for piece in self._large(value):
+                    yield piece
+            else:
+                for piece in portions_of(value):
+                    # Nothing is waited for in between where the client takes all of it at once.
+                    await self._pace.turn(f"account:{self._account}")
+                    yield self._counted(piece)
             yield self._counted(part)
 
     async def _large(self, large: Large) -> Written:
-        quote = b"" if large.kind is Kind.JSON else b'"'
-        written, start, end = _WRITERS[large.kind](), 0, False
+        quote = QUOTES[large.kind]
+        written, start, end = WRITERS[large.kind](), 0, False
         before = quote
         while not end:
             data = await self._slice(large, start)
@@ -328,20 +317,3 @@ def _some(waiting: deque[tuple[str, int]]) -> list[tuple[str, int]]:
         some.append(waiting.popleft())
         room -= some[-1][1]
     return some
-
-
-def _text() -> Callable[[bytes, bool], bytes]:
-    """Writes slices of UTF-8, which may end within a character, as the inside of a JSON string."""
-    decoder = getincrementaldecoder("utf-8")()
-    return lambda data, end: encode(decoder.decode(data, end))[1:-1]
-
-
-def _base64() -> Callable[[bytes, bool], bytes]:
-    return lambda data, end: encode_base64(data).encode()
-
-
-def _json() -> Callable[[bytes, bool], bytes]:
-    return lambda data, end: data
-
-
-_WRITERS: Final = {Kind.TEXT: _text, Kind.BYTES: _base64, Kind.JSON: _json}

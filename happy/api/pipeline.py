@@ -16,6 +16,7 @@ from happy.api import answers, pieces
 from happy.api.answers import Answer, Fault, json_answer
 from happy.api.declare import Caller, Event, Proof, RequestFacts, Route
 from happy.api.payload import Payload, UnsupportedMedia
+from happy.api.portions import is_large
 from happy.api.query import gather, split_query
 from happy.api.structs import (
     Invalid,
@@ -118,6 +119,8 @@ async def call_route(parts: Parts, route: Route, inputs: Inputs) -> Answer:
         caller = authenticate(parts, route, inputs.variables, inputs.query, inputs.header)
         account = None if caller is None else caller.account
         reply = await _run(parts, route, values, caller, read_only=route.method == "GET")
+        if payload.large and is_large(reply):  # which repeats what was sent
+            return pieces.in_pieces(parts, account, getattr(reply, "status", 200), reply)
         return await pieces.answer(parts, account, reply)
     except Unauthenticated as unproven:
         if unproven.token is not None:

@@ -15,7 +15,7 @@ _TO_STANDARD = str.maketrans("-_", "+/")
 _TO_URL = str.maketrans("+/", "-_")
 
 
-def encode_base64(data: bytes) -> str:
+def encode_base64(data: bytes | memoryview) -> str:
     """Standard alphabet, always padded, no line breaks (flavour OUT)."""
     return b2a_base64(data, newline=False).decode("ascii")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 
+from happy.api.portions import sliced
 from happy.api.structs import Invalid, Problem
 from happy.base.codecs import (
     base64_slices,
@@ -16,6 +17,7 @@ from happy.base.codecs import (
     encode_base64,
     lenient_base64_slices,
 )
+from happy.storage.large import ROOM
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -71,12 +73,11 @@ def data_key(text: str | None) -> bytes | None:
 
 def members_of(row: NamedTuple) -> dict[str, Any]:
     """A row's members as answers and announcements share them: bytes as base64."""
-    return {
-        name: encode_base64(value) if isinstance(value, bytes) else value
-        for name, value in row._asdict().items()
-    }
+    return {name: as_text(value) for name, value in row._asdict().items()}
 
 
 def as_text(value: Any) -> Any:
-    """Bytes as base64; anything else, and what is read later, as it is."""
-    return encode_base64(value) if isinstance(value, bytes) else value
+    """Bytes as base64, or if a result would not hold them, as what is written so; anything else as it is."""
+    if not isinstance(value, bytes):
+        return value
+    return encode_base64(value) if len(value) <= ROOM else sliced(value)

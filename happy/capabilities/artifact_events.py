@@ -11,10 +11,9 @@ from msgspec import UNSET, UnsetType
 from happy.api.declare import Caller, Capability
 from happy.api.pieces import unchanged, whole
 from happy.api.structs import Base64, Body, Invalid, NonEmpty, Number, Reply, Timestamp, stands_for
-from happy.base.codecs import encode_base64
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
-from happy.capabilities._base64 import decoded, members_of
+from happy.capabilities._base64 import as_text, decoded, members_of
 from happy.capabilities._truth import truthy
 from happy.capabilities.artifacts import ForeignArtifact
 from happy.capabilities.server import Server
@@ -209,7 +208,7 @@ async def _stale(
 ) -> StalePart | UnsetType:
     if not isinstance(part, PartChange) or part.expected_version == version:
         return UNSET
-    return StalePart(current_version=version, current_data=encode_base64(await read(data)))
+    return StalePart(current_version=version, current_data=as_text(await read(data)))
 
 
 async def _found(server: Server, caller: Caller, tx: Transaction, row: ArtifactRow) -> ArtifactFound:

@@ -5,7 +5,7 @@ Sources: realtime.md B.1 (handshake), B.2 (scopes), B.9 (side effects), D-8, D-1
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,11 +15,13 @@ from twisted.logger import Logger
 
 from happy.api.declare import Event
 from happy.api.pipeline import NO_ANSWER, call_event
+from happy.api.portions import is_large
 from happy.api.structs import MalformedJson, parse_json
 from happy.base.coroutines import drive
 from happy.base.errors import AccountDisabled
 from happy.base.pace import Pace
 from happy.keys.access import SeenPairing
+from happy.realtime.acknowledging import LargeAcknowledgement
 from happy.realtime.client import Client, Identity, owner_of
 from happy.realtime.handshake import TOO_MANY, WRONG_TOKEN, AuthObject
 from happy.realtime.hub import Hub
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from happy.realtime.broadcaster import Broadcaster
     from happy.realtime.calls import Calls
     from happy.realtime.recovery import Lost, Moved, Recovery
-    from happy.socketio.socket import EncodedPacket
+    from happy.socketio.socket import Acknowledge, EncodedPacket
 
 OFFLINE_AFTER_SECONDS = 3.0
 """How long an abruptly lost machine may stay away before it is reported offline (D-22)."""
@@ -274,7 +276,7 @@ class HappyApplication:
         socket: Socket,
         name: str,
         arguments: Sequence[msgspec.Raw],
-        ack: Callable[..., None] | None,
+        ack: Acknowledge | None,
     ) -> None:
         """Run a declared event's handler; names that nobody declared are ignored."""
         event = self._events.get(name)
@@ -292,15 +294,20 @@ class HappyApplication:
         client.handling += 1
         answer = ack if event.acks else None
 
-        def done(value: Any) -> None:
+        def over() -> None:
             client.handling -= 1
             holding.give_back(size)
+
+        def done(value: Any) -> None:
+            if answer is not None and is_large(value):
+                LargeAcknowledgement(self._pace, client, answer, value, over).go_on()
+                return
+            over()
             if answer is not None and value is not NO_ANSWER:
                 answer(value)
 
         def failed(error: BaseException) -> None:
-            client.handling -= 1
-            holding.give_back(size)
+            over()
             self.log.error("Event {name} failed: {error}", name=name, error=type(error).__name__)
 
         drive(call_event(self._parts, event, client.caller, socket, data), done, failed)

@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
+from happy.api.portions import LARGE, in_portions, is_large
 from happy.realtime.client import Client, owner_of
 from happy.realtime.lines import Lines, Work
 from happy.realtime.updates import (
     Audience,
     EphemeralBody,
+    NewMessage,
     Scope,
     Update,
     devices_of,
     encode_ephemeral,
     encode_update,
+    envelope,
     state_of,
 )
-from happy.socketio.socket import Socket, encode_event
+from happy.socketio.socket import Socket, begin_event, encode_event
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge
@@ -266,12 +269,33 @@ class Hub:
             self._lines.begin(account, rest)
 
     def _tell(self, audience: Audience, skip: str | None, encode: Encode, what: Any) -> Work | None:
-        sockets = [client.socket for client in self.clients(audience)]
-        if skip is not None:
-            sockets = [socket for socket in sockets if socket.id != skip]
+        sockets = self._sockets(audience, skip)
         if not sockets and not self._awaited(audience):
             return None
+        if encode is encode_update and _is_large(what):
+            return self._tell_in_portions(audience, skip, what)
         return self._send("update", encode(what), audience, sockets, skip)
+
+    def _tell_in_portions(self, audience: Audience, skip: str | None, update: Update) -> Work:
+        packet = begin_event("update")
+        packet.add(b",")
+        for portion in in_portions(envelope(update)):
+            packet.add(portion)
+            yield
+        if self.recovery is None:
+            packet.finish(b"]")
+        else:
+            self.recovery.replay.record_gathered(audience, packet, skip)
+        # Those who are there now: who came meanwhile was not told before.
+        sockets = self._sockets(audience, skip)
+        self._deliveries.inc(len(sockets))
+        for socket in sockets:
+            socket.send(packet)
+            yield
+
+    def _sockets(self, audience: Audience, skip: str | None) -> list[Socket]:
+        sockets = [client.socket for client in self.clients(audience)]
+        return sockets if skip is None else [socket for socket in sockets if socket.id != skip]
 
     def _signal(self, audience: Audience, state: State | None, encode: Encode, what: Any) -> Work | None:
         sockets = [client.socket for client in self.clients(audience)]
@@ -304,6 +328,13 @@ class Hub:
         for socket in sockets:
             socket.send(packet)
         return None
+
+
+def _is_large(update: Update) -> bool:
+    """Whether an update is to be encoded in portions."""
+    body = update.body
+    # As of any other body, but this is asked for every message.
+    return len(body.message.content.c) > LARGE if type(body) is NewMessage else is_large(body)
 
 
 def _begun(start: Callable[..., Work | None], *arguments: Any) -> Work:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from happy.realtime.updates import Audience, Scope
-from happy.socketio.socket import EncodedPacket, encode_event
+from happy.socketio.socket import EncodedPacket, GatheredPacket, encode_event
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -106,12 +106,27 @@ class Replay:
         ``skip`` is the id of a socket that does not hear it. An event with a ``state`` makes the one before
         with the same state and audience superfluous.
         """
-        log = self._logs.get(audience.account)
+        log = self._log(audience.account)
+        packet = encode_event(event, Raw(payload), f"{log.name}-{log.number + 1}")
+        self._keep(log, audience, packet, skip, state)
+        return packet
+
+    def record_gathered(self, audience: Audience, packet: GatheredPacket, skip: str | None) -> None:
+        """As :meth:`record`, of an event up to its offset."""
+        log = self._log(audience.account)
+        packet.finish(b',"%b-%d"]' % (log.name.encode(), log.number + 1))
+        self._keep(log, audience, packet, skip, None)
+
+    def _log(self, account: str) -> _Log:
+        log = self._logs.get(account)
         if log is None:
-            log = self._logs[audience.account] = _Log(self.node)
-        number = log.number + 1
-        packet = encode_event(event, Raw(payload), f"{log.name}-{number}")
-        log.number = number
+            log = self._logs[account] = _Log(self.node)
+        return log
+
+    def _keep(
+        self, log: _Log, audience: Audience, packet: EncodedPacket, skip: str | None, state: Hashable
+    ) -> None:
+        number = log.number = log.number + 1
         now = self._clock.seconds()
         size = len(packet.text) + OVERHEAD
         entry = _Entry(number, audience, skip, state, packet.text, size, now)
@@ -122,7 +137,6 @@ class Replay:
         log.size += size
         self.size += size
         self._shorten(log, now)
-        return packet
 
     def heard(self, account: str, offset: str) -> int | None:
         """The number of the event at ``offset``; None if the account's log never gave it."""

@@ -12,15 +12,18 @@ from typing import Annotated, Any, Literal, dataclass_transform
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from happy.api.portions import Sliced
 from happy.api.structs import Base64, Timestamp, stands_for
 from happy.base.ids import update_id
 from happy.storage.relationships import Status
 
 
-def _plain(value: Any) -> int:
-    """A time as storage types it (``Millis``), which msgspec does not take for a number by itself."""
+def _plain(value: Any) -> int | str:
+    """What msgspec does not know by itself: a time as storage types it (``Millis``), bytes in slices."""
     if isinstance(value, int):
         return int(value)
+    if isinstance(value, Sliced):
+        return value.text()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -373,9 +376,12 @@ class Envelope(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def encode_update(update: Update) -> bytes:
     """The JSON object that the event ``update`` carries."""
-    return _encoder.encode(
-        Envelope(id=update_id(), seq=update.seq, body=update.body, created_at=update.created_at)
-    )
+    return _encoder.encode(envelope(update))
+
+
+def envelope(update: Update) -> Envelope:
+    """What :func:`encode_update` encodes."""
+    return Envelope(id=update_id(), seq=update.seq, body=update.body, created_at=update.created_at)
 
 
 def encode_ephemeral(body: EphemeralBody) -> bytes:

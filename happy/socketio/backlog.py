@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 FRAME_BYTES: Final = 64
 """What frames that wait cost beside their length."""
 
+PORTION: Final = 256 * 1024
+"""Bytes that are written at a time: a transport copies what the system does not take."""
+
+MOST_AT_ONCE: Final = 2 * 1024 * 1024
+"""Bytes that are written before others have their turn, even if the system takes all of them."""
+
 LOOKS: Final = 4
 """How often in the time that a client may take nothing it is looked at whether it has taken something."""
 
@@ -64,7 +70,7 @@ class Backlog:
         self._clock = clock
         self._stalled: Callable[[], None] | None = stalled
         self._seconds = seconds
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes | memoryview] = deque()
         self._stuck = 0
         self._moved = False
         self._idle = 0.0
@@ -86,12 +92,35 @@ class Backlog:
         return True
 
     def take(self) -> bytes | None:
-        """The next frames to write, if there are any."""
+        """The next frames to write, or a portion of them, if there are any."""
         if not self._frames:
             return None
         frames = self._frames.popleft()
-        self._count(-len(frames) - FRAME_BYTES)
-        return frames
+        if len(frames) > PORTION:
+            # What is left is not copied: many clients may have the same frames waiting.
+            frames, rest = frames[:PORTION], memoryview(frames)[PORTION:]
+            self._frames.appendleft(rest)
+            self._count(-len(frames))
+        else:
+            self._count(-len(frames) - FRAME_BYTES)
+        return bytes(frames)
+
+    def write_some(self, write: Callable[[bytes], object]) -> bool:
+        """Write until the transport is full; True if that took long, and :meth:`go_on` is due in a while."""
+        left = MOST_AT_ONCE
+        while not self.paused and (frames := self.take()) is not None:
+            write(frames)
+            left -= len(frames)
+            if left <= 0 and self._frames and not self.paused:
+                self.paused = True
+                return True
+        return False
+
+    def go_on(self) -> bool:
+        """Whether there may be more written, after a pause that :meth:`write_some` made."""
+        if not self._stuck:
+            self.paused = False
+        return not self.paused
 
     def unstick(self) -> None:
         """The transport is empty."""

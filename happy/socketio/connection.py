@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 
 from happy.socketio.socket import Answered, Application, ConnectRefused, Handshake, Socket, Undecided
-from happy.wire.engineio import EncodedPacket, InvalidPacket
+from happy.wire.engineio import EncodedPacket, GatheredPacket, InvalidPacket
 from happy.wire.incoming import Ack, Connect, Disconnect, EventPacket
-from happy.wire.outgoing import encode_ack, encode_connect, encode_connect_error
+from happy.wire.outgoing import MAIN, begin_ack, encode_ack, encode_connect, encode_connect_error
 from happy.wire.socketio import (
     CLIENT_DISCONNECT,
     FORCED_CLOSE,
@@ -286,6 +286,15 @@ class _Acknowledge:
         socket, self._socket = self._socket, None
         if socket is not None:
             socket.send(encode_ack(self._ack_id, arguments, socket.namespace))
+
+    def begin(self) -> GatheredPacket:
+        return begin_ack(self._ack_id, MAIN if self._socket is None else self._socket.namespace)
+
+    def end(self, packet: GatheredPacket) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            packet.finish(b"]")
+            socket.send(packet)
 
 
 async def _wait_for(deciding: Any) -> None:

@@ -335,7 +335,7 @@ class EngineConnection(Kept):
 
     def _large_answer(self, request: Request) -> polling.LargeAnswer:
         seconds = self._settings.slow_reader_seconds
-        return polling.LargeAnswer(request, self._shared.memory, self.name, self._clock, seconds)
+        return polling.LargeAnswer(request, self._shared, self.name, self._clock, seconds)
 
     def _upgrade(self, effect: Upgraded) -> None:
         self._websocket = effect.websocket

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.web.http import Request
 
-    from happy.base.bounds import Budget
-    from happy.socketio.shared import Headers
+    from happy.socketio.shared import Headers, Shared
 
 _JSON: Final = b"application/json"
 _HTML: Final = b"text/html"
@@ -31,12 +30,14 @@ class LargeAnswer:
     """The body of an answer that its client may take slowly: what it has not taken counts as its owner's."""
 
     def __init__(
-        self, request: Request, memory: Budget, owner: str, clock: IReactorTime, seconds: float
+        self, request: Request, shared: Shared, owner: str, clock: IReactorTime, seconds: float
     ) -> None:
         """A client that takes nothing for so many seconds is dropped."""
         transport: Any = request.channel.transport
         self._request: Request | None = request
-        self._holding = memory.open(owner, self)
+        self._owner = owner
+        self._pace = shared.pace
+        self._holding = shared.memory.open(owner, self)
         self._backlog = Backlog(transport, self._holding, clock, seconds, self.give_up)
 
     def send(self, body: bytes) -> None:
@@ -44,8 +45,7 @@ class LargeAnswer:
         request = self._request
         assert request is not None
         request.notifyFinish().addErrback(lambda lost: self.stopProducing())
-        parts = [body[start : start + AT_ONCE] for start in range(0, len(body), AT_ONCE)]
-        if all(map(self._backlog.put, parts)):
+        if self._backlog.put(body):
             request.registerProducer(self, True)
             self.resumeProducing()
         else:
@@ -59,12 +59,17 @@ class LargeAnswer:
     def resumeProducing(self) -> None:
         """The connection has room."""
         self._backlog.unstick()
-        while self._request is not None and not self._backlog.paused:
-            part = self._backlog.take()
-            if part is None:
-                self._finish()
-            else:
-                self._request.write(part)
+        self._write_on()
+
+    def _write_on(self) -> None:
+        """Write what is left, as far as there is room and time."""
+        backlog, request = self._backlog, self._request
+        if request is None or not backlog.go_on():
+            return
+        if backlog.write_some(request.write):
+            self._pace.later(f"write {self._owner}", self._write_on)
+        elif not backlog.paused:
+            self._finish()
 
     def stopProducing(self) -> None:
         """The connection is lost."""

@@ -18,6 +18,8 @@ from happy.wire.outgoing import (
     MAIN,
     Attachment,
     EncodedPacket,
+    GatheredPacket,
+    begin_event,
     encode_disconnect,
     encode_event,
 )
@@ -34,18 +36,30 @@ __all__ = (
     "Attachment",
     "ConnectRefused",
     "EncodedPacket",
+    "GatheredPacket",
     "Handshake",
     "Link",
     "Socket",
     "Undecided",
+    "begin_event",
     "encode_event",
 )
 
 _CALL_BITS: Final = 31
 
-Acknowledge = Callable[..., None]
-"""Answers one event of a client with any number of arguments (as :func:`encode_event` takes them). Works
-once; later calls, and calls after the socket is gone, do nothing."""
+
+class Acknowledge(Protocol):
+    """Answers one event of a client, once; later answers, and those after the socket is gone, do nothing."""
+
+    def __call__(self, *arguments: Any) -> None:
+        """Answer with any number of arguments, as :func:`encode_event` takes them."""
+
+    def begin(self) -> GatheredPacket:
+        """An answer to which the JSON of the arguments is added part by part, with commas between them."""
+
+    def end(self, packet: GatheredPacket) -> None:
+        """Send the answer that was begun."""
+
 
 Answered = Callable[[Sequence[Raw] | None], None]
 """Hears the client's answer to :meth:`Socket.call`, or None when the socket went away first."""

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from happy.socketio.backlog import Backlog
+from happy.socketio.backlog import PORTION, Backlog
 from happy.socketio.opening import learn, opening
 from happy.socketio.reading import ReadingWebSocket
 from happy.socketio.shared import Shared
@@ -170,11 +170,14 @@ class EngineWebSocket(ReadingWebSocket):
         """Write whole frames, or keep them until the transport has room."""
         if self._closing or self.state != self.STATE_OPEN:
             return
-        if self._backlog is None:
+        backlog = self._backlog
+        if backlog is None and (len(frames) <= PORTION or self.holding is None):
             self.transport.write(frames)
-        elif not self._backlog.put(frames):
+        elif not (backlog or self._begin_backlog()).put(frames):
             self._drop("crowd")
-        elif self._backlog.size > self.factory.settings.max_queued_bytes:
+        elif backlog is None:
+            self.resumeProducing()
+        elif backlog.size > self.factory.settings.max_queued_bytes:
             self._drop("size")
 
     def close(self) -> None:
@@ -207,12 +210,14 @@ class EngineWebSocket(ReadingWebSocket):
         """The transport is full."""
         if self.holding is None or self.state == self.STATE_CLOSED:
             return
-        if self._backlog is None:
-            seconds = self.factory.settings.slow_reader_seconds
-            stalled = partial(self._drop, "time")
-            self._backlog = Backlog(self.transport, self.holding, self.factory.clock, seconds, stalled)
-        if not self._backlog.stick():
+        if not (self._backlog or self._begin_backlog()).stick():
             self._drop("crowd")
+
+    def _begin_backlog(self) -> Backlog:
+        assert self.holding is not None
+        seconds, stalled = self.factory.settings.slow_reader_seconds, partial(self._drop, "time")
+        self._backlog = Backlog(self.transport, self.holding, self.factory.clock, seconds, stalled)
+        return self._backlog
 
     def resumeProducing(self) -> None:
         """The transport is empty."""
@@ -220,9 +225,15 @@ class EngineWebSocket(ReadingWebSocket):
         if backlog is None:
             return
         backlog.unstick()
-        while not backlog.paused and (frames := backlog.take()) is not None:
-            self.transport.write(frames)
-        if self._backlog is backlog and not backlog.paused:
+        self._resume(backlog)
+
+    def _resume(self, backlog: Backlog) -> None:
+        """Write what waits, as far as there is room and time."""
+        if self._backlog is not backlog or not backlog.go_on():
+            return
+        if backlog.write_some(self.transport.write):
+            self.pace.later(f"write {self.name}", partial(self._resume, backlog))
+        elif self._backlog is backlog and not backlog.paused:
             self._forget_backlog()
             if self._closing:
                 self.sendClose()

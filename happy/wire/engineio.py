@@ -11,11 +11,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from io import BytesIO
 from typing import Final
 
 import msgspec
 
-from happy.wire.frames import BINARY, TEXT, encode_frame
+from happy.wire.frames import BINARY, LONG, LONGEST_HEAD, TEXT, encode_frame, longest_head
 
 POLLING: Final = "polling"
 WEBSOCKET: Final = "websocket"
@@ -76,6 +77,36 @@ class EncodedPacket:
 
     def __repr__(self) -> str:
         return f"<EncodedPacket of {len(self.frames)} bytes>"
+
+
+class GatheredPacket(EncodedPacket):
+    """A packet of text that comes part by part. Of a large one there is one copy, for every transport.
+
+    It is as any other when :meth:`finish` was called, and nothing before.
+    """
+
+    __slots__ = ("_gathered",)
+
+    def __init__(self, begin: bytes) -> None:
+        super().__init__(b"")
+        self._gathered = BytesIO()  # grows where it is, and hands out what it has without another copy
+        self._gathered.write(bytes(LONGEST_HEAD) + begin)
+
+    def add(self, part: bytes) -> None:
+        """What comes next of its text."""
+        self._gathered.write(part)
+
+    def finish(self, end: bytes) -> None:
+        """The end of its text."""
+        self.add(end)
+        length = self._gathered.tell() - LONGEST_HEAD
+        if length < LONG:
+            super().__init__(self._gathered.getvalue()[LONGEST_HEAD:])
+            return
+        self._gathered.seek(0)
+        self._gathered.write(longest_head(TEXT, length))
+        self.frames = self._gathered.getvalue()
+        self.text = memoryview(self.frames)[LONGEST_HEAD:]  # type: ignore[assignment]  # as good as bytes
 
 
 CLOSE: Final = EncodedPacket(b"1")
@@ -157,7 +188,8 @@ def _decode_base64(text: bytes) -> bytes:
 
 def encode_payload(packets: Iterable[EncodedPacket]) -> bytes:
     """The body that carries packets to a polling client."""
-    return SEPARATOR.join(_texts(packets))
+    texts = list(_texts(packets))
+    return texts[0] if len(texts) == 1 else SEPARATOR.join(texts)
 
 
 def _texts(packets: Iterable[EncodedPacket]) -> Iterator[bytes]:

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from happy.wire.engineio import EncodedPacket
+import msgspec
+
+from happy.wire.engineio import EncodedPacket, GatheredPacket
 from happy.wire.jsontext import Attachment, encode_json, encode_plainly
 
 __all__ = (
     "MAIN",
     "Attachment",
     "EncodedPacket",
+    "GatheredPacket",
+    "begin_ack",
+    "begin_event",
     "encode_ack",
     "encode_connect",
     "encode_connect_error",
@@ -26,6 +31,7 @@ MAIN: Final = "/"
 """The namespace that packets do not name."""
 
 _MESSAGE: Final = b"4"
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def encode_event(
@@ -44,6 +50,16 @@ def encode_event(
 def encode_ack(ack_id: int, arguments: Sequence[Any] = (), namespace: str = MAIN) -> EncodedPacket:
     """An ACK, or a BINARY_ACK; arguments as in :func:`encode_event`."""
     return _encode_array(b"3", b"6", arguments, namespace, ack_id)
+
+
+def begin_event(name: str, namespace: str = MAIN) -> GatheredPacket:
+    """An EVENT up to its name: the JSON of each argument follows after a comma, and a bracket at the end."""
+    return GatheredPacket(_MESSAGE + b"2" + _namespace_prefix(namespace) + b"[" + _ENCODER.encode(name))
+
+
+def begin_ack(ack_id: int, namespace: str = MAIN) -> GatheredPacket:
+    """An ACK up to the bracket before its arguments."""
+    return GatheredPacket(_MESSAGE + b"3" + _namespace_prefix(namespace) + b"%d[" % ack_id)
 
 
 def encode_connect(sid: str, namespace: str = MAIN, pid: str | None = None) -> EncodedPacket:

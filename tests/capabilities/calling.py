@@ -14,6 +14,7 @@ from twisted.internet import reactor
 
 from happy.api.declare import Caller
 from happy.api.pipeline import NO_ANSWER, call_event
+from happy.api.portions import in_portions, is_large
 from happy.capabilities import CAPABILITIES
 from happy.realtime.committer import Committer
 from tests.capabilities import asking
@@ -81,6 +82,8 @@ class CallingCase(asking.CapabilityCase):
         raw = msgspec.Raw(json.dumps(data).encode())
         sender = socket or SimpleNamespace(id="a socket")
         answer = await call_event(self.server, event, Caller(account), sender, raw)
+        if is_large(answer):
+            return json.loads(b"".join(in_portions(answer)))
         return None if answer is NO_ANSWER else msgspec.to_builtins(answer)
 
     async def open_session(self, account: str, tag: str = "tag") -> str:

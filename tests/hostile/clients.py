@@ -109,12 +109,12 @@ class Lane:
         fields = dict(line.partition(b":")[::2] for line in top.split(b"\r\n")[1:])
         if b"content-length" in fields:
             return Answer(status, top, self.take(int(fields[b"content-length"])))
-        body = b""
+        body: list[bytes] = []
         if fields.get(b"transfer-encoding", b"").strip() == b"chunked":
             while size := int(self.line(b"\r\n"), 16):
-                body += self.take(size + 2)[:-2]
+                body.append(self.take(size + 2)[:-2])
             self.line(b"\r\n")
-        return Answer(status, top, body)
+        return Answer(status, top, b"".join(body))
 
     def ask(self, method: str, path: str, body: bytes = b"", token: str | None = None) -> Answer:
         """One request and its answer."""

@@ -56,7 +56,7 @@ def connect(
 
 def packets(client: Client) -> list[bytes]:
     """The text of every packet sent to the client."""
-    return [packet.text for packet in client.socket._link.packets]
+    return [bytes(packet.text) for packet in client.socket._link.packets]
 
 
 def events(client: Client) -> list[tuple[str, Any]]:

@@ -7,11 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
+from happy.api.portions import sliced
 from happy.base.bounds import Budget
+from happy.base.pace import TURN_SECONDS
 from happy.capabilities import CAPABILITIES
+from happy.capabilities.artifact_events import ArtifactFound, SharedArtifact
 from happy.realtime import application
+from happy.storage.types import Millis
 from tests.realtime.happy_world import TOKEN, Broken, HappyWorld, said
 from tests.socketio.peers import call_id
 
@@ -179,6 +183,34 @@ def test_too_many_events_at_once(world: HappyWorld, monkeypatch: pytest.MonkeyPa
     world.clock.advance(0)
     assert flood.closing() == 1005
     assert not other.closed
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_large_acknowledgement(room: bool) -> None:
+    """What holds much that is stored is written in portions, and paid for, while others are answered."""
+    memory = Budget(2**24 if room else 2**21)
+    world = HappyWorld(memory=memory)
+    found = {"header": "", "header_version": 1, "body": sliced(bytes(3_000_000)), "body_version": 1}
+    shared = SharedArtifact(id="a", **found, seq=1, created_at=Millis(1), updated_at=Millis(2))
+    world.server.database = SimpleNamespace(  # type: ignore[misc]
+        linearizer=Broken.linearizer, read=lambda *_, **__: succeed(ArtifactFound(artifact=shared))
+    )
+    asking, other = world.client(), world.client()
+    before = memory.used
+    world.happy._pace.begin()
+    world.clock.rightNow += TURN_SECONDS
+    asking.text('425["artifact-read",{"artifactId":"a"}]')
+    other.text('421["ping"]')
+    assert other.texts() == ["431[{}]"]
+    assert asking.texts() == [] or not room
+    for _ in range(100):
+        world.clock.advance(0)
+    if room:
+        (text,) = asking.texts()
+        assert json.loads(text[3:])[0]["artifact"]["body"] == "A" * 4_000_000
+        assert memory.used == before
+    else:
+        assert asking.closing() == 1005
 
 
 def test_too_many_bytes_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,14 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from happy.api.portions import LARGE
 from happy.base.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import lines
 from happy.realtime.client import Client
 from happy.realtime.hub import AT_ONCE, Hub
 from happy.realtime.recovery import Recovery
-from happy.realtime.updates import Activity, DeleteSession, Update, devices_of
-from tests.realtime.clients import MemoryLink, bodies, connect, events
+from happy.realtime.updates import (
+    Activity,
+    DeleteSession,
+    Encrypted,
+    Message,
+    NewMessage,
+    Update,
+    devices_of,
+)
+from tests.realtime.clients import MemoryLink, bodies, connect, events, packets
 from tests.socketio.peers import TurningClock
 
 SEND_SECONDS = 5e-5
@@ -241,3 +251,31 @@ def _recovered(world: BusyWorld, former: Client) -> Client:
     for packet in resumed.missed:
         client.socket.send(packet)
     return client
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+def test_large_update(recovered: bool) -> None:
+    """A large update is encoded in portions, while others are told; what comes after it stays after it."""
+    world = BusyWorld(much=2, little=1)
+    if not recovered:
+        world.hub.recovery = None
+    world.pace.begin()
+    world.clock.rightNow += TURN_SECONDS
+    text = "x" * (4 * LARGE)
+    message = Message(id="m", seq=1, content=Encrypted(c=text), local_id=None, created_at=1, updated_at=1)
+    first, second = world.crowds["much"]
+    audience, body = devices_of("much"), NewMessage(sid="s", message=message)
+    world.hub.deliver(Update(audience=audience, seq=1, body=body, created_at=5, skip=first.socket))
+    world.deliver("much")
+    world.deliver("little")
+    assert not bodies(second)
+    late = world.client("much")
+    for _ in range(200):
+        world.clock.advance(0)
+    assert [one["t"] for one in bodies(first)] == ["delete-session"]
+    for client in (second, late):
+        large, small = bodies(client)
+        assert (large["message"]["content"]["c"], small["t"]) == (text, "delete-session")
+    assert len(bodies(world.crowds["little"][0])) == 1
+    offsets = {json.loads(text[2:])[2] for text in packets(second)} if recovered else set()
+    assert len(offsets) == 2 * recovered

@@ -7,7 +7,7 @@ from wsproto.events import CloseConnection, Message, Ping
 
 from happy.base.bounds import Budget
 from happy.base.pace import QUEUE_SECONDS
-from happy.socketio.backlog import FRAME_BYTES
+from happy.socketio.backlog import FRAME_BYTES, MOST_AT_ONCE, PORTION
 from happy.socketio.socket import EncodedPacket, Socket, encode_event
 from tests.socketio.peers import TurningClock
 from tests.socketio.programs import World
@@ -49,6 +49,37 @@ class TestSlowReaders:
             world.clock.advance(14)
             client.text("3")
         assert not client.closed
+
+    def test_large_packet_in_portions(self) -> None:
+        """What is too large to be written at once waits without a copy, in order, until there is room."""
+        world = World(max_queued_bytes=1000, max_memory=100_000_000)
+        client = world.websocket()
+        client.transport.full = True
+        socket = world.program.socket
+        packet = encode_event("large", "x" * (2 * PORTION))
+        socket.send(packet)
+        assert len(packet.frames) - PORTION <= socket.queued_bytes <= len(packet.frames) + FRAME_BYTES
+        for _ in range(2):
+            assert client.transport.producer is not None
+            client.transport.producer.resumeProducing()
+        client.transport.drain()
+        socket.emit("y")
+        assert client.texts() == [packet.text.decode(), '42["y"]']
+        assert socket.queued_bytes == 0
+
+    def test_large_packet_to_a_fast_reader(self) -> None:
+        """Others have their turn while the system takes everything; what is sent meanwhile comes after it."""
+        world = World()
+        client = world.websocket()
+        socket = world.program.socket
+        packet = encode_event("large", "x" * (2 * MOST_AT_ONCE))
+        socket.send(packet)
+        socket.emit("y")
+        assert 0 < socket.queued_bytes < len(packet.frames)
+        world.clock.advance(0)
+        world.clock.advance(0)
+        assert socket.queued_bytes == 0
+        assert client.texts() == [packet.text.decode(), '42["y"]']
 
     def test_too_much(self) -> None:
         """A client for which too much waits is cut off; the program hears of it, but not while sending."""

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from msgspec import Raw
 
+from happy.wire.engineio import encode_payload
 from happy.wire.jsontext import Attachment, encode_json
 from happy.wire.outgoing import (
+    begin_ack,
+    begin_event,
     encode_ack,
     encode_connect,
     encode_connect_error,
@@ -144,3 +147,23 @@ class Plain(msgspec.Struct):
 def test_fractions(value: object, written: bytes) -> None:
     """Whole numbers lose their fraction, except in what is encoded already."""
     assert encode_event("e", value).text == b'42["e",' + written + b"]"
+
+
+@pytest.mark.parametrize("size", [0, 100, 65_524, 65_525, 70_000])
+def test_gathered(size: int) -> None:
+    """A packet that comes part by part is the same as one made at once, on every transport."""
+    argument, namespace = "x" * size, "/n"
+    event, ack = begin_event("e", namespace), begin_ack(5)
+    event.add(b",")
+    for packet in (event, ack):
+        packet.add(b'"' + argument[: size // 2].encode())
+        packet.add(argument[size // 2 :].encode() + b'"')
+    event.finish(b",1]")
+    ack.finish(b"]")
+    for packet, same in (
+        (event, encode_event("e", argument, 1, namespace=namespace)),
+        (ack, encode_ack(5, [argument])),
+    ):
+        assert (packet.frames, bytes(packet.text)) == (same.frames, same.text)
+        assert bytes(encode_payload([packet])) == same.text
+        assert encode_payload([packet, same]) == same.text + b"\x1e" + same.text
