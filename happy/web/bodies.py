@@ -175,9 +175,9 @@ class LargeWork:
     async def enter(self, owner: str, size: int) -> DecodingRoom:
         """Wait for room, to be given back by :meth:`leave`. Raises Overloaded when that takes too long.
 
-        What is larger than all the room gets that for itself.
+        What is larger than all the room gets that for itself. A wait may be cancelled.
         """
-        turn = _Turn(DecodingRoom(owner, size), Deferred())
+        turn = _Turn(DecodingRoom(owner, size), Deferred(lambda _: self._cancelled(turn)))
         self._waiting.setdefault(owner, deque()).append(turn)
         self._serve()
         if turn.come.called:
@@ -224,6 +224,10 @@ class LargeWork:
             if not self._held[owner] or self._held[owner] + size <= self._size // 2:
                 return turns[0] if size <= self._left or self._left == self._size else None
         return None
+
+    def _cancelled(self, turn: _Turn) -> None:
+        self._remove(turn)
+        self._serve_later()
 
     def _refuse(self, turn: _Turn) -> None:
         self._remove(turn)

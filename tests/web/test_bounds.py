@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -335,4 +335,16 @@ class LargeWorkTests(SynchronousTestCase):
         self.clock.advance(PATIENCE / 2)
         self.failureResultOf(large, Overloaded)
         self.successResultOf(small)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancelled(self) -> None:
+        """Who does not wait any more gets no room, and nobody waits behind it."""
+        room = self.successResultOf(self.enter("a", 60))
+        large, small = self.enter("b", 50), self.enter("c", 30)
+        large.cancel()
+        self.failureResultOf(large, CancelledError)
+        self.clock.advance(0)
+        self.successResultOf(small)
+        self.leave(room)
+        self.successResultOf(self.enter("b", 50))
         self.assertEqual(self.clock.getDelayedCalls(), [])
