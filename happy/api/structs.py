@@ -27,7 +27,7 @@ from happy.api.described import LONGEST_KEY, counts_utf16, member_names
 from happy.api.query import coerce_texts, gather
 from happy.api.validation import Invalid, Problem
 from happy.wire.complexity import TooComplex, check_complexity
-from happy.wire.surrogates import has_lone, mend_surrogates
+from happy.wire.surrogates import has_lone, mark_surrogates, mend_surrogates, unmark_surrogates
 
 __all__ = [
     "Base64",
@@ -192,15 +192,33 @@ def decode_body(shape: type[T], raw: bytes | msgspec.Raw, group: str = "body") -
 
     Raises :class:`MalformedJson` for a text that is not JSON, is not UTF-8 or nests too deeply, and
     :class:`Invalid` with all problems for one that does not fit. An escaped lone surrogate counts
-    as U+FFFD.
+    as U+FFFD, but stays in members of type ``Raw``.
     """
     try:
         value = msgspec.json.decode(raw, type=shape)
     except (ValueError, RecursionError):
-        return decode_value(shape, parse_json(raw), group)
+        return _as_it_came(decode_value(shape, parse_json(raw), group), bytes(raw))
     if counts_utf16(shape):
         validation.check(shape, msgspec.to_builtins(value), group)
     return value
+
+
+def _as_it_came(value: T, text: bytes) -> T:
+    """The value of a text that had to be mended, with ``Raw`` members that were not: they are passed on."""
+    passed = [
+        name
+        for name in getattr(value, "__struct_fields__", ())
+        if isinstance(getattr(value, name), msgspec.Raw)
+    ]
+    marked = mark_surrogates(text) if passed else None
+    if marked is None:
+        return value
+    try:
+        again = msgspec.json.decode(marked, type=type(value))
+    except ValueError:
+        return value
+    parts = {name: msgspec.Raw(unmark_surrogates(bytes(getattr(again, name)))) for name in passed}
+    return msgspec.structs.replace(value, **parts)  # type: ignore[type-var]  # what has such fields is a Struct
 
 
 def decode_value(shape: type[T], value: Any, group: str = "body") -> T:

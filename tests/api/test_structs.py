@@ -47,6 +47,11 @@ class Sample(Body):
     size: Annotated[float, Meta(le=10_485_760)] = 0
 
 
+class Passed(Body):
+    name: str
+    part: msgspec.Raw
+
+
 class Required(Body):
     tag: str
     metadata: str
@@ -231,6 +236,26 @@ def test_uuids(uuid: str) -> None:
 def test_lone_surrogates(escaped: bytes, text: str) -> None:
     """An escaped surrogate without its partner is the replacement character; everything else is kept."""
     assert decode_body(Required, b'{"tag":"' + escaped + b'","metadata":""}').tag == text
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        rb'"\ud800"',
+        rb'["a\udfffb", 1.0, 1e999, 12345678901234567890123]',
+        rb'{"\\ud800": "\ud83d\ude00\ud800"}',
+    ],
+)
+def test_what_is_passed_on_stays(part: bytes) -> None:
+    """A raw member is as it came, whatever had to be mended around it, or in it."""
+    found = decode_body(Passed, rb'{"name": "\udfff", "part": ' + part + b"}")
+    assert (found.name, bytes(found.part)) == ("�", part)
+
+
+def test_marks_that_are_there_already() -> None:
+    """Where a text escapes characters for private use, those are not taken for marks of ours."""
+    found = decode_body(Passed, rb'{"name": "", "part": ["\ue800", "\ud800"]}')
+    assert msgspec.json.decode(found.part) == ["\ue800", "�"]
 
 
 @pytest.mark.parametrize(
