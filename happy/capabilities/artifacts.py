@@ -62,9 +62,18 @@ class ArtifactSummary(Reply):
     updated_at: Timestamp
 
 
-class ArtifactView(ArtifactSummary):
+class ArtifactView(Reply):
+    """A whole artifact."""
+
+    id: str
+    header: Base64
+    header_version: int
     body: Base64
     body_version: int
+    data_encryption_key: Base64
+    seq: int
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class Changed(Reply):

@@ -50,7 +50,7 @@ class Register(Body):
 
 
 class RegisteredMachine(Reply):
-    """A machine as its registration answers it."""
+    """A machine as its registration answers it, without ``seq``."""
 
     id: str
     metadata: str
@@ -64,10 +64,20 @@ class RegisteredMachine(Reply):
     updated_at: Timestamp
 
 
-class MachineView(RegisteredMachine):
+class MachineView(Reply):
     """``seq`` is always 0."""
 
+    id: str
+    metadata: str
+    metadata_version: int
+    daemon_state: str | None
+    daemon_state_version: int
+    data_encryption_key: Base64 | None
     seq: int
+    active: bool
+    active_at: Timestamp
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class Registration(Reply):

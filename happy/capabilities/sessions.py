@@ -100,8 +100,25 @@ class SessionViewV1(SessionView):
     last_message: None = None
 
 
+class SessionAsOpened(Reply):
+    """What :class:`SessionViewV1` has, in the order of the update that announces a session."""
+
+    id: str
+    seq: int
+    metadata: str
+    metadata_version: int
+    agent_state: str | None
+    agent_state_version: int
+    data_encryption_key: Base64 | None
+    active: bool
+    active_at: Timestamp
+    created_at: Timestamp
+    updated_at: Timestamp
+    last_message: None = None
+
+
 class OpenedSession(Reply):
-    session: SessionViewV1
+    session: SessionAsOpened
 
 
 class SessionsV1(Reply):
@@ -198,7 +215,7 @@ async def open_session(server: Server, caller: Caller, body: OpenSession) -> Ope
     if not new:
         await server.presence.resume_session(account, row.id)
         await server.committer.settled(account, row.id)
-    return OpenedSession(session=SessionViewV1(**members_of(row)))
+    return OpenedSession(session=SessionAsOpened(**members_of(row)))
 
 
 @sessions.get("/v2/sessions", refuses=(InvalidCursor,))
