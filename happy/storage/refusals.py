@@ -39,6 +39,11 @@ _HOPELESS: Final = re.compile(
             r'service ".*" not found',
             r"unsupported startup parameter",
             r"unrecognized configuration parameter",
+            # what its options say
+            r"invalid command-line argument",
+            r"invalid value for parameter",
+            r'parameter ".*" (cannot be (changed|set)|requires a)',
+            r"permission denied to set parameter",
             r"unsupported frontend protocol",
         )
     )

@@ -28,6 +28,12 @@ HOPELESS = [
     'invalid sslmode value: "xyz"',
     'invalid port number: "99999"',
     'definition of service "abc" not found',
+    'FATAL:  unrecognized configuration parameter "search_pth"',
+    "FATAL:  invalid command-line argument for server process: endpoint=abc",
+    'FATAL:  invalid value for parameter "TimeZone": "Nowhere"',
+    'FATAL:  parameter "work_mem" requires a numeric value',
+    'FATAL:  parameter "max_connections" cannot be changed without restarting the server',
+    'FATAL:  permission denied to set parameter "log_statement"',
     "Permission denied",
 ]
 
