@@ -217,11 +217,23 @@ def evaluate(one: Setting, given: Given) -> Any:
 
 def _parsed(one: Setting, text: str, origin: str) -> Any:
     try:
-        return one.parse(text if one.verbatim else text.strip())
+        value = one.parse(text if one.verbatim else text.strip())
+        if not (isinstance(value, Path) or _is_utf8(text)):
+            raise ValueError("be UTF-8 text")
     except ValueError as error:
         shown = "the value" if one.secret else repr(text)
         told = ", without quotation marks around it" if in_quotes(text) else ""
         raise BadSetting(f"{one.name}: {shown} from {origin} must {error}{told}{_example(one)}") from None
+    return value
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text was UTF-8 outside; names of files may be anything."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def in_quotes(text: str) -> bool:

@@ -164,6 +164,8 @@ def test_repeatable_settings(tmp_path: Path) -> None:
         ("PUBLIC_URL", "https://a:99999", "must be a URL"),
         ("PUBLIC_URL", "https://a/?b=c", "must be a URL without ? and #"),
         ("PUBLIC_URL", "https://a/#", "must be a URL without ? and #"),
+        ("PUBLIC_URL", "https://a\udcff", "must be UTF-8 text"),
+        ("HANDY_MASTER_SECRET", f"{SECRET}\udcff", "must be UTF-8 text"),
         ("METRICS_ENABLED", "maybe", "must be true or false, for example false"),
         ("HAPPY_INJECT_HTML_CONFIG", "[1]", "must be a JSON object"),
         ("HAPPY_INJECT_HTML_CONFIG", "[" * 100_000, "must be a JSON object"),
