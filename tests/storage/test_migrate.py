@@ -13,6 +13,8 @@ from happy.base.errors import StartupError
 from happy.storage.database import Database
 from happy.storage.migrate import (
     ADVISORY_LOCK,
+    MOST_NAMES,
+    UNUSED,
     Found,
     Migration,
     columns_made,
@@ -126,6 +128,14 @@ class TestPlan:
         with pytest.raises(StartupError, match=f"older.*{NAMES[-2]}, {NAMES[-1]}"):
             plan(original(applied=set(NAMES[:-2])), MIGRATIONS)
 
+    def test_a_long_prefix_is_one_line(self) -> None:
+        """Of many missing migrations the first ones are named."""
+        with pytest.raises(
+            StartupError, match=f"lack {NAMES[0]}, .* and {len(NAMES) - MOST_NAMES} more$"
+        ) as refused:
+            plan(original(applied=()), MIGRATIONS)
+        assert len(str(refused.value)) < 400
+
     def test_a_failed_migration_is_refused(self) -> None:
         """A migration that failed halfway has to be repaired by whoever began it."""
         with pytest.raises(StartupError, match=r"future.* failed"):
@@ -148,6 +158,17 @@ class TestPlan:
         columns = {**COLUMNS, "Session": {"id": True}}
         with pytest.raises(StartupError, match=r'"Session" .* lacks accountId'):
             plan(original(applied={*NAMES, "20270101000000_mood"}, columns=columns), MIGRATIONS)
+
+    def test_a_newer_original_may_drop_what_it_does_not_use(self) -> None:
+        """Tables that are there for nothing may go, as one is going to (schema.md 4.21)."""
+        columns = {table: names for table, names in COLUMNS.items() if table not in UNUSED}
+        found = original(
+            applied={*NAMES, "20270101000000_tidy"},
+            columns=columns,
+            unique=[one for one in UNIQUE if one[0] not in UNUSED],
+        )
+        assert len(COLUMNS) - len(columns) >= 5
+        assert numbers(plan(found, MIGRATIONS)) == numbers(MIGRATIONS)[1:]
 
     @pytest.mark.parametrize("one", ["Session accountId, tag", "UserRelationship fromUserId, toUserId"])
     def test_a_lost_index_is_refused(self, one: str) -> None:
