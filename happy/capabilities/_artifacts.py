@@ -14,7 +14,7 @@ from happy.storage.artifacts import ArtifactPart, ArtifactRow
 from happy.storage.transaction import Transaction
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from happy.base.pace import Pace
 
 
 class Sealed(Body):
@@ -38,7 +38,7 @@ class Edit(NamedTuple):
 
 
 async def create(
-    tx: Transaction, account: str, artifact: str, sealed: Sealed, clock: IReactorTime
+    tx: Transaction, account: str, artifact: str, sealed: Sealed, pace: Pace
 ) -> ArtifactRow | None:
     """Get or create, and announce what is new; None for another account's id.
 
@@ -50,9 +50,11 @@ async def create(
         tx,
         account,
         artifact,
-        header=await decoded_in_turns(clock, sealed.header, "header"),
-        body=await decoded_in_turns(clock, sealed.body, "body"),
-        data_encryption_key=await decoded_in_turns(clock, sealed.data_encryption_key, "dataEncryptionKey"),
+        header=await decoded_in_turns(pace, account, sealed.header, "header"),
+        body=await decoded_in_turns(pace, account, sealed.body, "body"),
+        data_encryption_key=await decoded_in_turns(
+            pace, account, sealed.data_encryption_key, "dataEncryptionKey"
+        ),
     )
     if found is None:
         return None

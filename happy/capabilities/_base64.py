@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from twisted.internet.defer import Deferred
 
 from happy.api.portions import sliced
 from happy.api.structs import Invalid, Problem
@@ -20,10 +18,10 @@ from happy.base.codecs import (
 from happy.storage.large import ROOM
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from happy.base.pace import Pace
 
-_MUCH: Final = 512 * 1024
-"""Bytes after which others come in between."""
+_MUCH: Final = 32 * 1024
+"""Characters of a text from which on others come in between: there may be a hundred of such in a request."""
 
 
 def decoded(text: str, *path: str | int) -> bytes:
@@ -37,29 +35,29 @@ def decoded(text: str, *path: str | int) -> bytes:
         raise _misfit(path) from None
 
 
-async def decoded_in_turns(clock: IReactorTime, text: str, *path: str | int) -> bytes:
-    """As :func:`decoded`, for a text of any length."""
+async def decoded_in_turns(pace: Pace, account: str, text: str, *path: str | int) -> bytes:
+    """As :func:`decoded`, for a text of any length, in the account's turns."""
     try:
-        return await _joined(clock, base64_slices(text))
+        return await _joined(pace, account, text, base64_slices(text))
     except ValueError:
         raise _misfit(path) from None
 
 
-async def decoded_leniently_in_turns(clock: IReactorTime, text: str) -> bytes:
+async def decoded_leniently_in_turns(pace: Pace, account: str, text: str) -> bytes:
     """The bytes of a base64 text (LENIENT) of any length."""
-    return await _joined(clock, lenient_base64_slices(text))
+    return await _joined(pace, account, text, lenient_base64_slices(text))
 
 
-async def _joined(clock: IReactorTime, slices: Iterable[bytes]) -> bytes:
-    """All slices, each large one in a turn of the reactor of its own."""
+async def _joined(pace: Pace, account: str, text: str, slices: Iterator[bytes]) -> bytes:
+    """All slices of a text; each of a long one is made when it is the account's turn."""
     found = BytesIO()  # grows where it is, and hands out what it has without another copy
-    for piece in slices:
+    while True:
+        if len(text) > _MUCH:
+            await pace.turn(f"account:{account}")
+        piece = next(slices, None)
+        if piece is None:
+            return found.getvalue()
         found.write(piece)
-        if len(piece) > _MUCH:
-            turn: Deferred[None] = Deferred()
-            clock.callLater(0, turn.callback, None)
-            await turn
-    return found.getvalue()
 
 
 def _misfit(path: tuple[str | int, ...]) -> Invalid:

@@ -152,7 +152,7 @@ async def create(
 ) -> ArtifactFound | ArtifactFailed:
     """The artifact with the id: a new one, or the stored one as it is."""
     try:
-        row = await core.create(tx, caller.account, body.id, body, server.clock)
+        row = await core.create(tx, caller.account, body.id, body, server.pace)
     except Invalid:
         return UNDECODABLE
     return (

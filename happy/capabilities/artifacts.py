@@ -13,6 +13,7 @@ from happy.api.declare import MIB, Caller, Capability
 from happy.api.pieces import Listing
 from happy.api.structs import Base64, Body, Invalid, NonNegative, Reply, Timestamp, Uuid
 from happy.base.errors import Refusal
+from happy.base.pace import Pace
 from happy.capabilities import _artifacts as core
 from happy.capabilities._artifacts import Edit, Sealed
 from happy.capabilities._base64 import as_text, decoded_in_turns, members_of
@@ -120,7 +121,7 @@ async def read(tx: Transaction, caller: Caller, id: str) -> ArtifactView:
 )
 async def create(tx: Transaction, caller: Caller, body: Create, server: Server) -> ArtifactView:
     """The artifact with the id: a new one, or the stored one as it is."""
-    row = await core.create(tx, caller.account, body.id, body, server.clock)
+    row = await core.create(tx, caller.account, body.id, body, server.pace)
     if row is None:
         raise ForeignArtifact
     return ArtifactView(**members_of(row))
@@ -135,8 +136,8 @@ async def create(tx: Transaction, caller: Caller, body: Create, server: Server) 
 async def change(tx: Transaction, caller: Caller, id: str, body: Change, server: Server) -> Changed | Stale:
     """Replace one part or both, unless somebody else did since the caller looked."""
     try:
-        header = await _edit(server, "header", body.header, body.expected_header_version)
-        content = await _edit(server, "body", body.body, body.expected_body_version)
+        header = await _edit(server.pace, caller, "header", body.header, body.expected_header_version)
+        content = await _edit(server.pace, caller, "body", body.body, body.expected_body_version)
     except Invalid:
         stale = _stale(await _owned(tx, caller, id), body)
         if stale is None:
@@ -171,11 +172,13 @@ async def _owned(tx: Transaction, caller: Caller, artifact: str) -> ArtifactRow:
     return row
 
 
-async def _edit(server: Server, member: str, text: str | UnsetType, expected: int | UnsetType) -> Edit | None:
+async def _edit(
+    pace: Pace, caller: Caller, member: str, text: str | UnsetType, expected: int | UnsetType
+) -> Edit | None:
     """The edit of a part that has both its value and its version; raises Invalid."""
     if text is UNSET or expected is UNSET:
         return None
-    return Edit(text, ArtifactPart(await decoded_in_turns(server.clock, text, member), expected))
+    return Edit(text, ArtifactPart(await decoded_in_turns(pace, caller.account, text, member), expected))
 
 
 def _stale(row: ArtifactRow, change: Change) -> Stale | None:

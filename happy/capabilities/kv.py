@@ -11,6 +11,7 @@ from happy.api.declare import MIB, Caller, Capability
 from happy.api.pieces import Listing
 from happy.api.structs import Base64, Body, Key, Number, Query, Reply
 from happy.base.errors import Refusal
+from happy.base.pace import Pace
 from happy.capabilities._base64 import as_text, decoded_in_turns, decoded_leniently_in_turns
 from happy.capabilities.server import Server
 from happy.realtime.updates import KvBatchUpdate, KvChange, devices_of
@@ -142,7 +143,9 @@ async def mutate(tx: Transaction, caller: Caller, body: Mutations, server: Serve
     if stale := conflicts(stored, body.mutations):
         raise Conflict(stale)
     slots = {
-        mutation.key: await _slot(server, mutation, index, new=mutation.key not in stored)
+        mutation.key: await _slot(
+            server.pace, caller.account, mutation, index, new=mutation.key not in stored
+        )
         for index, mutation in enumerate(body.mutations)
     }
     if taken := await storage.write(tx, caller.account, slots):
@@ -165,14 +168,14 @@ def conflicts(stored: Mapping[str, Slot], mutations: list[Mutation]) -> list[Sta
     return errors
 
 
-async def _slot(server: Server, mutation: Mutation, index: int, *, new: bool) -> Slot:
+async def _slot(pace: Pace, account: str, mutation: Mutation, index: int, *, new: bool) -> Slot:
     """What a mutation stores. Raises Invalid for a value that cannot be decoded."""
     version = int(mutation.version) + 1
     if not mutation.value:
         return Slot(None, version)
     if new:
-        return Slot(await decoded_leniently_in_turns(server.clock, mutation.value), version)
-    value = await decoded_in_turns(server.clock, mutation.value, "mutations", index, "value")
+        return Slot(await decoded_leniently_in_turns(pace, account, mutation.value), version)
+    value = await decoded_in_turns(pace, account, mutation.value, "mutations", index, "value")
     return Slot(value, version)
 
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from happy.api.structs import Invalid
 from happy.base.codecs import encode_base64
+from happy.base.pace import Pace
 from happy.capabilities._base64 import decoded_in_turns, decoded_leniently_in_turns
 
 LARGE = bytes(range(256)) * 20_000
@@ -20,18 +21,19 @@ class TurnTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.pace = Pace(self.clock)
 
     def test_small(self) -> None:
         """A short text is there at once."""
         self.assertEqual(self.successResultOf(self.strict("AQID")), b"\1\2\3")
 
     def strict(self, text: str) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(decoded_in_turns(self.clock, text, "value"))
+        return Deferred.fromCoroutine(decoded_in_turns(self.pace, "a", text, "value"))
 
     def test_large(self) -> None:
         """Others come in between when it takes longer."""
         for decode in (decoded_in_turns, decoded_leniently_in_turns):
-            decoding = Deferred.fromCoroutine(decode(self.clock, encode_base64(LARGE)))
+            decoding = Deferred.fromCoroutine(decode(self.pace, "a", encode_base64(LARGE)))
             self.assertNoResult(decoding)
             self.clock.advance(0)
             self.assertEqual(self.successResultOf(decoding), LARGE)
@@ -42,7 +44,7 @@ class TurnTests(SynchronousTestCase):
         for decode in (decoded_in_turns, decoded_leniently_in_turns):
             tracemalloc.start()
             try:
-                decoding = Deferred.fromCoroutine(decode(self.clock, text))
+                decoding = Deferred.fromCoroutine(decode(self.pace, "a", text))
                 self.clock.advance(0)
                 _, most = tracemalloc.get_traced_memory()
             finally:
@@ -56,3 +58,14 @@ class TurnTests(SynchronousTestCase):
             decoding = self.strict(text)
             self.clock.advance(0)
             self.assertIn("body/value", str(self.failureResultOf(decoding, Invalid).value))
+
+    def test_many(self) -> None:
+        """Of texts that are not short, each waits for its account's turn."""
+        text = encode_base64(LARGE[:30_000])
+        self.pace.begin()
+        waiting = [Deferred.fromCoroutine(decoded_in_turns(self.pace, "a", text)) for _ in range(3)]
+        for decoding in waiting:
+            self.assertNoResult(decoding)
+        self.clock.advance(0)
+        for decoding in waiting:
+            self.assertEqual(self.successResultOf(decoding), LARGE[:30_000])

@@ -40,6 +40,11 @@ def _posts(session: str, size: int) -> Iterator[tuple[str, bytes]]:
         yield "/v1/account/settings", b'{"settings":%b,"expectedVersion":%d}' % (value, number)
     blob = b'"' + b"YWFh" * (size // 4) + b'"'
     yield "/v1/kv", b'{"mutations":[{"key":"k","value":%b,"version":-1}]}' % blob
+    entries = [
+        b'{"key":"k%d","value":"%b","version":-1}' % (number, b"YWFh" * (size // 400))
+        for number in range(100)
+    ]
+    yield "/v1/kv", b'{"mutations":[%b]}' % b",".join(entries)
     names = b'"id":"6f9619ff-8b86-4d01-b42d-00cf4fc964fd","header":"YQ==","dataEncryptionKey":"YQ=="'
     yield "/v1/artifacts", b'{%b,"body":%b}' % (names, blob)
 
