@@ -1,16 +1,27 @@
-"""Acknowledgements that take long to write, because they hold what is stored."""
+"""Acknowledgements, of which some take long to write: they repeat what was sent, or hold what is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from happy.api.portions import in_portions
+from happy.api.portions import LARGE, in_portions, is_large
 from happy.realtime.client import Client, owner_of
 
 if TYPE_CHECKING:
     from happy.base.pace import Pace
     from happy.socketio.socket import Acknowledge
+
+
+def acknowledge(ack: Acknowledge, value: Any, size: int) -> bool:
+    """Acknowledge an event of ``size`` bytes in one step; False, and nothing done, if that takes long."""
+    if size > LARGE and is_large(value):
+        return False
+    try:
+        ack(value)
+    except TypeError:  # What is stored, and not small, is Sliced, which an encoder does not know.
+        return False
+    return True
 
 
 class LargeAcknowledgement:

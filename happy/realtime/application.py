@@ -15,13 +15,12 @@ from twisted.logger import Logger
 
 from happy.api.declare import Event
 from happy.api.pipeline import NO_ANSWER, call_event
-from happy.api.portions import is_large
 from happy.api.structs import MalformedJson, parse_json
 from happy.base.coroutines import drive
 from happy.base.errors import AccountDisabled
 from happy.base.pace import Pace
 from happy.keys.access import SeenPairing
-from happy.realtime.acknowledging import LargeAcknowledgement
+from happy.realtime.acknowledging import LargeAcknowledgement, acknowledge
 from happy.realtime.client import Client, Identity, owner_of
 from happy.realtime.handshake import TOO_MANY, WRONG_TOKEN, AuthObject
 from happy.realtime.hub import Hub
@@ -299,12 +298,10 @@ class HappyApplication:
             holding.give_back(size)
 
         def done(value: Any) -> None:
-            if answer is not None and is_large(value):
+            if answer is None or value is NO_ANSWER or acknowledge(answer, value, size):
+                over()
+            else:
                 LargeAcknowledgement(self._pace, client, answer, value, over).go_on()
-                return
-            over()
-            if answer is not None and value is not NO_ANSWER:
-                answer(value)
 
         def failed(error: BaseException) -> None:
             over()

@@ -283,9 +283,10 @@ class _Acknowledge:
         self._ack_id = ack_id
 
     def __call__(self, *arguments: Any) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.send(encode_ack(self._ack_id, arguments, socket.namespace))
+        if self._socket is not None:
+            packet = encode_ack(self._ack_id, arguments, self._socket.namespace)
+            socket, self._socket = self._socket, None
+            socket.send(packet)
 
     def begin(self) -> GatheredPacket:
         return begin_ack(self._ack_id, MAIN if self._socket is None else self._socket.namespace)
