@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from happy.base.errors import Overloaded
-from happy.realtime.batches import Append, Batch
+from happy.realtime.batches import Append, Batch, weight
 from happy.storage.append import AppendedRow
 from happy.storage.messages import IncomingMessage
 
@@ -22,6 +22,14 @@ def test_one_answer() -> None:
         append.succeed(None)
         append.fail(Overloaded("too late"))
         assert answers == [Overloaded if fails else []]
+
+
+def test_size() -> None:
+    """Of each message counts whose it is, what its sender calls it, and its text."""
+    messages = [IncomingMessage("local", "content"), IncomingMessage(None, "text")]
+    append = Append("account", "session", messages, None, 0.0)
+    assert append.size == len("session" + "local" + "content") + len("session" + "text")
+    assert append.weight == weight(2, append.size)
 
 
 def test_answers_are_in_order() -> None:

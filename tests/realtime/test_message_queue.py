@@ -248,6 +248,8 @@ class BacklogTests(SynchronousTestCase):
                 holding.pop(0)()
             elif step == "hold" and (release := self.linearizer.try_acquire([account])) is not None:
                 holding.append(release)
+            left = [append for one in "abc" for append in added[one][len(taken[one]) :]]
+            self.assertCountEqual(list(self.backlog), left)
         while take() or holding:
             while holding:
                 holding.pop()()
