@@ -15,8 +15,8 @@ LONGEST_KEY: Final = 16 * 1024
 
 T = TypeVar("T")
 
-Array = shapes.ListType | shapes.VarTupleType
-Number = shapes.IntType | shapes.FloatType
+ArrayType = shapes.ListType | shapes.VarTupleType
+NumberType = shapes.IntType | shapes.FloatType
 Options = dict[frozenset[Any], tuple[Any, ...]]
 
 
@@ -51,7 +51,7 @@ def numeric_members(type: Any) -> frozenset[str]:
     return frozenset(
         member.encode_name
         for member in _members(type)
-        if any(isinstance(option, Number) for option in options_of(member.type))
+        if any(isinstance(option, NumberType) for option in options_of(member.type))
     )
 
 
@@ -91,7 +91,7 @@ def _parts(info: shapes.Type, within: frozenset[object] = frozenset()) -> Iterat
     """Every alternative of ``info``, and everything inside of it."""
     for option in options_of(info):
         yield option
-        if isinstance(option, Array):
+        if isinstance(option, ArrayType):
             yield from _parts(option.item_type, within)
         elif isinstance(option, shapes.DictType):
             yield from _parts(option.value_type, within)

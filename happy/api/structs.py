@@ -25,11 +25,12 @@ from msgspec import Meta, Struct, StructMeta
 from happy.api import validation
 from happy.api.described import LONGEST_KEY, counts_utf16, member_names
 from happy.api.query import coerce_texts, gather
-from happy.api.validation import Invalid, Problem
+from happy.api.validation import SAFE, UUID_PATTERN, Invalid, Problem
 from happy.wire.complexity import TooComplex, check_complexity
 from happy.wire.surrogates import has_lone, mark_surrogates, mend_surrogates, unmark_surrogates
 
 __all__ = [
+    "SAFE",
     "Base64",
     "Blob",
     "Body",
@@ -66,8 +67,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-SAFE = validation.SAFE
-
 _MOST_DIGITS: Final = 400
 """More than any finite number of a client has."""
 
@@ -84,7 +83,7 @@ NonEmpty = Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY)]
 Size200 = Annotated[str, Meta(min_length=1, max_length=200)]
 """1 to 200 UTF-16 code units; every ``max_length`` of a text counts those."""
 Size500 = Annotated[str, Meta(min_length=1, max_length=500)]
-Uuid = Annotated[str, Meta(pattern=validation.UUID_PATTERN)]
+Uuid = Annotated[str, Meta(pattern=UUID_PATTERN)]
 """A UUID of versions 1-8 with RFC variant bits, all zeros or all ones; any case."""
 
 Timestamp = Annotated[int, Meta(description="Milliseconds since the epoch.")]

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import inspect as shapes
 
-from happy.api.described import Array, Number, Options, declared_options, describe, options_of
+from happy.api.described import ArrayType, NumberType, Options, declared_options, describe, options_of
 
 SAFE: Final = 2**53 - 1
 """The largest whole number that a client's floating point numbers represent exactly."""
@@ -203,14 +203,9 @@ class _Walk:
 
     def _whole(self, info: shapes.StructType, fitted: dict[str, Any], path: _Path) -> None:
         """What the Struct finds wrong with itself, beside members that are out of bounds."""
+        names = {member.encode_name: member.name for member in info.fields}
         try:
-            info.cls(
-                **{
-                    member.name: fitted[name]
-                    for member in info.fields
-                    if (name := member.encode_name) in fitted
-                }
-            )
+            info.cls(**{names[name]: value for name, value in fitted.items()})
         except ValueError as fault:
             self._fault(str(fault), path)
 
@@ -222,7 +217,7 @@ class _Walk:
             for name, item in value.items()
         }
 
-    def _array(self, info: Array, value: Any, path: _Path) -> Any:
+    def _array(self, info: ArrayType, value: Any, path: _Path) -> Any:
         if not isinstance(value, list):
             self._mismatch("array", value, path)
             return self._length(info, value, path)
@@ -244,7 +239,7 @@ class _Walk:
             )
         return value
 
-    def _length(self, info: shapes.StrType | Array, value: Any, path: _Path) -> None:
+    def _length(self, info: shapes.StrType | ArrayType, value: Any, path: _Path) -> None:
         """Whether a text or an array, even in the place of the other one, has the right length."""
         bound = info.min_length if info.max_length is None else info.max_length
         if bound is None:
@@ -268,7 +263,7 @@ class _Walk:
             self._fault(f"Invalid option: expected one of {listed}", path)
         return value
 
-    def _number(self, info: Number, value: Any, path: _Path) -> Any:
+    def _number(self, info: NumberType, value: Any, path: _Path) -> Any:
         if _kind(value) != "number" or math.isinf(_encodable(value)):
             return self._mismatch("number", value, path)
         if isinstance(info, shapes.IntType):
@@ -286,7 +281,7 @@ class _Walk:
         if value > SAFE:
             self._fault(f"Too big: expected int to be <={SAFE}", path)
 
-    def _bounds(self, info: Number, value: float, path: _Path) -> None:
+    def _bounds(self, info: NumberType, value: float, path: _Path) -> None:
         if info.ge is not None and info.ge != -SAFE and value < info.ge:
             self._fault(f"Too small: expected number to be >={info.ge}", path)
         if info.gt is not None and value <= info.gt:

@@ -69,6 +69,7 @@ _UNSTORABLE = (NUL_IN_TEXT, "22P05", "22003", "54000")
 IN_WORDS = {
     "25006": "it takes no changes, as a standby or what is set to read-only",
     "42501": "the role may not do that",
+    "42P01": "it lacks a table",
     "53100": "its disk is full",
 }
 """What some SQLSTATEs of PostgreSQL mean that an operator can mend."""
