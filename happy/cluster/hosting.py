@@ -29,6 +29,9 @@ LOOK_SECONDS: Final = 30.0
 HOST_SECONDS: Final = 5.0
 """How long a first client waits until its account is hosted."""
 
+NO_MACHINES: Final[frozenset[str]] = frozenset()
+"""What most accounts have of them: an empty set of each one's own would be a fifth of what it takes."""
+
 
 class Hosted:
     """An account with clients here: what they hear next, and what other nodes have of it.
@@ -44,7 +47,7 @@ class Hosted:
         self.feed = feed
         self.roster = Roster()
         self.seen = (False, False)
-        self.machines: frozenset[str] = frozenset()
+        self.machines = NO_MACHINES
         """What the others were told: whether there are users, and whether they look; and which machines."""
         self.waiting: list[Deferred[None]] | None = []
         """Who waits until it is hosted; None once it is."""

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 
 from happy.base.waiting import relayed, within
 from happy.cluster import wire
+from happy.cluster.hosting import NO_MACHINES
 from happy.realtime.updates import MachineActivity, devices_of
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Rosters:
     def _look(self, account: str) -> tuple[tuple[bool, bool], frozenset[str]]:
         """What there is here of users and machines."""
         users = self._hub.has_users(account), self._hub.viewing(account)
-        return users, frozenset(self._hub.machines(account))
+        return users, frozenset(self._hub.machines(account)) or NO_MACHINES
 
     def _state(self, hosted: Hosted, *, ask: bool) -> wire.NodeState:
         """Everything. Said to a single node, it leaves to be told to all what has changed."""
