@@ -9,7 +9,7 @@ no bus, or it stands still, that is done every second.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
@@ -59,6 +59,7 @@ class Cluster:
         self.node = secrets.token_hex(5)
         self.bus = type(bus).__name__
         """The kind of bus."""
+        self._mine = wire.beginning(self.node)
         self._bus = bus
         self._hub = hub
         self._clock = clock
@@ -88,12 +89,14 @@ class Cluster:
         if hub.recovery is not None:
             hub.recovery.replay.node = f"{self.node}."
         hub.observer = self.rosters
+        self._hearers = self._who_hears()
         self._metrics = metrics
         self._show(metrics, name)
 
     def _show(self, metrics: Metrics, name: str) -> None:
         heard = metrics.happy_bus_messages_total
-        self._heard = {kind: heard.labels("in", kind.__name__) for kind in _KINDS}
+        kinds: list[type[wire.NodeWord]] = [*self._hearers, wire.Beat]
+        self._heard = {kind: heard.labels("in", kind.__name__) for kind in kinds}
         metrics.happy_bus_up.labels(name).set_function(lambda: self._bus.up)
         metrics.happy_nodes.labels(name).set_function(lambda: 1 + len(self.nodes.known))
         metrics.happy_hosted_accounts.labels(name).set_function(lambda: len(self.hosting))
@@ -250,10 +253,13 @@ class Cluster:
 
     def heard(self, channel: str, payload: bytes) -> None:
         """See :class:`happy.cluster.bus.BusOwner`."""
+        if self._mine in payload[: wire.BEGINNING] and channel != NODES:
+            return  # What is said of an account comes back to whoever says it.
         said = wire.decode(payload)
         if said is None:
             return
-        self._heard[type(said)].inc()
+        kind = type(said)
+        self._heard[kind].inc()
         if isinstance(said, wire.Beat):
             if said.node == self.node:
                 took = self._clock.seconds() - self._said
@@ -264,7 +270,29 @@ class Cluster:
         elif said.node != self.node:
             if said.node not in self.nodes.known:
                 self.nodes.heard(wire.Beat(said.node, "", wire.VERSION))
-            _HEARERS[type(said)](self, said)
+            self._hearers[kind](said)
+
+    def _who_hears(self) -> dict[type[wire.NodeWord], Callable[[Any], None]]:
+        """Whose a word of another node is."""
+        return {
+            wire.Bye: self._hear_bye,
+            wire.Look: self._hear_look,
+            wire.Use: self._hear_use,
+            wire.Order: self.orders.serve,
+            wire.Obeyed: self.orders.hear,
+            wire.NodeUpdate: self.everywhere.hear_update,
+            wire.Wake: self.everywhere.hear_wake,
+            wire.NodeSignal: self.everywhere.hear_signal,
+            wire.NodeState: self._hear_roster,
+            wire.NodeChange: self._hear_roster,
+            wire.Stop: self.rosters.hear_stop,
+            wire.Unhosted: self.rosters.hear_gone,
+            wire.Resync: self._hear_resync,
+            wire.NodeCall: self.calls.serve,
+            wire.NodeAnswer: self.calls.hear,
+            wire.Claim: self._claims.serve,
+            wire.Claimed: self._claims.hear,
+        }
 
     def _hear_look(self, said: wire.Look) -> None:
         self._break_off()
@@ -324,26 +352,3 @@ class Cluster:
         self._break_off()
         self._bus.cut()
         self.catch_up("deaf")
-
-
-_HEARERS: Final[dict[type[Any], Any]] = {
-    wire.Bye: Cluster._hear_bye,
-    wire.Look: Cluster._hear_look,
-    wire.Use: Cluster._hear_use,
-    wire.Order: lambda cluster, said: cluster.orders.serve(said),
-    wire.Obeyed: lambda cluster, said: cluster.orders.hear(said),
-    wire.NodeUpdate: lambda cluster, said: cluster.everywhere.hear_update(said),
-    wire.Wake: lambda cluster, said: cluster.everywhere.hear_wake(said),
-    wire.NodeSignal: lambda cluster, said: cluster.everywhere.hear_signal(said),
-    wire.NodeState: Cluster._hear_roster,
-    wire.NodeChange: Cluster._hear_roster,
-    wire.Stop: lambda cluster, said: cluster.rosters.hear_stop(said),
-    wire.Unhosted: lambda cluster, said: cluster.rosters.hear_gone(said),
-    wire.Resync: Cluster._hear_resync,
-    wire.NodeCall: lambda cluster, said: cluster.calls.serve(said),
-    wire.NodeAnswer: lambda cluster, said: cluster.calls.hear(said),
-    wire.Claim: lambda cluster, said: cluster._claims.serve(said),
-    wire.Claimed: lambda cluster, said: cluster._claims.hear(said),
-}
-
-_KINDS: Final[tuple[type[wire.NodeWord], ...]] = (*_HEARERS, wire.Beat)

@@ -101,7 +101,7 @@ class Everywhere:
 
     def after(self, account: str, act: Callable[..., object], *arguments: object) -> None:
         """See :class:`happy.realtime.broadcaster.Broadcaster`."""
-        passed = self._passed(account)
+        passed = self._passed(account) if account in self._own else None
         if passed is None:
             self._hub.after(account, act, *arguments)
         else:

@@ -88,10 +88,15 @@ class Feed:
         self._owner = owner
         self._clock = clock
         self._timer: IDelayedCall | None = None
-        self._watchers: dict[Deferred[None], int] = {}
+        self._watchers: dict[Deferred[None], int] | None = None
 
     def offer(self, told: Told, *, local: bool = False) -> None:
         """An update was committed, by this node if ``local``. Never waits, never fails."""
+        if told.seq == self.next and not self.waiting:  # as good as always
+            self._tell(told)
+            if self._watchers:
+                self._fire(self.next)
+            return
         missing = bool(self.waiting)
         self._offer(told, local=local)
         if missing and not self.waiting and not self.ended:
@@ -183,6 +188,8 @@ class Feed:
         """Fires when clients have been told of everything up to a number; None if they were."""
         if not self.behind(seq):
             return None
+        if self._watchers is None:
+            self._watchers = {}
         passed = Deferred[None](self._watchers.__delitem__)
         self._watchers[passed] = seq
         return passed
@@ -260,9 +267,10 @@ class Feed:
 
     def _fire(self, following: int | None) -> None:
         """Tell those who wait for a number before ``following``, or everybody."""
-        due = [passed for passed, seq in self._watchers.items() if following is None or seq < following]
+        watchers = self._watchers or {}
+        due = [passed for passed, seq in watchers.items() if following is None or seq < following]
         for passed in due:
-            del self._watchers[passed]
+            del watchers[passed]
         for passed in due:
             if not passed.called:
                 passed.callback(None)

@@ -50,7 +50,7 @@ class Outlet:
         audience, payload = told.audience, told.payload or b""
         account, size = audience.account, len(payload)
         said: wire.NodeWord
-        if size <= self._bus.largest and self.takes(account, size):
+        if size <= LARGE or (size <= self._bus.largest and self.room.take(account, size)):
             said = wire.NodeUpdate(
                 self.node,
                 account,
@@ -62,7 +62,7 @@ class Outlet:
             )
         else:
             said, size = wire.Wake(self.node, account, told.seq), 0
-        self._say(account_channel(account), said, self._not_heard, account, size)
+        self._say(account_channel(account), said, _it_does_not_matter, self._not_heard, account, size)
 
     def about(self, account: str, said: wire.NodeWord) -> Deferred[None] | None:
         """Say something to the nodes that host an account; fires when it has gone out, or is lost."""
@@ -70,11 +70,11 @@ class Outlet:
 
     def signal(self, said: wire.NodeSignal) -> None:
         """Pass a signal on to the nodes that host its account."""
-        self._say(account_channel(said.account), said, self._not_heard)
+        self._say(account_channel(said.account), said, _it_does_not_matter, self._not_heard)
 
     def to(self, node: str, said: wire.NodeWord, account: str = "", size: int = 0) -> None:
         """Say something to one node, for which an account took so many bytes (:meth:`takes`)."""
-        self._say(node_channel(node), said, _it_does_not_matter, account, size)
+        self._say(node_channel(node), said, _it_does_not_matter, _it_does_not_matter, account, size)
 
     def until_told(self, node: str, said: wire.NodeWord) -> Deferred[None] | None:
         """Say something to one node; fires as :meth:`about`."""
@@ -90,13 +90,11 @@ class Outlet:
         size: int = 0,
     ) -> None:
         """As :meth:`to`; calls ``out`` or ``lost`` as :meth:`happy.cluster.bus.Bus.say` does."""
-        if self._bus.up:
-            self._count(said)
-        self._hand_over(node_channel(node), said, out, lost, account, size)
+        self._say(node_channel(node), said, out, lost, account, size)
 
     def to_all(self, said: wire.NodeWord) -> None:
         """Say something to every node, whatever it speaks."""
-        self._say(NODES, said, _it_does_not_matter)
+        self._say(NODES, said, _it_does_not_matter, _it_does_not_matter)
 
     async def leave(self) -> None:
         """Say goodbye, and wait a moment until it is out, and everything before it."""
@@ -109,7 +107,7 @@ class Outlet:
         """There is a way again."""
         if self._unheard:
             self._unheard = False
-            self._say(NODES, wire.Look(self.node), self._not_heard)
+            self._say(NODES, wire.Look(self.node), _it_does_not_matter, self._not_heard)
 
     def takes(self, account: str, size: int) -> bool:
         """Whether an account may make this node say something of so many bytes now.
@@ -129,26 +127,16 @@ class Outlet:
         self,
         channel: str,
         said: wire.NodeWord,
+        out: Callable[[int | None], object],
         lost: Callable[[], object],
         account: str = "",
         size: int = 0,
     ) -> None:
-        if self._bus.up:
-            self._count(said)
-            self._hand_over(channel, said, _it_does_not_matter, lost, account, size)
-        else:
+        if not self._bus.up:
             self._release(account, size)
             lost()
-
-    def _hand_over(
-        self,
-        channel: str,
-        said: wire.NodeWord,
-        out: Callable[[int | None], object],
-        lost: Callable[[], object],
-        account: str,
-        size: int,
-    ) -> None:
+            return
+        self._count(said)
         if size > LARGE:
             self._bus.publish(channel, wire.encode(said)).addBoth(self._out, account, size).addCallbacks(
                 out, lambda failure: lost()

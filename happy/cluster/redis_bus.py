@@ -85,7 +85,8 @@ class RedisBus:
         self._prefix = f"{service}:{version}:{target.database}:".encode()
         self._greeting = Greeting(target, f"happy-{name}", self._prefix + b"trial")
         self._owner: BusOwner | None = None
-        self._up = False
+        self.up = False
+        """Both connections have greeted, and every channel that was wanted then is confirmed."""
         self._speaking: Speaking | None = None
         self._listening: Listening | None = None
         self._subscriptions = Subscriptions(reactor, self._say, self._confirmed, self._completed)
@@ -101,11 +102,6 @@ class RedisBus:
         self._unanswered = 0
         self._trouble = Trouble(self._log, "reaching Redis", reactor)
         self._hearing = Trouble(self._log, "acting on what another node says", reactor)
-
-    @property
-    def up(self) -> bool:
-        """Both connections have greeted, and every channel that was wanted then is confirmed."""
-        return self._up
 
     # -- start and stop ------------------------------------------------------------------------
 
@@ -138,7 +134,7 @@ class RedisBus:
 
     def _close(self) -> Deferred[Any]:
         self._owner = None
-        self._up = False
+        self.up = False
         self._end_start()
         self._stop_listening()
         for connection in (self._speaking, self._listening):
@@ -173,7 +169,7 @@ class RedisBus:
     ) -> None:
         """See :meth:`Bus.say`, and :meth:`publish`."""
         speaking, size = self._speaking, len(payload) + _OVERHEAD
-        if not self._up or speaking is None:
+        if not self.up or speaking is None:
             lost()
             return
         if self._unanswered + size > MOST_UNANSWERED:
@@ -213,7 +209,7 @@ class RedisBus:
     def subscribers(self, channel: str) -> Deferred[int | None]:
         """How many listen to a channel; unknown in a cluster of Redis servers."""
         speaking = self._speaking
-        if not self._up or speaking is None:
+        if not self.up or speaking is None:
             return fail(BusLost())
         answer: Deferred[list[Any]] = speaking.ask("PUBSUB", "NUMSUB", self._channel(channel))
         return answer.addCallbacks(
@@ -286,8 +282,9 @@ class RedisBus:
     def heard_on(self, channel: bytes, payload: bytes) -> None:
         """A message."""
         if self._owner is not None:
+            name = NODES if channel == self._nodes else channel[len(self._prefix) :].decode(errors="replace")
             try:
-                self._owner.heard(self._named(channel), payload)
+                self._owner.heard(name, payload)
             except Exception as error:
                 self._hearing.again(describe_fault(error))
 
@@ -314,9 +311,9 @@ class RedisBus:
 
     def _look(self) -> None:
         """Whether it is up by now."""
-        if self._up or self._owner is None or self._speaking is None or not self._complete:
+        if self.up or self._owner is None or self._speaking is None or not self._complete:
             return
-        self._up = True
+        self.up = True
         self._up_since = self._reactor.seconds()
         self._trouble.over()
         self._owner.back()
@@ -327,7 +324,7 @@ class RedisBus:
     def _down(self) -> None:
         if self._listening is None:
             self._stop_listening()
-        was_up, self._up = self._up, False
+        was_up, self.up = self.up, False
         if was_up:
             steady = self._reactor.seconds() - self._up_since >= STEADY_SECONDS
             self._failures = 0 if steady else self._failures + 1

@@ -7,6 +7,7 @@ A new word does not, if all is well without an answer to it: who does not know i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,6 +16,9 @@ from msgspec import Struct
 from happy.realtime.updates import Scope
 
 VERSION: Final = 1
+
+BEGINNING: Final = 20
+"""Bytes of a word in which its tag ends, and the name of the node that says it."""
 
 
 class NodeWord(Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -226,13 +230,15 @@ AnyWord = (
     | Claimed
 )
 
-_encoder = msgspec.msgpack.Encoder()
+encode: Final[Callable[[NodeWord], bytes]] = msgspec.msgpack.Encoder().encode
+"""The payload for a bus."""
+
 _decoder = msgspec.msgpack.Decoder(AnyWord)
 
 
-def encode(said: NodeWord) -> bytes:
-    """The payload for a bus."""
-    return _encoder.encode(said)
+def beginning(node: str) -> bytes:
+    """What only words of a node have in their first :data:`BEGINNING` bytes: its name, after their tag."""
+    return msgspec.msgpack.encode(node)
 
 
 def decode(payload: bytes) -> AnyWord | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 
@@ -20,6 +22,16 @@ def test_an_older_beat() -> None:
     """What an older release does not say has its usual value."""
     said = msgspec.msgpack.decode(wire.encode(BEAT))[:4]
     assert wire.decode(msgspec.msgpack.encode(said)) == wire.Beat("a", "n1", wire.VERSION)
+
+
+@pytest.mark.parametrize("kind", get_args(wire.AnyWord))
+def test_whose_it_is(kind: type[wire.NodeWord]) -> None:
+    """By its first bytes one knows of every word whether a node said it, whoever else is named in it."""
+    node, other = "0123456789", "abcdef0123"
+    rest = len(kind.__struct_fields__) - 1
+    said, heard = kind(node, *[other] * rest), kind(other, *[node] * rest)
+    assert wire.beginning(node) in wire.encode(said)[: wire.BEGINNING]
+    assert wire.beginning(node) not in wire.encode(heard)[: wire.BEGINNING]
 
 
 @pytest.mark.parametrize(
