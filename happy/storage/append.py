@@ -12,27 +12,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from happy.storage.types import Millis
+from happy.storage.types import Millis, Texts
 
 if TYPE_CHECKING:
     from happy.storage.transaction import Transaction
 
+# Without a cast, a condition or names of columns, each of which PostgreSQL would have to understand anew for
+# every batch.
 APPEND = """
-SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
-FROM happy_append_messages(
-    %(writer)s, %(batch)s, %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
-    %(contents)s::text[], %(now)s::timestamp(3)
+SELECT * FROM happy_append_messages(
+    %(writer)s, %(batch)s, %(accounts)s, %(sessions)s, %(local_ids)s, %(ids)s, %(contents)s, %(now)s
 )
-WHERE o_row IS NOT NULL
 """
 
 APPEND_NOTED = """
-SELECT o_row, o_new, o_id, o_seq, o_account_seq, o_created, o_updated
-FROM happy_append_noted(
-    %(writer)s, %(batch)s, %(accounts)s::text[], %(sessions)s::text[], %(local_ids)s::text[], %(ids)s::text[],
-    %(contents)s::text[], %(now)s::timestamp(3), %(skips)s::text[]
+SELECT * FROM happy_append_noted(
+    %(writer)s, %(batch)s, %(accounts)s, %(sessions)s, %(local_ids)s, %(ids)s, %(contents)s, %(now)s,
+    %(skips)s
 )
-WHERE o_row IS NOT NULL
 """
 
 GIVE_UP = """
@@ -60,6 +57,7 @@ DELETE FROM "happy_appended" WHERE "at" < %s
 """
 
 _KEPT = 7 * 86_400_000
+_MANY = 8
 
 _NAMED = ("accounts", "sessions", "local_ids", "ids")
 _STORED = (*_NAMED, "contents")
@@ -101,7 +99,11 @@ async def append(
     columns = _columns(_NOTED if noted else _STORED, rows)
     parameters = {"writer": writer, "batch": batch, "now": tx.now, **columns}
     stored, now = await tx.rows(APPEND_NOTED if noted else APPEND, parameters), int(tx.now)
-    return [AppendedRow._make(row if row[-1] is not None else (*row[:5], now, now)) for row in stored]
+    return [
+        AppendedRow._make(row if row[-1] is not None else (*row[:5], now, now))
+        for row in stored
+        if row[0] is not None  # Where nothing is stored, one row stands for none.
+    ]
 
 
 async def find_or_give_up(
@@ -126,5 +128,6 @@ async def forget_writers(tx: Transaction) -> None:
 
 
 def _columns(names: Sequence[str], rows: Sequence[AppendRow]) -> dict[str, list[Any]]:
-    """The first columns of the rows, by what statements call them."""
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=False))
+    """The first columns of the rows, by what statements call them; few texts are sooner made into a list."""
+    texts = Texts if len(rows) >= _MANY else list
+    return dict(zip(names, map(texts, zip(*rows, strict=True)), strict=False))

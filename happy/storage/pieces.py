@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from happy.storage.types import Jsonb
+from happy.storage.types import Jsonb, Texts
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -63,7 +63,7 @@ def any_large(params: Parameters) -> bool:
         if kind is str:  # most are
             if len(value) > LARGE:
                 return True
-        elif (kind is list or kind is bytes or kind is Jsonb) and _is_large(value):
+        elif (kind is list or kind is Texts or kind is bytes or kind is Jsonb) and _is_large(value):
             return True
     return False
 

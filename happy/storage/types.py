@@ -6,6 +6,7 @@ column                  parameter                                   result
 ``TIMESTAMP(3)``        :class:`Millis`                             ``int``, epoch ms, UTC
 ``BYTEA``               ``bytes``                                   ``bytes``
 ``JSONB``               :class:`Jsonb`                              ``str``, the JSON text
+``TEXT[]``              :class:`Texts`, or a list                   a list
 arrays of these         a list                                      a list
 ======================  ==========================================  ======================
 """
@@ -56,6 +57,33 @@ class Jsonb:
         return quoted + b"::jsonb"
 
 
+class Texts(list[str | None]):
+    """Texts that go out as a ``TEXT[]`` in one literal: the cheaper way from some eight of them on.
+
+    As a list each of them is an expression, which the driver makes, and PostgreSQL works out, one by one.
+    """
+
+
+class _TextsLiteral:
+    """What stands in a statement for :class:`Texts`."""
+
+    __slots__ = ("_quoted",)
+
+    def __init__(self, texts: Texts) -> None:
+        elements = [
+            "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            for text in texts
+        ]
+        self._quoted = QuotedString("{" + ",".join(elements) + "}")
+
+    def prepare(self, connection: Any) -> None:
+        self._quoted.prepare(connection)
+
+    def getquoted(self) -> bytes:
+        quoted: bytes = self._quoted.getquoted()
+        return quoted
+
+
 def format_timestamp(millis: int) -> str:
     """Epoch milliseconds as PostgreSQL writes a timestamp; raises OverflowError past the year 9999."""
     return (_EPOCH + timedelta(milliseconds=millis)).isoformat(" ", "milliseconds")
@@ -96,7 +124,8 @@ _CASTS = (
     new_array_type((_JSON_ARRAY, _JSONB_ARRAY), "RAWJSONARRAY", _RAW_JSON),
 )
 
-# psycopg2 looks up adapters by type for the whole process; the type is ours, so nobody else is affected.
+# psycopg2 looks up adapters by type for the whole process; the types are ours, so nobody else is affected.
+register_adapter(Texts, _TextsLiteral)
 register_adapter(Millis, lambda millis: AsIs(f"'{format_timestamp(millis)}'::timestamp"))
 
 

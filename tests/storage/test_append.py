@@ -147,6 +147,21 @@ class WriterTests(AppendCase):
         self.assertEqual(self.numbers(), [2, 4, 0])
         self.assertEqual(self.stored(2), [])
 
+    async def test_many(self) -> None:
+        """However many there are, each is stored as it is, and its local id is known again."""
+        texts = ["", "NULL", '"', "\\", '\\"', "{a,b}", "'", "a\nb", " ", "😀ß", "%s", '","']
+        rows = self.rows(*[(0, text or None, text) for text in texts])
+        writer = Writer(self.database)
+        self.assertEqual(len(await writer.append(rows)), len(rows))
+        self.assertEqual([content for _, content in self.stored(0)], texts)
+        again = await writer.append([row._replace(id=new_cuid()) for row in rows])
+        self.assertEqual([row.new for row in again], [True, *[False] * (len(rows) - 1)])
+        with self.assertRaises(QueryFailed):
+            await writer.append(self.rows(*[(0, None, "x\0")] * len(texts)))
+        self.assertFalse(writer.in_doubt)
+        nowhere = [row._replace(session="nowhere", id=new_cuid()) for row in rows]
+        self.assertEqual(await writer.append(nowhere), [])
+
     async def test_nothing_of_it_was_stored(self) -> None:
         """A batch of which every message is somebody else's has an answer too: none."""
         rows = [AppendRow(self.accounts[0], "nowhere", None, new_cuid(), "x")]

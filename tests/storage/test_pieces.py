@@ -8,7 +8,7 @@ from typing import Any
 
 from happy.storage.database import Transaction
 from happy.storage.pieces import LARGE, PIECE, SentAhead, any_large
-from happy.storage.types import Jsonb
+from happy.storage.types import Jsonb, Texts
 from tests.harness import DatabaseCase
 
 TEXT = "".join(random.Random(3).choices("abc'\\\n%äß😀", k=LARGE + 1))
@@ -38,6 +38,7 @@ class PiecesTests(DatabaseCase):
         self.assertEqual(await self.returned("SELECT %(value)s", {"value": BYTES}), BYTES)
         self.assertEqual(await self.returned("SELECT %s ->> 'key'", [Jsonb({"key": TEXT})]), TEXT)
         self.assertEqual(await self.returned("SELECT %s::text[]", [TEXTS]), TEXTS)
+        self.assertEqual(await self.returned("SELECT %s::text[]", [Texts(TEXTS)]), TEXTS)
         self.assertEqual(await self.returned("SELECT %s::bytea[]", [BLOBS]), BLOBS)
 
     async def test_several_in_a_transaction(self) -> None:
