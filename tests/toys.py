@@ -71,6 +71,9 @@ class ToyThreads:
     def run(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return maybeDeferred(call, *args)
 
+    def run_for(self, owner: str, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return self.run(call, *args)
+
     def within(self, seconds: float, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return self.run(call, *args)
 

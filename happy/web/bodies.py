@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,15 +32,26 @@ PATIENCE: Final = 30.0
 """Seconds that a large body may wait to be worked on."""
 
 
+Elsewhere = Callable[[str, Callable[[], None]], object]
+"""Makes a call for an owner that may take long."""
+
+
+def _here(owner: str, call: Callable[[], None]) -> None:
+    call()
+
+
 class Keep:
     """What one connection takes: memory and disk that ``owner`` pays for, itself included.
 
-    ``payer`` gives everything up when somebody else needs it.
+    ``payer`` gives everything up when somebody else needs it; ``elsewhere`` is where files end.
     """
 
-    __slots__ = ("_ended", "_memory", "_working", "disk", "owner", "payer")
+    __slots__ = ("_ended", "_memory", "_working", "disk", "elsewhere", "owner", "payer")
 
-    def __init__(self, memory: Budget, disk: Budget, owner: str, payer: Payer) -> None:
+    def __init__(
+        self, memory: Budget, disk: Budget, owner: str, payer: Payer, elsewhere: Elsewhere = _here
+    ) -> None:
+        self.elsewhere = elsewhere
         self.owner = owner
         self.disk = disk
         self.payer: Payer | None = payer
@@ -148,7 +163,14 @@ class LargeBody(SpooledTemporaryFile[bytes]):
         self._leave_memory()
         if self._on_disk is not None:
             self._on_disk.close()
+        if not self.closed and self.name is not None:
+            self._end_elsewhere()
         super().close()
+
+    def _end_elsewhere(self) -> None:
+        """Let the last one who has the file be another: to throw it away takes a disk its time."""
+        with suppress(OSError):
+            self._keep.elsewhere(self._keep.owner, partial(os.close, os.dup(self.fileno())))
 
 
 class DecodingRoom(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -75,6 +75,11 @@ class Router(Resource):
         enabled = [capability for capability in capabilities if capability.enabled(parts.config)]
         self._routes = RouteTable(route for capability in enabled for route in capability.routes)
         self._match = lru_cache(MATCHES)(self._routes.match)
+
+    def elsewhere(self, owner: str, call: Callable[[], None]) -> None:
+        """Make a call in a thread, or here when too many wait for one."""
+        made = self._parts.files.run_for(owner, call)
+        made.addErrback(lambda failure: call() if failure.check(Overloaded) else None)
 
     def target(self, method: bytes, uri: bytes) -> Target:
         """Find out what a request is for. A preflight is for any path, even one that cannot be read."""

@@ -96,7 +96,7 @@ class HappySite(Site):
         if place is None:
             return _Refusal()
         channel: HappyChannel = super().buildProtocol(addr)
-        keep = Keep(self.router.memory, self.disk, owner, channel)
+        keep = Keep(self.router.memory, self.disk, owner, channel, self.router.elsewhere)
         if not keep.take(CONNECTION_BYTES):
             place.leave()
             keep.end()

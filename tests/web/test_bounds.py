@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -14,7 +16,16 @@ from happy.api.structs import Body
 from happy.base.bounds import Budget
 from happy.base.errors import Overloaded
 from happy.capabilities.server import Server
-from happy.web.bodies import CONNECTION_BYTES, PATIENCE, SMALL, DecodingRoom, LargeWork
+from happy.web.bodies import (
+    CONNECTION_BYTES,
+    PATIENCE,
+    SMALL,
+    SPOOL_SIZE,
+    DecodingRoom,
+    Keep,
+    LargeBody,
+    LargeWork,
+)
 from happy.web.site import HappySite
 from tests.socketio.peers import TurningClock
 from tests.toys import toy_server
@@ -348,3 +359,26 @@ class LargeWorkTests(SynchronousTestCase):
         self.leave(room)
         self.successResultOf(self.enter("b", 50))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LargeBodyTests(SynchronousTestCase):
+    """A body in a file."""
+
+    def test_ends_elsewhere(self) -> None:
+        """What was in a file is thrown away elsewhere; what was not, or is closed already, is no matter."""
+        ended: list[tuple[str, Callable[[], None]]] = []
+        budgets = Budget(2**20), Budget(2**20)
+        keep = Keep(*budgets, "a", SimpleNamespace(), lambda owner, call: ended.append((owner, call)))
+        for size, ends in ((10, 0), (SPOOL_SIZE + 1, 1)):
+            body = LargeBody(keep)
+            self.assertTrue(body.hold(size))
+            body.write(bytes(size))
+            body.close()
+            body.close()
+            self.assertTrue(body.closed)
+            self.assertEqual((len(ended), budgets[1].used), (ends, 0))
+        ((owner, end),) = ended
+        end()
+        self.assertEqual(owner, "a")
+        with self.assertRaises(OSError):
+            end()

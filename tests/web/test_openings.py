@@ -26,7 +26,7 @@ JOIN = b"\x81\x82\0\0\0\x0040"
 def converse(request: bytes, *, fast: bool) -> tuple[Any, ...]:
     """What a client gets for a request, before and after it joins, and what the program heard."""
     world = Parametrised()
-    router: Any = SimpleNamespace(work=InFlight(), origins=Origins(), memory=Budget(2**28))
+    router: Any = SimpleNamespace(work=InFlight(), origins=Origins(), memory=Budget(2**28), elsewhere=None)
     site = HappySite(router, world.endpoint, world.clock, fast_requests=fast)
     peer = Peer(site, world.clock)
     peer.send(request)
