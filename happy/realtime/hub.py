@@ -9,7 +9,7 @@ in the next ones, in the account's line (:mod:`happy.realtime.lines`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
@@ -272,14 +272,18 @@ class Hub:
         sockets = self._sockets(audience, skip)
         if not sockets and not self._awaited(audience):
             return None
-        if encode is encode_update and _is_large(what):
-            return self._tell_in_portions(audience, skip, what)
+        if encode is not encode_update:
+            portions = _slices(what) if len(what) > LARGE else None
+        else:
+            portions = in_portions(envelope(what)) if _is_large(what) else None
+        if portions is not None:
+            return self._tell_in_portions(audience, skip, portions)
         return self._send("update", encode(what), audience, sockets, skip)
 
-    def _tell_in_portions(self, audience: Audience, skip: str | None, update: Update) -> Work:
+    def _tell_in_portions(self, audience: Audience, skip: str | None, portions: Iterator[bytes]) -> Work:
         packet = begin_event("update")
         packet.add(b",")
-        for portion in in_portions(envelope(update)):
+        for portion in portions:
             packet.add(portion)
             yield
         if self.recovery is None:
@@ -335,6 +339,11 @@ def _is_large(update: Update) -> bool:
     body = update.body
     # As of any other body, but this is asked for every message.
     return len(body.message.content.c) > LARGE if type(body) is NewMessage else is_large(body)
+
+
+def _slices(text: bytes) -> Iterator[bytes]:
+    """A large text in portions."""
+    return (text[start : start + LARGE] for start in range(0, len(text), LARGE))
 
 
 def _begun(start: Callable[..., Work | None], *arguments: Any) -> Work:

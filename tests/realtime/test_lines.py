@@ -25,6 +25,7 @@ from happy.realtime.updates import (
     NewMessage,
     Update,
     devices_of,
+    encode_update,
 )
 from tests.realtime.clients import MemoryLink, bodies, connect, events, packets
 from tests.socketio.peers import TurningClock
@@ -253,8 +254,9 @@ def _recovered(world: BusyWorld, former: Client) -> Client:
     return client
 
 
+@pytest.mark.parametrize("encoded", [True, False])
 @pytest.mark.parametrize("recovered", [True, False])
-def test_large_update(recovered: bool) -> None:
+def test_large_update(recovered: bool, encoded: bool) -> None:
     """A large update is encoded in portions, while others are told; what comes after it stays after it."""
     world = BusyWorld(much=2, little=1)
     if not recovered:
@@ -265,7 +267,11 @@ def test_large_update(recovered: bool) -> None:
     message = Message(id="m", seq=1, content=Encrypted(c=text), local_id=None, created_at=1, updated_at=1)
     first, second = world.crowds["much"]
     audience, body = devices_of("much"), NewMessage(sid="s", message=message)
-    world.hub.deliver(Update(audience=audience, seq=1, body=body, created_at=5, skip=first.socket))
+    update = Update(audience=audience, seq=1, body=body, created_at=5, skip=first.socket)
+    if encoded:
+        world.hub.deliver_text(audience, encode_update(update), first.socket.id)
+    else:
+        world.hub.deliver(update)
     world.deliver("much")
     world.deliver("little")
     assert not bodies(second)
