@@ -104,6 +104,21 @@ class LinearizerTests(SynchronousTestCase):
         waits[0].addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         self.assertNoResult(acquire(self.linearizer, "victim", "x"))
 
+    def test_own_turns_do_not_count(self) -> None:
+        """Who waited for its own account alone has had no turn of those that others' accounts are shared by."""
+        held = self.successResultOf(acquire(self.linearizer, "a"))
+        own = self.linearizer.wait(["a"], "a")
+        held()
+        self.successResultOf(own)()
+        held = self.successResultOf(acquire(self.linearizer, "victim"))
+        first = self.linearizer.wait(["victim", "a"], "a")
+        second = self.linearizer.wait(["victim", "b"], "b")
+        held()
+        release = self.successResultOf(first)
+        self.assertNoResult(second)
+        release()
+        self.successResultOf(second)()
+
     def test_the_owner_is_not_one_too_many(self) -> None:
         """However many others wait for a key, its owner may wait for that and more, and comes before them."""
         release = self.successResultOf(acquire(self.linearizer, "victim"))
