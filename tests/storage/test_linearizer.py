@@ -105,7 +105,7 @@ class LinearizerTests(SynchronousTestCase):
         self.assertNoResult(acquire(self.linearizer, "victim", "x"))
 
     def test_own_turns_do_not_count(self) -> None:
-        """Who waited for its own account alone has had no turn of those that others' accounts are shared by."""
+        """Who waited for its own account alone has had no turn at somebody else's."""
         held = self.successResultOf(acquire(self.linearizer, "a"))
         own = self.linearizer.wait(["a"], "a")
         held()
