@@ -23,6 +23,7 @@ from happy.realtime.presence import (
     Presence,
 )
 from happy.storage import presence as storage
+from happy.storage.transaction import Transaction
 from happy.storage.types import Millis
 from tests.harness import DatabaseCase, psql
 from tests.realtime.clients import bodies, connect
@@ -180,11 +181,23 @@ class PresenceTests(DatabaseCase):
     async def test_stopped_during_validation(self) -> None:
         """A heartbeat whose look-up is under way when its session is stopped is ignored."""
         session = await self.new_session()
+        locked: Deferred[None] = Deferred()
+        stopped: Deferred[None] = Deferred()
+
+        async def hold(tx: Transaction) -> None:
+            await tx.run('LOCK TABLE "Session"')
+            locked.callback(None)
+            await stopped
+
+        holding = Deferred.fromCoroutine(self.database.transact(hold))
+        await locked
         running = Deferred.fromCoroutine(
             self.presence.session_alive(self.account, session, self.presence.now(), True)
         )
         await self.presence.stop_session(self.account, session)
-        await running
+        self.assertFalse(running.called)
+        stopped.callback(None)
+        await gatherResults([holding, running])
         await self.presence.flush()
         self.assertEqual(self.row("Session", session), (True, 5 * MINUTE))
         self.assertEqual(bodies(self.device), [])
