@@ -105,25 +105,29 @@ class Waiter(Protocol):
 class Pace(FairQueue[Waiter]):
     """Works on what arrives while the turn of the reactor is young; the rest waits, for portions of time."""
 
-    __slots__ = ("_until", "told")
+    __slots__ = ("late", "told", "until")
 
     def __init__(self, clock: IReactorTime) -> None:
         super().__init__(clock, QUEUE_SECONDS, _ANY_NUMBER)
         self.told = False
-        """Whether the reactor itself calls :meth:`begin`; if not, whoever receives something does."""
-        self._until = clock.seconds() + TURN_SECONDS
+        """Whether the reactor itself says when a turn begins; if not, whoever receives something does."""
+        self.late = True
+        """Whether who receives something has to ask :meth:`over`. A reactor that says when a turn begins
+        looks at the clock after each connection, and so the next one need not; elsewhere it stays true."""
+        self.until = clock.seconds() + TURN_SECONDS
+        """When the turn, or the portion of it, is over."""
 
-    def begin(self, now: float | None = None) -> None:
-        """A turn begins; ``now`` is the clock's time, where it is known."""
-        self._until = (self._clock.seconds() if now is None else now) + TURN_SECONDS
+    def begin(self) -> None:
+        """A turn begins."""
+        self.until = self._clock.seconds() + TURN_SECONDS
 
     def over(self) -> bool:
         """Whether what is left has to :meth:`wait`."""
-        return self._clock.seconds() >= self._until
+        return self._clock.seconds() >= self.until
 
     def serve(self, waiter: Waiter, end: float) -> None:
         """See :class:`FairQueue`."""
-        self._until = min(end, self._clock.seconds() + PORTION_SECONDS)
+        self.until = min(end, self._clock.seconds() + PORTION_SECONDS)
         waiter.go_on()
 
     def turn(self, owner: str) -> Deferred[None]:

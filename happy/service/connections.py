@@ -44,8 +44,7 @@ class Connections:
         lifecycle.started("watching the reactor", stalls.stop, 0.1)
         if self._shortcuts:
             kinds = (self.accepted, self._opened, Connection)
-            undo = poll_directly(self._reactor, self._turns, kinds, stalls.took, self._pace.begin)
-            self._pace.told = self._turns.ended_by_reactor
+            undo = poll_directly(self._reactor, self._turns, kinds, self._pace, stalls.took)
             lifecycle.started("direct polling", undo, 0.1)
         if not self._turns.ended_by_reactor:
             stalls.start()

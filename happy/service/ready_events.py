@@ -27,18 +27,18 @@ _rank = itemgetter(0)
 class ReadyEvents:
     """Puts what is ready in order. ``selectables`` are the reactor's, by file descriptor."""
 
-    __slots__ = ("_left", "_selectables")
+    __slots__ = ("_selectables", "left")
 
     def __init__(self, selectables: Mapping[int, Any]) -> None:
         self._selectables = selectables
-        self._left: dict[int, None] = {}
+        self.left: dict[int, None] = {}
 
     def order(self, events: Sequence[Event]) -> Sequence[Event]:
         """First one of each owner, then a second one of each, and so on; who was left comes before others.
 
         What the server itself asked for, as of the database, comes before all: somebody waits for it already.
         """
-        left = self._left
+        left = self.left
         if not left and len(events) <= FEW:
             return events
         # The system tells of those who stay ready in the same order every time.
@@ -56,16 +56,16 @@ class ReadyEvents:
 
     def served(self, events: Sequence[Event], count: int) -> None:
         """Only the first ``count`` had their turn."""
-        if count == len(events) and not self._left:
+        if count == len(events) and not self.left:
             return
         if len(events) < MOST_READY:
             # These are all that are ready: who was left before and is not among them waits for nothing.
-            self._left = dict.fromkeys(descriptor for descriptor, _ in events[count:])
+            self.left = dict.fromkeys(descriptor for descriptor, _ in events[count:])
             return
         for descriptor, _ in events[:count]:
-            self._left.pop(descriptor, None)
+            self.left.pop(descriptor, None)
         for descriptor, _ in events[count:]:
-            self._left.setdefault(descriptor)
+            self.left.setdefault(descriptor)
 
 
 def _is_own(selectable: Any) -> bool:

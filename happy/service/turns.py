@@ -22,10 +22,13 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import Logger
 from twisted.python import log
 
-from happy.service.ready_events import MOST_READY, ReadyEvents
+from happy.base.pace import TURN_SECONDS
+from happy.service.ready_events import FEW, MOST_READY, ReadyEvents
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
+
+    from happy.base.pace import Pace
 
 MOST_EVENTS: Final = 64
 """Connections that are read from or written to in a turn."""
@@ -38,6 +41,8 @@ MOST_WAITING: Final = 64
 
 LONG: Final = 0.005
 """Seconds from which on a turn is told of."""
+
+_READABLE: Final[int] = select.EPOLLIN
 
 _log = Logger()
 
@@ -52,11 +57,11 @@ class TurnWriter(Protocol):
 class Turns:
     """The connections that write when the reactor's turn ends."""
 
-    __slots__ = ("_clock", "_waiting", "ended_by_reactor", "ending")
+    __slots__ = ("_clock", "ended_by_reactor", "ending", "waiting")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: list[TurnWriter] = []
+        self.waiting: list[TurnWriter] = []
         self.ended_by_reactor = False
         """Whether the reactor calls :meth:`end`; if not, a timer does."""
         self.ending = 0
@@ -64,17 +69,17 @@ class Turns:
 
     def add(self, writer: TurnWriter) -> None:
         """Flush ``writer`` at the end of this turn, or before."""
-        waiting = self._waiting
+        waiting = self.waiting
+        if not (waiting or self.ended_by_reactor):
+            self._clock.callLater(0, self.end)
         waiting.append(writer)
         if len(waiting) >= MOST_WAITING:
             self.end()
-        elif len(waiting) == 1 and not self.ended_by_reactor:
-            self._clock.callLater(0, self.end)
 
     def end(self) -> None:
         """Flush everything that waits."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
+        if self.waiting:
+            waiting, self.waiting = self.waiting, []
             for writer in waiting:
                 try:
                     writer.flush()
@@ -87,63 +92,70 @@ def poll_directly(
     reactor: Any,
     turns: Turns,
     kinds: Collection[type[Any]],
+    pace: Pace,
     took: Callable[[float], None] = lambda seconds: None,
-    begin: Callable[[float], None] = lambda now: None,
 ) -> Callable[[], None]:
     """Let an epoll reactor end turns, and read at once from connections of exactly these ``kinds``.
 
-    ``took`` is told of each turn of :data:`LONG` seconds or more, timers included: so long nobody was heard.
-    ``begin`` is called with the monotonic time when the next one begins. Other reactors stay as they are, and
-    so does one where this is in force already. Answers what undoes it.
+    ``pace`` is told when a turn begins, and when it is not young any more. ``took`` is told of each turn of
+    :data:`LONG` seconds or more, timers included: so long nobody was heard. Other reactors stay as they are,
+    and so does one where this is in force already. Answers what undoes it.
     """
     known = type(reactor) is EPollReactor and "doIteration" not in vars(reactor)
     if not known:
         return lambda: None
-    reactor.doIteration = _direct_poll(reactor, turns, kinds, took, begin)
-    turns.ended_by_reactor = True
+    reactor.doIteration = _direct_poll(reactor, turns, kinds, pace, took)
+    turns.ended_by_reactor = pace.told = True
 
     def undo() -> None:
         del reactor.doIteration
-        turns.ended_by_reactor = False
+        turns.ended_by_reactor = pace.told = False
+        pace.late = True
         turns.end()
 
     return undo
 
 
+# A turn serves few connections where few are busy, so what it costs by itself counts: what is not needed then
+# is asked for here, and not where it is done, and nothing is a function of its own.
 def _direct_poll(
-    reactor: Any,
-    turns: Turns,
-    kinds: Collection[type[Any]],
-    took: Callable[[float], None],
-    begin: Callable[[float], None],
+    reactor: Any, turns: Turns, kinds: Collection[type[Any]], pace: Pace, took: Callable[[float], None]
 ) -> Callable[[float | None], None]:
-    began = monotonic()
-    selectables, read_or_write = reactor._selectables, reactor._doReadOrWrite
+    began, selectables = monotonic(), reactor._selectables
     ready = ReadyEvents(selectables)
-    readable: int = select.EPOLLIN
 
     def poll(timeout: float | None) -> None:
         nonlocal began
-        turns.end()
+        if turns.waiting:
+            turns.end()
         spent = monotonic() - began
         if spent >= LONG:
             took(spent)
-        events = reactor._poller.poll(-1 if timeout is None else timeout, MOST_READY)
+        events = reactor._poller.poll(-1 if timeout is None else timeout, FEW)
+        number = len(events)
+        if number == FEW:
+            events = reactor._poller.poll(0, MOST_READY)
+            number = len(events)
         began = monotonic()
-        begin(began)
-        events = ready.order(events)
-        end, served = began + MOST_SECONDS, 0
-        for descriptor, event in events[:MOST_EVENTS]:
-            served += 1
+        pace.until = young = began + TURN_SECONDS
+        pace.late = False
+        if ready.left or number > FEW:
+            events = ready.order(events)
+        served, most, end = 0, min(number, MOST_EVENTS), began + MOST_SECONDS
+        for descriptor, event in events:
             selectable = selectables.get(descriptor)
-            if event == readable and type(selectable) in kinds:
+            if event == _READABLE and type(selectable) in kinds:
                 _read(reactor, selectable)
             elif selectable is not None:
-                log.callWithLogger(selectable, read_or_write, selectable, descriptor, event)
-            if monotonic() > end:
+                log.callWithLogger(selectable, reactor._doReadOrWrite, selectable, descriptor, event)
+            served += 1
+            if served == most or (now := monotonic()) > end:
                 break
-        ready.served(events, served)
-        turns.end()
+            pace.late = now >= young
+        if ready.left or served < number:
+            ready.served(events, served)
+        if turns.waiting:
+            turns.end()
 
     return poll
 

@@ -9,6 +9,7 @@ compares the two on random input). Autobahn's attributes that are used here (``s
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from happy.socketio.unmasking import unmask
@@ -16,7 +17,13 @@ from happy.socketio.websocket import EngineWebSocket
 
 _FINAL_TEXT: Final = 0x81
 _MASKED: Final = 0x80
+_EXTENDED: Final = 0xFE
+"""Second byte of a masked frame whose length is in the two that follow."""
 
+_SHORTEST: Final = 6
+"""Bytes of a masked frame without payload. What is shorter is for Autobahn to keep."""
+
+_HEAD: Final = Struct(">BBH").unpack_from
 
 # What follows the frames that were delivered.
 _OTHER: Final = 0
@@ -38,8 +45,7 @@ class FastWebSocket(EngineWebSocket):
             or self.state != self.STATE_OPEN
             or self.current_frame is not None
             or self.inside_message
-            or not self.pace.told
-            or self.pace.over()
+            or self.pace.late
         ):
             super().dataReceived(data)
             return
@@ -74,31 +80,24 @@ class FastWebSocket(EngineWebSocket):
         """Deliver the whole text frames at the start of ``data``; where they end, and what follows."""
         limit = self.factory.settings.max_payload
         position, size = 0, len(data)
-        while position < size and self.state == self.STATE_OPEN:
-            if data[position] != _FINAL_TEXT:
-                return position, _OTHER
-            if size - position < 2:
-                return position, _PARTIAL
-            length = data[position + 1]
-            if length < _MASKED:
-                return position, _OTHER
-            length -= _MASKED
-            start = position + 6
-            odd = length > 125  # in eight bytes, or not in its shortest form
-            if length == 126:
-                if size - position < 4:
-                    return position, _PARTIAL
-                length = data[position + 2] << 8 | data[position + 3]
+        while size - position >= _SHORTEST and self.state == self.STATE_OPEN:
+            first, length, extended = _HEAD(data, position)
+            start = position + _SHORTEST
+            if length == _EXTENDED:
+                length = extended
                 start += 2
-                odd = length < 126
-            if odd or (limit and length > limit):
-                return position, _OTHER
+                odd = length < 126  # not in its shortest form
+            else:
+                length -= _MASKED
+                odd = not 0 <= length < 126  # without a mask, or in eight bytes
+            if odd or first != _FINAL_TEXT or (limit and length > limit):
+                break
             end = start + length
             if end > size:
                 return position, _PARTIAL
             payload = unmask(data, start, end)
             if not (payload.isascii() or _is_text(payload)):
-                return position, _OTHER
+                break
             position = end
             if self.owner is not None:
                 self.owner.websocket_message(self, payload, False)

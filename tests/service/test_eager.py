@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from errno import ECONNRESET, EWOULDBLOCK
 from typing import Any
 
 from twisted.internet import reactor, tcp
@@ -59,6 +60,18 @@ class Spy:
         return getattr(self._socket, name)
 
 
+class Receiving:
+    """A socket from which always the same comes."""
+
+    def __init__(self, outcome: bytes | OSError) -> None:
+        self._outcome = outcome
+
+    def recv(self, size: int) -> bytes:
+        if isinstance(self._outcome, OSError):
+            raise self._outcome
+        return self._outcome
+
+
 class EagerTests(TestCase):
     def setUp(self) -> None:
         self.clock = TurningClock()
@@ -112,6 +125,19 @@ class EagerTests(TestCase):
         self.assertEqual(server.transport._tempDataLen, 0)  # type: ignore[union-attr]
         self.assertEqual(server.transport._tempDataBuffer, [])  # type: ignore[union-attr]
         self.assertIs(server.transport._writeDisconnected, False)  # type: ignore[union-attr]
+
+    async def test_reading(self) -> None:
+        """What comes is handed on, and every kind of nothing means what it means to Twisted."""
+        server, _ = await self.connect(0)
+        transport: Any = server.transport
+        received: list[bytes] = []
+        server.dataReceived = received.append  # type: ignore[method-assign]
+        real = transport.socket
+        for outcome in (b"some", b"", BlockingIOError(EWOULDBLOCK, ""), ConnectionResetError(ECONNRESET, "")):
+            transport.socket = Receiving(outcome)
+            self.assertIs(transport.doRead(), tcp.Connection.doRead(transport), repr(outcome))
+        transport.socket = real
+        self.assertEqual(received, [b"some", b"some"])
 
     async def test_sent_when_the_turn_ends(self) -> None:
         """What is written in a turn leaves in one piece at its end; nothing stays in the process."""

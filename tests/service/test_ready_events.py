@@ -80,7 +80,7 @@ def test_who_was_left_of_more_than_are_told(monkeypatch: Any) -> None:
         ready.served(order, MANY // 3 + 1)
     assert set(heard) == {*first, *second}
     ready.served(events(1, 2), 1)
-    assert list(ready._left) == [2]
+    assert list(ready.left) == [2]
 
 
 def test_owner() -> None:

@@ -17,9 +17,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from happy.base.pace import Pace
+from happy.base.pace import TURN_SECONDS, Pace
 from happy.service import turns
 from happy.service.eager import EagerServer, eager_kind, make_eager
+from happy.service.ready_events import FEW, MOST_READY
 from happy.service.turns import MOST_SECONDS, MOST_WAITING, Turns, poll_directly
 
 
@@ -111,10 +112,56 @@ class LengthTests(SynchronousTestCase):
         ready = {number: Busy(name) for number, name in enumerate("abcde")}
         reactor = SimpleNamespace(_selectables=ready, _doReadOrWrite=None, _poller=SimpleNamespace())
         reactor._poller.poll = lambda *_: [(number, EPOLLIN) for number in ready]
-        poll = turns._direct_poll(reactor, Turns(clock), [Busy], lambda seconds: None, lambda now: None)
+        poll = turns._direct_poll(reactor, Turns(clock), [Busy], Pace(clock), lambda seconds: None)
         for _ in range(4):
             poll(None)
         self.assertEqual(read, "ab" + "cd" + "ea" + "bc")
+
+    def test_told_when_it_is_late(self) -> None:
+        """Who is read from while the turn is young need not look at the clock; who comes later has to."""
+        clock, seen = Clock(), list[tuple[bool, bool]]()
+
+        class Busy:
+            def doRead(self) -> None:
+                seen.append((pace.late, pace.over()))
+                clock.advance(TURN_SECONDS * 0.75)
+
+        self.patch(turns, "monotonic", clock.seconds)
+        pace, ready = Pace(clock), {number: Busy() for number in range(3)}
+        reactor = SimpleNamespace(_selectables=ready, _doReadOrWrite=None, _poller=SimpleNamespace())
+        reactor._poller.poll = lambda *_: [(number, EPOLLIN) for number in ready]
+        poll = turns._direct_poll(reactor, Turns(clock), [Busy], pace, lambda seconds: None)
+        poll(None)
+        self.assertEqual(seen, [(False, False), (False, False), (True, True)])
+        poll(None)
+        self.assertEqual(seen[3], (False, False), "a new turn is young")
+
+    def test_many_are_ready(self) -> None:
+        """Where a turn may be full, all who are ready are asked for, so that their owners can be ranked."""
+        asked: list[tuple[float, int]] = []
+        clock, read = Clock(), list[int]()
+
+        class Ready:
+            def __init__(self, number: int, owner: str) -> None:
+                self.number, self.client = number, (owner, 0)
+
+            def doRead(self) -> None:
+                read.append(self.number)
+
+        def answer(timeout: float, most: int) -> list[tuple[int, int]]:
+            asked.append((timeout, most))
+            return [(number, EPOLLIN) for number in ready][:most]
+
+        ready = {
+            number: Ready(number, "one" if number < 2 * FEW else "other") for number in range(2 * FEW + 1)
+        }
+        reactor = SimpleNamespace(_selectables=ready, _doReadOrWrite=None, _poller=SimpleNamespace())
+        reactor._poller.poll = answer
+        poll = turns._direct_poll(reactor, Turns(clock), [Ready], Pace(clock), lambda seconds: None)
+        poll(3)
+        self.assertEqual(asked, [(3, FEW), (0, MOST_READY)])
+        self.assertEqual(len(read), FEW)
+        self.assertIn(2 * FEW, read[:2], "the other owner's only one")
 
 
 class PollTests(TestCase):
@@ -122,10 +169,11 @@ class PollTests(TestCase):
 
     def setUp(self) -> None:
         self.turns = Turns(real_reactor)  # type: ignore[arg-type]
-        self.kind = eager_kind(EagerServer, self.turns, Pace(real_reactor))
+        self.pace = Pace(real_reactor)  # type: ignore[arg-type]
+        self.kind = eager_kind(EagerServer, self.turns, self.pace)
         self.polled = type(real_reactor) is EPollReactor
         self.took: list[float] = []
-        self.addCleanup(poll_directly(real_reactor, self.turns, [self.kind], self.took.append))
+        self.addCleanup(poll_directly(real_reactor, self.turns, [self.kind], self.pace, self.took.append))
         self.assertEqual(self.turns.ended_by_reactor, self.polled)
 
     async def connect(self, server: type[Protocol], client: Protocol) -> None:
@@ -207,12 +255,12 @@ class PollTests(TestCase):
     def test_only_once(self) -> None:
         """A reactor that is polled directly already stays as it is, for other turns."""
         other = Turns(real_reactor)  # type: ignore[arg-type]
-        poll_directly(real_reactor, other, [tcp.Server])()
+        poll_directly(real_reactor, other, [tcp.Server], self.pace)()
         self.assertFalse(other.ended_by_reactor)
         self.assertEqual("doIteration" in vars(real_reactor), self.polled)
 
     def test_other_reactors(self) -> None:
         """A reactor of another kind stays as it is."""
         clock = Clock()
-        poll_directly(clock, self.turns, [self.kind])()
+        poll_directly(clock, self.turns, [self.kind], self.pace)()
         self.assertNotIn("doIteration", vars(clock))

@@ -46,6 +46,7 @@ def opened(clock: Clock, *, fast: bool, told: bool) -> tuple[EngineWebSocket, Me
     settings = EndpointSettings(max_payload=LIMIT, fast_frames=fast)
     factory = EngineWebSocketFactory(settings, clock, kind)
     factory.shared.pace.told = told
+    factory.shared.pace.late = not told
     websocket = factory.build()
     transport = MemoryTransport(clock)
     transport.protocol = websocket
