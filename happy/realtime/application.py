@@ -301,7 +301,7 @@ class HappyApplication:
             if answer is None or value is NO_ANSWER or acknowledge(answer, value, size):
                 over()
             else:
-                LargeAcknowledgement(self._pace, client, answer, value, over).go_on()
+                LargeAcknowledgement(self._pace, client, event, answer, value, over).go_on()
 
         def failed(error: BaseException) -> None:
             over()

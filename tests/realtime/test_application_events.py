@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import capturedLogs
 
 from happy.api.portions import sliced
 from happy.base.bounds import Budget
@@ -211,6 +212,34 @@ def test_large_acknowledgement(room: bool) -> None:
         assert memory.used == before
     else:
         assert asking.closing() == 1005
+
+
+UNWRITABLE: dict[str, Any] = {
+    "at once": object(),
+    "at its end": [sliced(bytes(3_000_000)), "a" * 1_000_000 + "\ud83d"],  # half of a character
+}
+
+
+@pytest.mark.parametrize("which", UNWRITABLE)
+def test_acknowledgement_that_cannot_be_written(which: str) -> None:
+    """It is the event's failure answer, and one line in the log; nothing of the event is under way any more."""
+    memory = Budget(2**25)
+    world = HappyWorld(memory=memory)
+    peer = world.client()
+    (client,) = world.server.hub.everybody("ann")  # type: ignore[attr-defined]
+    before = memory.used
+    world.server.database = SimpleNamespace(  # type: ignore[misc]
+        linearizer=Broken.linearizer, read=lambda *_, **__: succeed({"artifact": UNWRITABLE[which]})
+    )
+    with capturedLogs() as logged:
+        peer.text('425["artifact-read",{"artifactId":"a"}]')
+        for _ in range(100):
+            world.clock.advance(0)
+    assert peer.texts() == ['435[{"result":"error","message":"Internal error"}]']
+    assert (client.handling, memory.used) == (0, before)
+    assert len(logged) == 1
+    peer.text('421["ping"]')
+    assert peer.texts() == ["431[{}]"]
 
 
 def test_too_many_bytes_at_once() -> None:
