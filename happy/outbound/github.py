@@ -88,7 +88,7 @@ class GitHub:
     def from_config(cls, config: Config, reactor: Any, metrics: Metrics) -> GitHub:
         """The OAuth app of the settings, at GitHub's own addresses."""
         outgoing = Outgoing("github", reactor, metrics)
-        pictures = Outgoing("avatars", reactor, metrics, limit=MOST_BYTES, concurrency=2)
+        pictures = Outgoing("avatars", reactor, metrics, limit=MOST_BYTES, concurrency=2, slow=6)
         return cls(
             outgoing,
             Pictures(pictures, reactor),

@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import msgspec
 import treq
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -37,6 +37,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPoli
 from zope.interface import implementer
 
 from happy import __version__
+from happy.outbound.places import Places
 
 if TYPE_CHECKING:
     from happy.metrics import Metrics
@@ -81,8 +82,9 @@ class Outgoing:
 
     ``timeout`` is in seconds, for a whole call including the wait for a free place and the last byte of
     the answer; a call may ask for another one. ``concurrency`` is the number of calls under way at a
-    time, ``waiting`` the number that may queue before further ones fail as ``busy``; ``limit`` the
-    largest answer in bytes. ``tls`` decides whom to trust, by default the platform's authorities.
+    time, ``slow`` how many more there may be in place of calls that take long, and ``waiting`` the number
+    that may queue before further ones fail as ``busy``; ``limit`` the largest answer in bytes. ``tls``
+    decides whom to trust, by default the platform's authorities.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Outgoing:
         *,
         timeout: float = 10.0,
         concurrency: int = 8,
+        slow: int = 56,
         waiting: int = 1000,
         limit: int = 1024 * KIB,
         tls: IPolicyForHTTPS | None = None,
@@ -101,7 +104,7 @@ class Outgoing:
         self._reactor = reactor
         self._metrics = metrics
         self._timeout = timeout
-        self._places = DeferredSemaphore(concurrency)
+        self._places = Places(reactor, concurrency, slow)
         self._waiting = waiting
         self._limit = limit
         self._tls = tls or BrowserLikePolicyForHTTPS()
@@ -151,7 +154,7 @@ class Outgoing:
 
     async def _bounded(self, method: str, url: str, request: Request) -> bytes:
         """The exchange within its time, after a place has become free."""
-        if not self._places.tokens and len(self._places.waiting) >= self._waiting:
+        if self._places.waiting >= self._waiting:
             raise CallFailed("busy")
         call = Deferred.fromCoroutine(self._placed(method, url, request))
         try:
@@ -160,13 +163,13 @@ class Outgoing:
             raise CallFailed("timeout") from error
 
     async def _placed(self, method: str, url: str, request: Request) -> bytes:
-        await self._places.acquire()
+        place = await self._places.enter()
         line = _Line(self._reactor, self._tls, self._limit + HEADER_ALLOWANCE)
         try:
             return await _exchange(line, method, url, request, self._limit)
         finally:
             line.cut()
-            self._places.release()
+            place.leave()
 
 
 async def _exchange(line: _Line, method: str, url: str, request: Request, limit: int) -> bytes:

@@ -15,13 +15,14 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor, ssl
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredQueue, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from happy.metrics import Metrics
 from happy.outbound.http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
+from happy.outbound.places import SLOW_SECONDS
 from tests.outbound.standin import Asked, StandIn, answer
 
 
@@ -237,7 +238,7 @@ class OutgoingTests(OutgoingCase):
         """Calls beyond the concurrency wait, calls beyond the queue fail at once, waiting counts as time."""
         timed, asked = Timed(), Deferred[None]()
         standin = self.listen(lambda request, _: asked.callback(None))
-        outgoing = self.outgoing(timed, timeout=5, concurrency=1, waiting=1)
+        outgoing = self.outgoing(timed, timeout=5, concurrency=1, slow=0, waiting=1)
         first, second, third = (Deferred.fromCoroutine(outgoing.fetch("GET", standin.url)) for _ in range(3))
         self.assertEqual(self.failureResultOf(third, CallFailed).value.outcome, "busy")
         await asked
@@ -245,6 +246,35 @@ class OutgoingTests(OutgoingCase):
         for call in (first, second):
             self.assertEqual(self.failureResultOf(call, CallFailed).value.outcome, "timeout")
         self.assertEqual(len(standin.asked), 1)
+        await standin.deserted()
+
+    async def test_silence_keeps_nobody_waiting(self) -> None:
+        """While some calls have no answer, others begin in their place; how many more is bounded too."""
+        timed, asked = Timed(), DeferredQueue[None]()
+
+        def script(request: Asked, _: object) -> bytes | None:
+            asked.put(None)
+            return answer(b"true") if "fast" in request.target else None
+
+        standin = self.listen(script)
+        outgoing = self.outgoing(timed, concurrency=2, slow=2)
+        calls = [Deferred.fromCoroutine(outgoing.fetch("GET", f"{standin.url}/silent")) for _ in range(2)]
+        await gatherResults([asked.get(), asked.get()])
+        fast = Deferred.fromCoroutine(outgoing.fetch("GET", f"{standin.url}/fast"))
+        self.assertNoResult(fast)
+        timed.clock.advance(SLOW_SECONDS)
+        self.assertEqual(await fast, b"true")
+        calls += [Deferred.fromCoroutine(outgoing.fetch("GET", f"{standin.url}/silent")) for _ in range(2)]
+        await gatherResults([asked.get() for _ in range(3)])
+        timed.clock.advance(SLOW_SECONDS)
+        last = Deferred.fromCoroutine(outgoing.fetch("GET", f"{standin.url}/fast"))
+        self.assertNoResult(last)
+        calls[0].cancel()
+        self.assertEqual(await last, b"true")
+        for call in calls:
+            call.cancel()
+            self.failureResultOf(call, CancelledError)
+        self.assertEqual(self.count("cancelled"), 4)
         await standin.deserted()
 
     async def test_place_is_given_back(self) -> None:
