@@ -71,22 +71,23 @@ Held = Sliced | _Text
 
 def is_large(value: Any) -> bool:
     """Whether a struct is to be written in portions; anything else never is."""
-    return isinstance(value, Struct) and _size(value) > LARGE
+    return isinstance(value, Struct) and size_of(value) > LARGE
 
 
-def _size(value: Any) -> int:
+def size_of(value: Any) -> int:
+    """How many characters a value has in texts; more than :data:`LARGE` if it has to be in portions."""
     kind = type(value)
     if kind in _SMALL:
         return 0
     if kind is str:
         return len(value)
     if isinstance(value, Struct):
-        return sum([_size(getattr(value, name)) for name in value.__struct_fields__])
+        return sum([size_of(getattr(value, name)) for name in value.__struct_fields__])
     if isinstance(value, dict):
-        return sum(map(_size, value.values()))
+        return sum(map(size_of, value.values()))
     if isinstance(value, (list, tuple)):
-        return sum(map(_size, value))
-    return LARGE + 1 if isinstance(value, Sliced) else 0  # Nothing else knows how to write those.
+        return sum(map(size_of, value))
+    return LARGE + 1 + value.size if isinstance(value, Sliced) else 0  # Nothing else can write those.
 
 
 class Outline(NamedTuple):

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, TimeoutError
 from happy.base.waiting import within
 from happy.cluster import wire
 from happy.cluster.feed import Feed, Told
-from happy.realtime.updates import Audience, encode_ephemeral, encode_update, state_of
+from happy.realtime.updates import Audience, encode_ephemeral, state_of, text_of
+from happy.storage.pieces import LARGE, InPieces
 from happy.storage.transaction import Note
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ class Everywhere:
 
     def note(self, update: Any) -> Note:
         """A row of the log for a publication, with the text that is sent (:mod:`happy.storage.log`)."""
-        audience = update.audience
-        text = encode_update(update).decode()
-        return Note(audience.account, update.seq, audience.session, audience.machine, _skipped(update), text)
+        audience, text = update.audience, text_of(update, LARGE)
+        noted = text if isinstance(text, InPieces) else text.decode()
+        return Note(audience.account, update.seq, audience.session, audience.machine, _skipped(update), noted)
 
     def deliver(self, update: Update) -> None:
         """See :class:`happy.realtime.broadcaster.Broadcaster`."""
-        noted: str | None = getattr(update, "text", None)
-        payload = encode_update(update) if noted is None else noted.encode()
+        noted: str | InPieces | None = getattr(update, "text", None)
+        payload = text_of(update) if noted is None else noted.encode() if isinstance(noted, str) else noted
         told = Told(update.seq, update.audience, payload, _skipped(update))
         account = update.audience.account
         hosted = self.hosting.get(account)

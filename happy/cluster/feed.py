@@ -15,6 +15,7 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from happy.realtime.updates import Audience
+from happy.storage.pieces import InPieces
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -38,7 +39,7 @@ class Told(Struct, frozen=True, gc=False):
 
     seq: int
     audience: Audience
-    payload: bytes | None
+    payload: bytes | InPieces | None
     skip: str | None = None
 
 

@@ -50,7 +50,9 @@ class Outlet:
         audience, payload = told.audience, told.payload or b""
         account, size = audience.account, len(payload)
         said: wire.NodeWord
-        if size <= LARGE or (size <= self._bus.largest and self.room.take(account, size)):
+        if isinstance(payload, bytes) and (
+            size <= LARGE or (size <= self._bus.largest and self.room.take(account, size))
+        ):
             said = wire.NodeUpdate(
                 self.node,
                 account,

@@ -6,21 +6,24 @@ again: nothing was lost thereby, it is heard later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from happy.api.portions import Sliced
 from happy.base.redaction import describe_fault
 from happy.base.trouble import Trouble
 from happy.base.waiting import within
 from happy.cluster.feed import Feed, Told
 from happy.realtime.batches import message_update
-from happy.realtime.updates import Audience, Encrypted, Message, encode_update
+from happy.realtime.updates import Audience, Encrypted, Message, in_pieces, text_of
 from happy.storage import log
+from happy.storage.large import Kind
+from happy.storage.pieces import PIECE, InPieces
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -48,6 +51,18 @@ NUMBERS_AT_ONCE: Final = 1_000
 """Accounts whose numbers are read, or compared, together."""
 
 
+class _Found(NamedTuple):
+    """What the log has of a feed from ``since`` on, and which numbers waited when it was asked.
+
+    ``parts`` has the texts of large rows by their numbers.
+    """
+
+    gap: log.Gap
+    since: int
+    known: Sequence[int]
+    parts: dict[int, Sequence[bytes]]
+
+
 class Reading:
     """What is asked of the database, one question of a kind at a time."""
 
@@ -62,6 +77,8 @@ class Reading:
         self._feeds = feeds
         self._filled = metrics.happy_feed_gaps_total.labels("filled")
         self._gaps: dict[Feed, None] = {}
+        self._large: dict[Feed, _Found] = {}
+        """Feeds that miss something large, and what is known of that."""
         self._joining: dict[str, dict[Deferred[int], None]] = {}
         self._working: set[Callable[[], Coroutine[Deferred[Any], Any, None]]] = set()
         self._again = self._stopped = False
@@ -106,6 +123,8 @@ class Reading:
 
     def ask(self, feed: Feed) -> None:
         """Read what a feed has missed."""
+        if feed in self._large:
+            return  # It is asked for again after that.
         self._gaps[feed] = None
         if self._fill not in self._working:
             self._start(self._fill)
@@ -121,10 +140,53 @@ class Reading:
             gaps = await self._patiently(partial(log.fill, nexts=asked)) if asked else {}
             for account, gap in (gaps or {}).items():
                 feed, since, known = nexts[account]
-                self._filled.inc(bool(gap.rows))
-                found = (_told(account, row) for row in gap.rows)
-                if not feed.ended and feed.filled(since, found, gap.covered, gap.top, known):
-                    self._gaps[feed] = None
+                found = _Found(gap, since, known, {})
+                if any(row.large for row in gap.rows):
+                    self._put_aside(feed, found)
+                else:
+                    self._fill_in(feed, found)
+
+    def _fill_in(self, feed: Feed, found: _Found) -> None:
+        gap = found.gap
+        self._filled.inc(bool(gap.rows))
+        told = (_told(feed.account, row, found.parts.get(row.seq)) for row in gap.rows)
+        if not feed.ended and feed.filled(found.since, told, gap.covered, gap.top, found.known):
+            self._gaps[feed] = None
+
+    # -- what is large is read a part at a time, while other accounts' is filled in -----------------
+
+    def _put_aside(self, feed: Feed, found: _Found) -> None:
+        self._large[feed] = found
+        if self._fill_large not in self._working:
+            self._start(self._fill_large)
+
+    async def _fill_large(self) -> None:
+        while self._large and not self._stopped:
+            feed, found = next(iter(self._large.items()))
+            try:
+                there = [
+                    await self._read_parts(feed.account, row, found) for row in found.gap.rows if row.large
+                ]
+            finally:
+                del self._large[feed]
+            if all(there):
+                self._fill_in(feed, found)
+            if not feed.ended:
+                self.ask(feed)
+
+    async def _read_parts(self, account: str, row: log.Noted, found: _Found) -> bool:
+        """Whether a row's text is there, and read."""
+        parts: list[bytes] = []
+        start, length = 0, log.PART
+        while length == log.PART:
+            part = await self._patiently(partial(log.part, account=account, row=row, start=start))
+            if part is None:
+                return False
+            length = len(part)
+            start += length
+            parts.append(part.encode())
+        found.parts[row.seq] = parts
+        return True
 
     def catch_up(self) -> None:
         """Compare the numbers of all feeds with the database's, and read what is missing."""
@@ -192,21 +254,33 @@ class Reading:
         return None
 
 
-def _told(account: str, row: log.Noted) -> Told:
-    """A row of the log as it was told, or would have been."""
+def _told(account: str, row: log.Noted, parts: Sequence[bytes] | None = None) -> Told:
+    """A row of the log as it was told, or would have been; ``parts`` are the text of a large one."""
     audience = Audience(account, row.session, row.machine)
-    if row.text is not None:
-        return Told(row.seq, audience, row.text.encode(), row.skip)
     if row.message is None or row.session is None:
-        return Told(row.seq, audience, None)
+        payload: bytes | InPieces | None = None if row.text is None else row.text.encode()
+        return Told(row.seq, audience, payload if parts is None else _in_pieces(parts), row.skip)
     message = row.message
+    content: Any = message.content if parts is None else Sliced(Kind.TEXT, parts)
     body = Message(
         id=message.id,
         seq=message.seq,
-        content=Encrypted(c=message.content),
+        content=Encrypted(c=content),
         local_id=message.local_id,
         created_at=message.created_at,
         updated_at=message.updated_at,
     )
     update = message_update(account, row.session, row.seq, body)
-    return Told(row.seq, audience, encode_update(update), row.skip)
+    payload = text_of(update) if parts is None else in_pieces(update, content.size)
+    return Told(row.seq, audience, payload, row.skip)
+
+
+def _in_pieces(parts: Sequence[bytes]) -> InPieces:
+    """A text in parts as it is told."""
+
+    def portions() -> Iterator[bytes]:
+        for part in parts:
+            for start in range(0, len(part), PIECE):
+                yield part[start : start + PIECE]
+
+    return InPieces(sum(map(len, parts)), portions)

@@ -23,7 +23,7 @@ _log = Logger()
 
 
 def acknowledge(ack: Acknowledge, value: Any, size: int) -> bool:
-    """Acknowledge an event of ``size`` bytes in one step; False, and nothing done, if that is not possible."""
+    """Acknowledge an event of ``size`` bytes in one step; False, and nothing done, if that cannot be."""
     if size > LARGE and is_large(value):
         return False
     try:

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw
 
-from happy.api.portions import LARGE, in_portions, is_large
+from happy.api.portions import LARGE, in_portions
 from happy.realtime.client import Client, owner_of
 from happy.realtime.lines import Lines, Work
 from happy.realtime.updates import (
     Audience,
     EphemeralBody,
-    NewMessage,
     Scope,
     Update,
     devices_of,
     encode_ephemeral,
     encode_update,
     envelope,
+    size_of_update,
     state_of,
 )
 from happy.socketio.socket import Socket, begin_event, encode_event
+from happy.storage.pieces import InPieces
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge
@@ -225,8 +226,8 @@ class Hub:
         """Send a passing signal to whoever is connected."""
         self._pass(audience, state_of(body), encode_ephemeral, body)
 
-    def deliver_text(self, audience: Audience, text: bytes, skip: str | None) -> None:
-        """As :meth:`deliver`, of what :func:`encode_update` made; ``skip`` is a socket's id."""
+    def deliver_text(self, audience: Audience, text: bytes | InPieces, skip: str | None) -> None:
+        """As :meth:`deliver`, of what :func:`text_of` made; ``skip`` is a socket's id."""
         self._in_line(audience.account, self._tell, audience, skip, _as_it_is, text)
 
     def signal_text(self, audience: Audience, text: bytes, state: State | None) -> None:
@@ -275,7 +276,7 @@ class Hub:
         if encode is not encode_update:
             portions = _slices(what) if len(what) > LARGE else None
         else:
-            portions = in_portions(envelope(what)) if _is_large(what) else None
+            portions = in_portions(envelope(what)) if size_of_update(what) > LARGE else None
         if portions is not None:
             return self._tell_in_portions(audience, skip, portions)
         return self._send("update", encode(what), audience, sockets, skip)
@@ -334,15 +335,10 @@ class Hub:
         return None
 
 
-def _is_large(update: Update) -> bool:
-    """Whether an update is to be encoded in portions."""
-    body = update.body
-    # As of any other body, but this is asked for every message.
-    return len(body.message.content.c) > LARGE if type(body) is NewMessage else is_large(body)
-
-
-def _slices(text: bytes) -> Iterator[bytes]:
+def _slices(text: bytes | InPieces) -> Iterator[bytes]:
     """A large text in portions."""
+    if isinstance(text, InPieces):
+        return text.portions()
     return (text[start : start + LARGE] for start in range(0, len(text), LARGE))
 
 

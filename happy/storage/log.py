@@ -24,10 +24,12 @@ SELECT n."account", n."seq", %s, length(n."text"), n."session", n."machine", n."
 """
 
 # The rows are taken from their index, in order, until they are many or large; the first is taken anyway.
-# "top" is what the account's number was when this was read.
+# "top" is what the account's number was when this was read. What is large is left out.
 FILL = """
-SELECT h."account", a."seq" AS "top", u."size", u."seq", u."session", u."machine", u."skip", u."text",
-       m."id", m."seq", m."localId", m."content" ->> 'c', m."createdAt", m."updatedAt"
+SELECT h."account", a."seq" AS "top", u."size", u."text" IS NOT NULL OR m."id" IS NOT NULL,
+       u."seq", u."session", u."machine", u."skip", CASE WHEN u."size" <= %(whole)s THEN u."text" END,
+       m."id", m."seq", m."localId", CASE WHEN u."size" <= %(whole)s THEN m."content" ->> 'c' ELSE '' END,
+       m."createdAt", m."updatedAt"
   FROM unnest(%(accounts)s::text[], %(nexts)s::integer[]) AS h("account", "next")
   JOIN "Account" AS a ON a."id" = h."account"
   LEFT JOIN LATERAL (
@@ -39,6 +41,14 @@ SELECT h."account", a."seq" AS "top", u."size", u."seq", u."session", u."machine
   ) AS u ON true
   LEFT JOIN "SessionMessage" AS m ON m."id" = u."message"
  ORDER BY h."account", u."seq"
+"""
+
+PART_OF_TEXT = """
+SELECT substr("text", %s, %s) FROM "happy_updates" WHERE "account" = %s AND "seq" = %s
+"""
+
+PART_OF_MESSAGE = """
+SELECT substr("content" ->> 'c', %s, %s) FROM "SessionMessage" WHERE "id" = %s
 """
 
 MOVED = """
@@ -68,6 +78,9 @@ FILL_ROWS: Final = 500
 FILL_BYTES: Final = 256 * 1024
 """What is read of one account at a time, besides a row that is larger."""
 
+PART: Final = 4 * 1024 * 1024
+"""Characters of a text, or bytes of a message, that are read at a time: some milliseconds of the driver's."""
+
 KEPT_MS: Final = 180_000
 TRIM_ROWS: Final = 5_000
 
@@ -84,7 +97,10 @@ class NotedMessage(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """A row of the log. Without ``text`` it tells of ``message``, which is None if that is gone by now."""
+    """A row of the log. Without ``text`` it tells of ``message``, which is None if that is gone by now.
+
+    What is ``large`` is left out: see :func:`part`.
+    """
 
     seq: int
     session: str | None
@@ -92,6 +108,7 @@ class Noted(NamedTuple):
     skip: str | None
     text: str | None
     message: NotedMessage | None
+    large: bool = False
 
 
 class Gap(NamedTuple):
@@ -115,18 +132,28 @@ def note_parameters(notes: Sequence[Note], now: Millis) -> list[Any]:
 async def fill(tx: Transaction, nexts: Sequence[tuple[str, int]]) -> dict[str, Gap]:
     """What the log has of accounts, each from its number on; accounts that are gone are left out."""
     accounts, numbers = map(list, zip(*nexts, strict=True))
-    parameters = {"accounts": accounts, "nexts": numbers, "rows": FILL_ROWS, "bytes": FILL_BYTES}
+    bounds = {"rows": FILL_ROWS, "bytes": FILL_BYTES, "whole": PART}
+    parameters = {"accounts": accounts, "nexts": numbers, **bounds}
     gaps: dict[str, Gap] = {}
     sizes: Counter[str] = Counter()
-    for account, top, size, *row in await tx.rows(FILL, parameters):
+    for account, top, size, there, *row in await tx.rows(FILL, parameters):
         gap = gaps.setdefault(account, Gap(top, top, []))
         if size is None:
             continue
-        gap.rows.append(_noted(row))
+        gap.rows.append(_noted(row, large=there and size > PART))
         sizes[account] += size
         if len(gap.rows) == FILL_ROWS or sizes[account] >= FILL_BYTES:  # there may be more
             gaps[account] = gap._replace(covered=gap.rows[-1].seq)
     return gaps
+
+
+async def part(tx: Transaction, account: str, row: Noted, start: int) -> str | None:
+    """What a large row's text has from a character on, less than PART at its end; None if it is gone."""
+    if row.message is None:
+        found = await tx.row(PART_OF_TEXT, (start + 1, PART, account, row.seq))
+    else:
+        found = await tx.row(PART_OF_MESSAGE, (start + 1, PART, row.message.id))
+    return None if found is None else found[0]
 
 
 async def moved(tx: Transaction, nexts: Sequence[tuple[str, int]]) -> list[str]:
@@ -151,7 +178,7 @@ async def trim(tx: Transaction) -> int:
     return await tx.run(TRIM, (Millis(tx.now - KEPT_MS), KEPT_MS, TRIM_ROWS))
 
 
-def _noted(row: Sequence[Any]) -> Noted:
+def _noted(row: Sequence[Any], *, large: bool) -> Noted:
     message = None if row[5] is None else NotedMessage(*row[5:])
     seq, session, machine, skip, text = row[:5]
-    return Noted(seq, session, machine, skip, text, message)
+    return Noted(seq, session, machine, skip, text, message, large)

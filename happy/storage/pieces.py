@@ -7,7 +7,8 @@ statement, and stands in the statement as a query that puts it together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from codecs import iterdecode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -41,6 +42,23 @@ _LIST = """ARRAY(SELECT string_agg("{column}", ''::{kind} ORDER BY "part") FROM 
  WHERE "value" = {number} GROUP BY "element" ORDER BY "element")"""
 
 
+class InPieces:
+    """A large text, which is never there as a whole.
+
+    ``portions`` are its UTF-8, written anew whenever they are asked for. Its length is at least so many
+    characters: above :data:`LARGE` it can be a parameter, in a list.
+    """
+
+    __slots__ = ("_size", "portions")
+
+    def __init__(self, size: int, portions: Callable[[], Iterator[bytes]]) -> None:
+        self._size = size
+        self.portions = portions
+
+    def __len__(self) -> int:
+        return self._size
+
+
 class _Ahead:
     """What stands in a statement for the value that was sent ahead under a number."""
 
@@ -70,7 +88,7 @@ def any_large(params: Parameters) -> bool:
 
 def _is_large(value: Any) -> bool:
     if isinstance(value, list):
-        return sum(len(element) for element in value if isinstance(element, str | bytes)) > LARGE
+        return sum(len(element) for element in value if isinstance(element, str | bytes | InPieces)) > LARGE
     if isinstance(value, Jsonb):
         return len(value.text) > LARGE
     return isinstance(value, str | bytes) and len(value) > LARGE
@@ -130,6 +148,9 @@ def _columns(number: int, rows: list[tuple[int, int, str | bytes | None]]) -> tu
 
 def _cut(value: Any) -> Iterator[Any]:
     """A value's pieces; one that is empty, or null, has one."""
+    if isinstance(value, InPieces):
+        yield from iterdecode(value.portions(), "utf-8")
+        return
     if not value:
         yield value
         return

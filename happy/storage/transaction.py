@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from happy.base.errors import AccountVanished
 from happy.storage.connection import Connection, execute
-from happy.storage.pieces import MAKE_ROOM, SECONDS, Parameters, SentAhead, any_large
+from happy.storage.pieces import MAKE_ROOM, SECONDS, InPieces, Parameters, SentAhead, any_large
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Publication(NamedTuple):
     body: Any
     created_at: int
     skip: object | None
-    text: str | None = None
+    text: str | InPieces | None = None
     """What is told, where it was noted in the log."""
 
 
@@ -49,7 +49,7 @@ class Note(NamedTuple):
     session: str | None
     machine: str | None
     skip: str | None
-    text: str
+    text: str | InPieces
 
 
 class Publisher(Protocol):
@@ -96,7 +96,7 @@ class Transaction:
         self._pieces: SentAhead | None = None
         self.outbox: list[Unnumbered | Signal] = []
         self.callbacks: list[Callable[[], None]] = []
-        self.texts: dict[tuple[str, int], str] = {}
+        self.texts: dict[tuple[str, int], str | InPieces] = {}
 
     async def rows(self, sql: str, params: Parameters = ()) -> list[tuple[Any, ...]]:
         """Every row of the result. Raises QueryFailed."""

@@ -12,14 +12,24 @@ from happy.cluster import claims as claims_module
 from happy.cluster import reading, upkeep
 from happy.cluster.bus import is_account
 from happy.cluster.feed import Feed
+from happy.realtime import hub, updates
 from happy.realtime.client import Client
-from happy.realtime.updates import DeleteMachine, devices_of
+from happy.realtime.updates import (
+    DeleteMachine,
+    TextVersion,
+    Update,
+    UpdateMachine,
+    devices_of,
+    size_of_update,
+)
+from happy.storage import log
 from happy.storage.messages import IncomingMessage
 from tests.cluster.several import SeveralCase, seqs
 from tests.harness import psql
 from tests.realtime.clients import connect, events, packets
 
 TOLD = reading._told
+ENCODE = updates.encode_update
 FOREIGN = 'UPDATE "Account" SET "seq" = "seq" + 1 WHERE "id" = %s'
 
 
@@ -147,6 +157,57 @@ class TestUpdates(SeveralCase):
         await self.everybody_hears(1)
         [(_, told)] = events(self.clients[2])
         self.assertEqual(told["body"]["message"]["id"], stored.id)
+
+    async def test_very_large_updates(self) -> None:
+        """They are written into the log, told here and told there without being there as a whole anywhere."""
+
+        def encode(update: Update) -> bytes:
+            assert size_of_update(update) < 2**20
+            return ENCODE(update)
+
+        for module in (updates, hub):
+            self.patch(module, "encode_update", encode)
+        self.patch(log, "PART", 2**20)
+        text = "\U0001f600é\n" * 1_000_000
+
+        async def work(tx: Any) -> None:
+            for metadata in (text, "small"):
+                version = TextVersion(value=metadata, version=1)
+                tx.publish(devices_of(self.account), UpdateMachine(machine_id="m", metadata=version))
+
+        await self.nodes[0].database.transact(work, accounts=[self.account])
+        await self.nodes[1].send(self.account, self.session, text)
+        await self.nodes[2].change(self.account, "last")
+        await self.everybody_hears(4)
+        heard = [[argument for _, argument in events(client)] for client in self.clients]
+        for first, second, third, last in heard:
+            self.assertEqual(first, {**heard[0][0], "seq": 1})
+            self.assertEqual(first["body"]["metadata"]["value"], text)
+            self.assertEqual(second["body"]["metadata"]["value"], "small")
+            self.assertEqual(third["body"]["message"]["content"]["c"], text)
+            self.assertEqual(last["body"]["machineId"], "last")
+
+    async def test_others_do_not_wait_until_something_large_is_read(self) -> None:
+        """What is missing of other accounts is read meanwhile."""
+        whole, read = log.part, Deferred[None]()
+
+        async def part(*arguments: Any, **named: Any) -> str | None:
+            await read
+            return await whole(*arguments, **named)
+
+        self.patch(log, "PART", 2**20)
+        self.patch(log, "part", part)
+        modest = await self.new_account()
+        client = await self.nodes[1].client(modest)
+        await self.nodes[0].send(self.account, self.session, "x" * 3_000_000)
+        await self.until(lambda: self.nodes[1].cluster._reading._large)
+        self.engine.drops = lambda *message: True
+        await self.nodes[0].change(modest)
+        self.nodes[1].cluster._reading.catch_up()
+        await self.everybody_hears(1, [client])
+        self.assertEqual(seqs(self.clients[1]), [])
+        read.callback(None)
+        await self.everybody_hears(1)
 
     async def test_somebody_else_writes(self) -> None:
         """A number without a row cuts the account's sockets, and nobody comes back as if nothing had been."""

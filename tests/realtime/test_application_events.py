@@ -222,7 +222,7 @@ UNWRITABLE: dict[str, Any] = {
 
 @pytest.mark.parametrize("which", UNWRITABLE)
 def test_acknowledgement_that_cannot_be_written(which: str) -> None:
-    """It is the event's failure answer, and one line in the log; nothing of the event is under way any more."""
+    """It is the event's failure answer, and a line in the log; nothing of the event is under way any more."""
     memory = Budget(2**25)
     world = HappyWorld(memory=memory)
     peer = world.client()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from happy.base.errors import QueryFailed
 from happy.storage import log
 from happy.storage.append import AppendRow
+from happy.storage.connection import Connection
 from happy.storage.database import Database
 from happy.storage.log import Gap
+from happy.storage.pieces import PIECE, InPieces
 from happy.storage.transaction import Note, Publication, Transaction
 from happy.storage.types import Millis
 from happy.storage.writer import Writer
@@ -46,7 +49,7 @@ class TestLog(AppendCase):
     def make_database(self, **options: Any) -> Database:
         return super().make_database(noting=noting, **options)
 
-    async def publish(self, *texts: str) -> None:
+    async def publish(self, *texts: str | InPieces) -> None:
         """One transaction."""
 
         async def work(tx: Any) -> None:
@@ -73,6 +76,42 @@ class TestLog(AppendCase):
         self.assertEqual((gap.top, gap.covered, len(gap.rows)), (3, 2, 2))
         self.assertEqual(gap.rows[1].text, "x" * 2**21)
         self.assertEqual([row.text for row in (await self.gap(3)).rows], ["last"])
+
+    async def test_a_text_in_pieces(self) -> None:
+        """It goes into the log as it is written, between texts that are there, and nothing has all of it."""
+        text = ("\U0001f600é" * 50_000 + "\n") * 30
+        whole, longest = text.encode(), 0
+
+        def portions() -> Iterator[bytes]:
+            for start in range(0, len(text), 70_000):
+                yield text[start : start + 70_000].encode()
+
+        run = Connection.run
+
+        def running(connection: Connection, sql: str, params: Any = None) -> Any:
+            nonlocal longest
+            longest = max(
+                longest,
+                sum(
+                    len(text)
+                    for values in params or ()
+                    if isinstance(values, list)
+                    for text in values
+                    if isinstance(text, str)
+                ),
+            )
+            return run(connection, sql, params)
+
+        self.patch(Connection, "run", running)
+        await self.publish("small", InPieces(len(text), portions), "last")
+        self.assertLess(longest, 2 * PIECE)
+        gap = await self.gap()
+        self.assertEqual((gap.covered, [row.seq for row in gap.rows]), (2, [1, 2]))
+        self.assertEqual(gap.rows[1].text, text)
+        self.assertEqual([row.text for row in (await self.gap(3)).rows], ["last"])
+        told = self.publisher.updates[1].text
+        assert isinstance(told, InPieces)
+        self.assertEqual(b"".join(told.portions()), whole)
 
     async def test_which_server_it_is(self) -> None:
         """As long as PostgreSQL runs it says the same."""
