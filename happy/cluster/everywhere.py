@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, TimeoutError
 from happy.base.waiting import within
 from happy.cluster import wire
 from happy.cluster.feed import Feed, Told
-from happy.realtime.updates import Audience, encode_ephemeral, state_of, text_of
+from happy.realtime.large_updates import text_of
+from happy.realtime.updates import Audience, encode_ephemeral, state_of
 from happy.storage.pieces import LARGE, InPieces
 from happy.storage.transaction import Note
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from happy.cluster.reading import Reading
     from happy.metrics import Metrics
     from happy.realtime.hub import Hub
-    from happy.realtime.updates import EphemeralBody, Update
+    from happy.realtime.large_updates import text_of
+from happy.realtime.updates import EphemeralBody, Update
 
 ORDER_SECONDS: Final = 1.0
 """How long an answer waits for updates of other nodes that come before it."""

@@ -14,15 +14,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from happy.api.portions import Sliced
 from happy.base.redaction import describe_fault
 from happy.base.trouble import Trouble
 from happy.base.waiting import within
 from happy.cluster.feed import Feed, Told
 from happy.realtime.batches import message_update
-from happy.realtime.updates import Audience, Encrypted, Message, in_pieces, text_of
+from happy.realtime.large_updates import content_of, in_pieces, text_of
+from happy.realtime.updates import Audience, Encrypted, Message
 from happy.storage import log
-from happy.storage.large import Kind
 from happy.storage.pieces import PIECE, InPieces
 
 if TYPE_CHECKING:
@@ -261,7 +260,7 @@ def _told(account: str, row: log.Noted, parts: Sequence[bytes] | None = None) ->
         payload: bytes | InPieces | None = None if row.text is None else row.text.encode()
         return Told(row.seq, audience, payload if parts is None else _in_pieces(parts), row.skip)
     message = row.message
-    content: Any = message.content if parts is None else Sliced(Kind.TEXT, parts)
+    content: Any = message.content if parts is None else content_of(parts)
     body = Message(
         id=message.id,
         seq=message.seq,

@@ -37,7 +37,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IPoli
 from zope.interface import implementer
 
 from happy import __version__
-from happy.outbound.places import Places
+from happy.outbound.call_places import CallPlaces
 
 if TYPE_CHECKING:
     from happy.metrics import Metrics
@@ -104,7 +104,7 @@ class Outgoing:
         self._reactor = reactor
         self._metrics = metrics
         self._timeout = timeout
-        self._places = Places(reactor, concurrency, slow)
+        self._places = CallPlaces(reactor, concurrency, slow)
         self._waiting = waiting
         self._limit = limit
         self._tls = tls or BrowserLikePolicyForHTTPS()

@@ -16,6 +16,8 @@ from msgspec import Raw
 
 from happy.api.portions import LARGE, in_portions
 from happy.realtime.client import Client, owner_of
+from happy.realtime.gathering import Gathering
+from happy.realtime.large_updates import size_of_update
 from happy.realtime.lines import Lines, Work
 from happy.realtime.updates import (
     Audience,
@@ -26,15 +28,15 @@ from happy.realtime.updates import (
     encode_ephemeral,
     encode_update,
     envelope,
-    size_of_update,
     state_of,
 )
-from happy.socketio.socket import Socket, begin_event, encode_event
+from happy.socketio.socket import Socket, encode_event
 from happy.storage.pieces import InPieces
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge
 
+    from happy.base.bounds import Budget
     from happy.base.pace import Pace
     from happy.metrics import Metrics
     from happy.realtime.broadcaster import Observer
@@ -107,7 +109,9 @@ class _Account:
 class Hub:
     """Who is connected here, and delivery of updates and passing signals to them.
 
-    ``observer`` hears of who comes and goes, where there are other nodes.
+    ``observer`` hears of who comes and goes, where there are other nodes. What is large is paid for out of
+    ``memory``, if that is set, while its text is written: where there is no room, whoever was to hear it is
+    closed, and begins anew.
     """
 
     def __init__(self, metrics: Metrics, recovery: Recovery | None = None, pace: Pace | None = None) -> None:
@@ -115,6 +119,7 @@ class Hub:
         with what is told, without it until everybody knows."""
         self.recovery = recovery
         self.observer: Observer | None = None
+        self.memory: Budget | None = None
         # Not behind what the account's own sockets send: others may wait for it to be told.
         self._lines = Lines(pace, lambda account: f"tell {owner_of(account)}")
         self.after = self._lines.after
@@ -282,17 +287,25 @@ class Hub:
         return self._send("update", encode(what), audience, sockets, skip)
 
     def _tell_in_portions(self, audience: Audience, skip: str | None, portions: Iterator[bytes]) -> Work:
-        packet = begin_event("update")
-        packet.add(b",")
-        for portion in portions:
-            packet.add(portion)
-            yield
+        gathering = Gathering(self.memory, audience.account)
+        try:
+            for portion in portions:
+                if not gathering.add(portion):
+                    break
+                yield
+        finally:
+            packet = gathering.end()
+        # Those who are there now: who came meanwhile was not told before.
+        sockets = self._sockets(audience, skip)
+        if packet is None:
+            if self.recovery is not None:
+                self.recovery.replay.break_off(audience.account)
+            yield from _closing(sockets)
+            return
         if self.recovery is None:
             packet.finish(b"]")
         else:
             self.recovery.replay.record_gathered(audience, packet, skip)
-        # Those who are there now: who came meanwhile was not told before.
-        sockets = self._sockets(audience, skip)
         self._deliveries.inc(len(sockets))
         for socket in sockets:
             socket.send(packet)

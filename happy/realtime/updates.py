@@ -7,16 +7,14 @@ optional member that is not set is absent. Times are epoch milliseconds, byte va
 from __future__ import annotations
 
 from enum import Enum
-from functools import partial
 from typing import Annotated, Any, Literal, dataclass_transform
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from happy.api.portions import LARGE, Sliced, in_portions, size_of
+from happy.api.portions import Sliced
 from happy.api.structs import Base64, Timestamp, stands_for
 from happy.base.ids import update_id
-from happy.storage.pieces import InPieces
 from happy.storage.relationships import Status
 
 
@@ -384,24 +382,6 @@ def encode_update(update: Update) -> bytes:
 def envelope(update: Update) -> Envelope:
     """What :func:`encode_update` encodes."""
     return Envelope(id=update_id(), seq=update.seq, body=update.body, created_at=update.created_at)
-
-
-def size_of_update(update: Update) -> int:
-    """What :func:`~happy.api.portions.size_of` says of its body."""
-    body = update.body
-    # As of any other body, but this is asked for every message.
-    return len(body.message.content.c) if type(body) is NewMessage else size_of(body)
-
-
-def text_of(update: Update, largest: int = LARGE) -> bytes | InPieces:
-    """What :func:`encode_update` encodes, in pieces if it is larger than that."""
-    size = size_of_update(update)
-    return encode_update(update) if size <= largest else in_pieces(update, size)
-
-
-def in_pieces(update: Update, size: int) -> InPieces:
-    """What :func:`encode_update` encodes, of at least so many characters."""
-    return InPieces(size, partial(in_portions, envelope(update)))
 
 
 def encode_ephemeral(body: EphemeralBody) -> bytes:

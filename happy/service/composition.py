@@ -308,6 +308,7 @@ class Running:
     async def _serve(self, server: Server, hub: Hub, others: Cluster | None) -> None:
         config = server.config
         events = [event for capability in CAPABILITIES for event in capability.events]
+        hub.memory = server.memory
         realtime = HappyApplication(server, hub, server.calls, events, self._pace, others)
         self._lifecycle.started("machines that may return", realtime.stop, 0.1)
         self._lifecycle.started("calls", server.calls.stop, 0.1)

@@ -12,15 +12,15 @@ from happy.cluster import claims as claims_module
 from happy.cluster import reading, upkeep
 from happy.cluster.bus import is_account
 from happy.cluster.feed import Feed
-from happy.realtime import hub, updates
+from happy.realtime import hub, large_updates, updates
 from happy.realtime.client import Client
+from happy.realtime.large_updates import size_of_update
 from happy.realtime.updates import (
     DeleteMachine,
     TextVersion,
     Update,
     UpdateMachine,
     devices_of,
-    size_of_update,
 )
 from happy.storage import log
 from happy.storage.messages import IncomingMessage
@@ -165,7 +165,7 @@ class TestUpdates(SeveralCase):
             assert size_of_update(update) < 2**20
             return ENCODE(update)
 
-        for module in (updates, hub):
+        for module in (large_updates, hub):
             self.patch(module, "encode_update", encode)
         self.patch(log, "PART", 2**20)
         text = "\U0001f600é\n" * 1_000_000

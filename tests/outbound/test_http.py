@@ -21,8 +21,8 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from happy.metrics import Metrics
+from happy.outbound.call_places import SLOW_SECONDS
 from happy.outbound.http import HEADER_ALLOWANCE, CallFailed, Outgoing, Rejected
-from happy.outbound.places import SLOW_SECONDS
 from tests.outbound.standin import Asked, StandIn, answer
 
 

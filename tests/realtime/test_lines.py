@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from happy.api.portions import LARGE
+from happy.api.portions import LARGE, in_portions
+from happy.base.bounds import CROWDED_OUT, OVER_SHARE, Budget
 from happy.base.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.metrics import Metrics
-from happy.realtime import lines
+from happy.realtime import hub, lines
 from happy.realtime.client import Client
 from happy.realtime.hub import AT_ONCE, Hub
 from happy.realtime.recovery import Recovery
@@ -285,3 +287,43 @@ def test_large_update(recovered: bool, encoded: bool) -> None:
     assert len(bodies(world.crowds["little"][0])) == 1
     offsets = {json.loads(text[2:])[2] for text in packets(second)} if recovered else set()
     assert len(offsets) == 2 * recovered
+
+
+@pytest.mark.parametrize("reason", [None, OVER_SHARE, CROWDED_OUT])
+def test_room_for_a_large_update(reason: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its account pays while it is written; where there is no room, whoever was to hear it begins anew."""
+    refused: list[str] = []
+    size, share = 16 * LARGE, LARGE if reason == OVER_SHARE else None
+    memory = Budget(size, share=share, refused=refused.append)
+    world = BusyWorld(much=2)
+    world.hub.memory = memory
+
+    def slowly(value: Any) -> Iterator[bytes]:
+        for portion in in_portions(value):
+            world.clock.rightNow += PORTION_SECONDS
+            yield portion
+
+    monkeypatch.setattr(hub, "in_portions", slowly)
+    first, second = world.crowds["much"]
+    world.deliver("much")
+    offset = world.recovery.replay.offset("much")
+    text = "x" * (LARGE * 3 // 2)
+    message = Message(id="m", seq=1, content=Encrypted(c=text), local_id=None, created_at=1, updated_at=1)
+    audience, body = devices_of("much"), NewMessage(sid="s", message=message)
+    world.hub.deliver(Update(audience=audience, seq=2, body=body, created_at=5, skip=first.socket))
+    used = [memory.used]
+    while used[-1] or len(used) < 3:
+        if used[-1] > LARGE and reason == CROWDED_OUT:
+            assert all(memory.open(f"account:{n}", MemoryLink(memory)).take(LARGE) for n in range(15))
+            reason, used = "", [1]
+        world.clock.advance(0)
+        used.append(memory.used_by("account:much"))
+    for _ in range(9):
+        world.clock.advance(0)
+    links: list[Any] = [client.socket._link for client in (first, second)]
+    assert [link.closed for link in links] == [False, reason is not None]
+    assert [one["t"] for one in bodies(second)[1:]] == ["new-message"] * (reason is None)
+    assert len(refused) == (reason is not None)
+    assert max(used) > LARGE // 5 or reason == ""
+    resumed = world.recovery.resume(world.client("much"), second.pid, offset)
+    assert (resumed is None) == (reason is not None)

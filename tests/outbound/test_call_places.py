@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from happy.outbound.places import SLOW_SECONDS, Place, Places
+from happy.outbound.call_places import SLOW_SECONDS, CallPlace, CallPlaces
 
 
 @given(st.lists(st.tuples(st.sampled_from(["enter", "leave", "cancel", "pass"]), st.integers(0, 9))))
 def test_bounds(steps: list[tuple[str, int]]) -> None:
     """Not more than a few that are quick, nor than all together; who waits is let in when that is so."""
     clock, few, slow = Clock(), 2, 3
-    places = Places(clock, few, slow)
-    inside: dict[Place, float] = {}
+    places = CallPlaces(clock, few, slow)
+    inside: dict[CallPlace, float] = {}
     waiting: list[Deferred[None]] = []
 
     def enter() -> None:
-        def entered(place: Place) -> None:
+        def entered(place: CallPlace) -> None:
             inside[place] = clock.seconds()
 
         call = Deferred.fromCoroutine(places.enter()).addCallback(entered)

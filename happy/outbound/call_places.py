@@ -18,7 +18,7 @@ SLOW_SECONDS: Final = 0.5
 """After how long a call takes long."""
 
 
-class Places:
+class CallPlaces:
     """``few`` calls at a time, and ``slow`` more in place of those that take long; others wait, in order."""
 
     def __init__(self, clock: IReactorTime, few: int, slow: int) -> None:
@@ -26,7 +26,7 @@ class Places:
         self._free = few
         self._slow = slow
         self._waiting: deque[Deferred[None]] = deque()
-        self._late: dict[Place, None] = {}
+        self._late: dict[CallPlace, None] = {}
         """Those that take long, and have nobody in their place."""
 
     @property
@@ -34,15 +34,15 @@ class Places:
         """How many wait."""
         return len(self._waiting)
 
-    async def enter(self) -> Place:
-        """A place, to be left by :meth:`Place.leave`; who is cancelled does not wait any more."""
+    async def enter(self) -> CallPlace:
+        """A place, to be left by :meth:`CallPlace.leave`; who is cancelled does not wait any more."""
         if self._free:
             self._free -= 1
         else:
             turn = Deferred[None](self._waiting.remove)
             self._waiting.append(turn)
             await turn
-        return Place(self, self._clock)
+        return CallPlace(self, self._clock)
 
     def free(self) -> None:
         """Let somebody else in."""
@@ -51,12 +51,12 @@ class Places:
         else:
             self._free += 1
 
-    def late(self, place: Place) -> None:
+    def late(self, place: CallPlace) -> None:
         """A call takes long."""
         self._late[place] = None
         self._replace()
 
-    def left(self, place: Place) -> None:
+    def left(self, place: CallPlace) -> None:
         """A call is over."""
         if place.replaced:
             self._slow += 1
@@ -74,10 +74,10 @@ class Places:
             self.free()
 
 
-class Place:
+class CallPlace:
     """A call's place; ``replaced`` tells that another one has begun in it."""
 
-    def __init__(self, places: Places, clock: IReactorTime) -> None:
+    def __init__(self, places: CallPlaces, clock: IReactorTime) -> None:
         self.replaced = False
         self._places = places
         self._timer: IDelayedCall | None = clock.callLater(SLOW_SECONDS, self._take_long)
