@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from happy.cluster.reading import Reading
     from happy.metrics import Metrics
     from happy.realtime.hub import Hub
-    from happy.realtime.large_updates import text_of
-from happy.realtime.updates import EphemeralBody, Update
+    from happy.realtime.updates import EphemeralBody, Update
 
 ORDER_SECONDS: Final = 1.0
 """How long an answer waits for updates of other nodes that come before it."""
