@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 10.0
 """How long a start waits for a Redis that is not reached: it may be starting as well."""
 
+NAME_SECONDS: Final = 3.0
+"""How long a start waits for a name that has no address: as a rule it is wrong, or has just been given."""
+
 STEADY_SECONDS: Final = 5.0
 """How long it has to be up so that the next attempt is as soon as the first. All nodes ask each other for
 everything whenever one is back, so one that comes and goes must not do so ever faster."""
@@ -60,7 +63,7 @@ class RedisBus:
 
     ``service`` keeps services apart that share a Redis, ``version`` the versions of what is said within one.
     ``name`` is this node's, for whoever looks at the connections. ``hasten`` is given each connection's
-    transport when it is made.
+    transport when it is made. ``dispensable`` lets a start go on although the host has no address.
     """
 
     largest = 256 * 1024
@@ -77,9 +80,11 @@ class RedisBus:
         version: int,
         name: str,
         hasten: Callable[[Any], None] = lambda transport: None,
+        dispensable: bool = False,
     ) -> None:
         self._reactor = reactor
         self._hasten = hasten
+        self._dispensable = dispensable
         self._target = target
         self._nodes = f"{service}:{target.database}:{NODES}".encode()
         self._prefix = f"{service}:{version}:{target.database}:".encode()
@@ -97,7 +102,7 @@ class RedisBus:
         self._patience: IDelayedCall | None = None
         self._failures = 0
         self._complained = False
-        self._up_since = 0.0
+        self._began = self._up_since = 0.0
         self._why = "it does not answer"
         self._unanswered = 0
         self._trouble = Trouble(self._log, "reaching Redis", reactor)
@@ -106,7 +111,7 @@ class RedisBus:
     # -- start and stop ------------------------------------------------------------------------
 
     def start(self, owner: BusOwner) -> Deferred[None]:
-        """Connect; fires when it is up, or its host has no address yet: that is an engine that is away.
+        """Connect; fires when it is up, or has no address and is dispensable.
 
         Fails with StartupError if Redis refuses or is not reached.
         """
@@ -115,6 +120,7 @@ class RedisBus:
         except ValueError as wrong:
             return fail(StartupError(f"redis-url: it must {wrong}"))
         self._owner = owner
+        self._began = self._reactor.seconds()
         starting: Deferred[None] = Deferred(lambda _: self._leave())
         self._starting = starting
         self._patience = self._reactor.callLater(START_SECONDS, self._give_up)
@@ -269,10 +275,14 @@ class RedisBus:
             self._trouble.again(why)
 
     def nameless(self) -> None:
-        """Its host has no address: it may get one when whatever brings up both has come to it."""
-        starting = self._end_start()
-        if starting is not None:
+        """Its host has no address: a start does not wait long for what is wrong or left over, and later one
+        is waited for."""
+        self.failed("its host has no address")
+        if self._dispensable and (starting := self._end_start()) is not None:
             starting.callback(None)
+        elif self._starting is not None and self._reactor.seconds() - self._began >= NAME_SECONDS:
+            assert self._patience is not None
+            self._patience.reset(0)  # not now: a service cannot be stopped while it connects
 
     def refused(self, why: str) -> None:
         """Redis lets nobody in who comes like this: a start ends, and later it is tried again."""
@@ -371,7 +381,8 @@ class _Watched:
         return connecting.addErrback(self._tell)
 
     def _tell(self, failure: Failure) -> Failure:
-        self._bus.failed(str(failure.value).rstrip("."))
-        if failure.check(DNSLookupError):
+        if failure.check(DNSLookupError, ValueError):
             self._bus.nameless()
+        else:
+            self._bus.failed(str(failure.value).rstrip("."))
         return failure

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
+from OpenSSL.crypto import Error as TLSError
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 
 PORT: Final = 6379
 EXAMPLE: Final = "redis://user:password@host:6379/0"
+
+_LONGEST_PATH: Final = 103
+"""Bytes that every system has for the path of a socket."""
 
 _CONNECT_SECONDS: Final = 5.0
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
@@ -42,7 +46,7 @@ class RedisTarget:
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}"
 
     def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
-        """What connects to it. Raises ValueError for a file without certificates."""
+        """What connects to it. Raises ValueError where there can be no certificate."""
         if self.path:
             return UNIXClientEndpoint(reactor, self.path, timeout=_CONNECT_SECONDS)
         # Of several addresses the next one is tried soon; only then a refusal is told as well.
@@ -50,7 +54,11 @@ class RedisTarget:
         if not self.tls:
             return plain
         trusted = {"trustRoot": _trusted(self.authorities)} if self.authorities else {}
-        return wrapClientTLS(optionsForClientTLS(self.host, **trusted), plain)
+        try:
+            expected = optionsForClientTLS(self.host, **trusted)
+        except ValueError:
+            raise ValueError(f"name a host that a certificate can be for: {self.host}") from None
+        return wrapClientTLS(expected, plain)
 
 
 def parse_redis(url: str) -> RedisTarget:
@@ -102,9 +110,10 @@ def _over_network(parts: SplitResult, query: dict[str, str]) -> dict[str, Any]:
 
 
 def _over_socket(parts: SplitResult, query: dict[str, str]) -> dict[str, Any]:
-    if not parts.path.startswith("/") or parts.hostname:
+    path = unquote(parts.path)
+    if not path.startswith("/") or parts.hostname or len(path.encode()) > _LONGEST_PATH:
         raise ValueError("path")
-    return {"path": unquote(parts.path), "database": query.get("db")}
+    return {"path": path, "database": query.get("db")}
 
 
 _PLACES: Final = {"redis": _over_network, "rediss": _over_network, "unix": _over_socket}
@@ -115,7 +124,10 @@ def _trusted(file: Path) -> Any:
         text = file.read_bytes()
     except OSError as error:
         raise ValueError(f"name a file of certificates: {file}: {error.strerror}") from None
-    found = [Certificate.loadPEM(_BEGIN + one) for one in text.split(_BEGIN)[1:]]
+    try:
+        found = [Certificate.loadPEM(_BEGIN + one) for one in text.split(_BEGIN)[1:]]
+    except TLSError:
+        raise ValueError(f"name a file of certificates: one in {file} is damaged") from None
     if not found:
         raise ValueError(f"name a file of certificates: {file} has none")
     return trustRootFromCertificates(found)

@@ -26,7 +26,6 @@ def bus_of(
 ) -> MakeBus | None:
     """What makes the bus of a node called ``name``; None for a server that is alone.
 
-
     Raises BadSetting for a wrong redis-url.
     """
     match config.bus or _usual(config):
@@ -55,5 +54,19 @@ def _redis(config: Config, reactor: Any, name: str, hasten: Hasten) -> MakeBus:
     except ValueError as wrong:
         raise BadSetting(f"redis-url: it must {wrong}") from None
     return lambda dsn: RedisBus(
-        reactor, target, service=config.cluster, version=VERSION, name=name, hasten=hasten
+        reactor,
+        target,
+        service=config.cluster,
+        version=VERSION,
+        name=name,
+        hasten=hasten,
+        dispensable=_is_left_over(config, target.host),
     )
+
+
+def _is_left_over(config: Config, host: str) -> bool:
+    """Whether a container of this name may never have been needed.
+
+    A single server of before had an address of Redis among its settings and no use for it.
+    """
+    return not (config.bus or config.node or config.workers > 1 or "." in host)

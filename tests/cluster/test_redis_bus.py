@@ -11,9 +11,12 @@ from unittest import SkipTest
 from urllib.parse import urlencode
 
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import gatherResults
+from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from happy.base.errors import StartupError
 from happy.cluster import redis_bus
@@ -69,6 +72,22 @@ class RedisCase(TestCase):
         """What a start says that fails."""
         error = await self.assertFailure(self.make(url).start(Ear()), StartupError)
         return str(error)
+
+
+@implementer(IHostnameResolver)
+class Nameless:
+    """Finds no address ``left`` times, and then always this machine's."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def resolveHostName(self, receiver: Any, name: str, portNumber: int = 0, *options: Any) -> Any:
+        receiver.resolutionBegan(None)
+        if self.left:
+            self.left -= 1
+        else:
+            receiver.addressResolved(IPv4Address("TCP", "127.0.0.1", portNumber))
+        receiver.resolutionComplete()
 
 
 class ServingTests:
@@ -272,10 +291,30 @@ class PlaceTests(RedisCase):
         self.assertIn("No such file", await self.refusal("unix:///nowhere/at/all"))
 
     async def test_no_such_name(self) -> None:
-        """A host that has no address is an engine that is away: the start goes on without it."""
-        bus = self.make("redis://redis.invalid:6379")
-        await bus.start(Ear()).addTimeout(PATIENCE, reactor)
-        self.assertFalse(bus.up)
+        """A host that has no address is waited for a little; then the address is wrong."""
+        self.patch(redis_bus, "NAME_SECONDS", 0.2)
+        for host in ("redis.invalid", "a..b"):
+            said = await self.refusal(f"redis://:secret@{host}")
+            self.assertEqual(said, f"redis-url: redis://{host}:6379 cannot be used: its host has no address")
+
+    async def test_a_name_that_comes(self) -> None:
+        """One that gets its address meanwhile is used."""
+        found, missing = reactor.nameResolver, Nameless(2)
+        reactor.installNameResolver(missing)
+        self.addCleanup(reactor.installNameResolver, found)
+        bus, _ = await self.connected(url=self.server.url.replace("127.0.0.1", "redis.invalid"))
+        self.assertEqual((missing.left, bus.up), (0, True))
+
+    async def test_left_over(self) -> None:
+        """Without the address of what nobody may need, a start goes on; it is used once there is one."""
+        found, missing = reactor.nameResolver, Nameless(2)
+        reactor.installNameResolver(missing)
+        self.addCleanup(reactor.installNameResolver, found)
+        bus, ear = self.make(self.server.url.replace("127.0.0.1", "redis"), dispensable=True), Ear()
+        await bus.start(ear).addTimeout(PATIENCE, reactor)
+        self.assertEqual((bus.up, ear.told), (False, []))
+        await ear.until("back")
+        self.assertTrue(bus.up)
 
     async def test_there_later(self) -> None:
         """A Redis that starts after the server is waited for."""
@@ -334,7 +373,14 @@ class TLSTests(RedisCase):
 
     async def test_no_certificates(self) -> None:
         """A file that is missing, or holds no certificate, is named."""
-        for name in ("missing", "key.pem"):
+        damaged = self.certificates / "damaged.pem"
+        damaged.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+        for name in ("missing", "key.pem", "damaged.pem"):
             file = self.certificates / name
             said = await self.refusal(self.url(ssl_ca_certs=file))
-            self.assertIn(f"redis-url: it must name a file of certificates: {file}", said)
+            self.assertRegex(said, f"^redis-url: it must name a file of certificates: .*{file}")
+
+    async def test_no_name_for_a_certificate(self) -> None:
+        """A host that no certificate can be for is named."""
+        said = await self.refusal("rediss://a_b")
+        self.assertEqual(said, "redis-url: it must name a host that a certificate can be for: a_b")

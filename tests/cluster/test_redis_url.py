@@ -48,6 +48,7 @@ def test_read(url: str, target: RedisTarget) -> None:
         "unix://relative/path",
         "unix://",
         "redis://[::1",
+        f"unix:///{104 * 'p'}",
     ],
 )
 def test_refused(url: str) -> None:

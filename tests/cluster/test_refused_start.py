@@ -55,3 +55,30 @@ class RefusedStartTests(TestCase):
         wrong = f"{begins}it does not take the user and password\n"
         poor = f"{begins}the user may not do what is needed; docs/several-nodes.md has its rights\n"
         self.assertEqual([served.errors.decode() for served in asked], [wrong, wrong, poor, poor])
+
+    async def test_no_such_host(self: Any) -> None:
+        """One line says so; a single server that says nothing else of several nodes starts without a Redis
+        whose container is not there."""
+        environment = {"DATABASE_URL": self.dsn, "HANDY_MASTER_SECRET": self.secret}
+        cases: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
+            ("redis://:word@redis.invalid", {}, ()),
+            ("redis://redis", {"HAPPY_NODE": "n1"}, ()),
+            ("redis://redis", {}, ("--workers=2",)),
+        ]
+        for number, (url, more, options) in enumerate(cases):
+            served = self.named(number, url, environment | more, *options)
+            self.assertEqual(await served.ended, 1)
+            place = url.replace(":word@", "")
+            why = f"happy: redis-url: {place}:6379 cannot be used: its host has no address\n"
+            self.assertEqual(served.errors.decode(), why)
+        served = self.named(9, "redis://:a#b@redis", environment)
+        await served.start()
+        self.assertEqual(await served.stop(), 0)
+
+    def named(self, number: int, url: str, environment: dict[str, str], *options: str) -> Served:
+        """A server with a folder and a Redis of its own."""
+        folder = self.folder / str(number)
+        folder.mkdir()
+        served = Served(folder, "--metrics-port=0", *options, environment=environment | {"REDIS_URL": url})
+        served.ready.addErrback(lambda _: None)
+        return served
