@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from happy.base.errors import IN_WORDS, DatabaseDown, QueryFailed, StartupError
 from happy.storage.additions import find_lost, make_again
+from happy.storage.alterations import refuse_altered
 from happy.storage.connection import Connection, execute
 from happy.storage.obstacles import refuse_forbidden, refuse_hidden, refuse_unsuitable
 from happy.storage.session import quoted
@@ -322,9 +323,11 @@ async def survey(connection: Connection) -> Survey:
         await _refuse_foreign(connection, tables)
     await refuse_forbidden(connection, tables)
     missing = plan(found, migrations)
+    if "Account" not in found.columns:
+        return Survey(0, missing, {})
     seen = [migration.sql for migration in migrations[1:] if migration not in missing]
-    lost = await find_lost(connection, seen) if "Account" in found.columns else {}
-    return Survey(max(found.own or {1: ""}) if "Account" in found.columns else 0, missing, lost)
+    await refuse_altered(connection, [migrations[0].sql, *seen], but=_UNCHECKED)
+    return Survey(max(found.own or {1: ""}), missing, await find_lost(connection, seen))
 
 
 async def _lock(connection: Connection) -> None:
