@@ -19,12 +19,14 @@ class Company:
     """This node among the others.
 
     ``files`` is where it keeps what is uploaded, ``secret`` the fingerprint of its master secret; both are
-    compared with the others'. ``sockets`` tells how many there are here, ``drained`` whether it is emptied.
+    compared with the others'. ``sockets`` tells how many there are here, ``drained`` whether it is emptied,
+    and ``routed`` whether proxies find this node's clients by its name.
     """
 
     sockets: Callable[[], int] = staticmethod(lambda: 0)
     drained: Callable[[], bool] = staticmethod(lambda: False)
     files = secret = ""
+    routed = False
 
     _log = Logger()
 
@@ -34,6 +36,7 @@ class Company:
         self._node = node
         self._since = since
         self._elsewhere: set[str] = set()
+        self._namesakes: set[str] = set()
 
     def myself(self, era: int, *, leaving: bool) -> wire.Beat:
         """What is said of this node."""
@@ -52,15 +55,30 @@ class Company:
         )
 
     def compare(self, said: wire.Beat) -> None:
-        """Complain, once, of a node that keeps files where this one does not find them."""
+        """Complain, once, of a node that keeps files where this one does not find them, or has its name.
+
+        One that is being emptied may go on for a while beside the one that takes its place.
+        """
         if self._apart(said) and said.node not in self._elsewhere:
             self._elsewhere.add(said.node)
             text = "Node {name} keeps its files elsewhere: what is uploaded needs S3, or a shared folder"
             self._log.warn(text, name=said.name)
+        if self.routed and said.name == self.name and not said.draining and said.node != self._node:
+            self._complain_of_name(said)
+
+    def _complain_of_name(self, said: wire.Beat) -> None:
+        if said.node not in self._namesakes:
+            self._namesakes.add(said.node)
+            text = (
+                "Another node, on {host}, is called {name} too: clients on long polling lose their sessions "
+                "where a proxy finds nodes by HAPPY_NODE, which has to differ"
+            )
+            self._log.warn(text, name=said.name, host=said.host or "an unknown host")
 
     def forget(self, node: str) -> None:
         """A node is gone."""
         self._elsewhere.discard(node)
+        self._namesakes.discard(node)
 
     def told(self, nodes: Nodes, called: Callable[[str], str]) -> list[dict[str, Any]]:
         """All nodes, this one first; ``called`` tells what another is called.

@@ -64,9 +64,15 @@ class Orders:
         """What came of it at other nodes, by their names; and of whom that is not known."""
         if not self._outlet.up:
             return {}, [OTHERS]
-        found = {self._called(node): came for node, came in (await self._give(what, members)).items()}
-        silent = sorted(name for name, came in found.items() if came is None)
-        return {name: came for name, came in found.items() if came is not None}, silent
+        found: dict[str, Any] = {}
+        silent = set()
+        for node, came in (await self._give(what, members)).items():
+            name = self._called(node)
+            if came is None:
+                silent.add(name)
+            else:  # a namesake's answer is none the less one
+                found[f"{name} ({node})" if name in found else name] = came
+        return found, sorted(silent)
 
     async def _give(self, what: str, members: Mapping[str, Any]) -> dict[str, Any]:
         """What came of it at each other node, by its id; None where that is not known."""

@@ -104,7 +104,7 @@ async def _together(
     found, silent = {parts.name: here}, list[str]()
     if flag(members, "everywhere", default=False) and parts.orders is not None:
         answers, silent = await parts.orders.give(order, about)
-        found |= answers
+        found |= {f"another {node}" if node in found else node: came for node, came in answers.items()}
     return {name: sum(found.values()), "nodes": found, "silent": silent}
 
 

@@ -78,6 +78,7 @@ class NodeMembership:
         await migrate(database, before=before)
         await database.start()
         if self.others is not None:
+            self.others.company.routed = config.node is not None
             lifecycle.started("the way to other nodes", self.others.stop, 1.0)
         return database
 

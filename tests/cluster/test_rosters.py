@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import fail, succeed
 from twisted.logger import LogEvent, globalLogPublisher
 
 from happy.cluster import everywhere, rosters, wire
@@ -185,6 +186,39 @@ class TestRosters(SeveralCase):
         await self.until(lambda: all(node.company._elsewhere == {nodes[1].node} for node in nodes[::2]))
         told = [event for event in said if "elsewhere" in str(event.get("log_format"))]
         self.assertEqual([event["name"] for event in told if event["log_source"] is nodes[0].company], ["b"])
+
+    async def test_namesakes(self) -> None:
+        """A node tells, once, of another that has its name, unless that one leaves or names route nobody."""
+        first, second, third = (node.cluster for node in self.nodes)
+        first.company.routed = True
+        said: list[LogEvent] = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        third._draining = True
+        for namesake in (second, third):
+            namesake.company.name = first.company.name
+            for _ in range(2):
+                namesake._say_beat()
+        await self.until(lambda: second.node in first.company._namesakes)
+        await self.until(lambda: first.nodes.known[third.node].said.draining)
+        told = [event["log_source"] for event in said if "is called" in str(event.get("log_format"))]
+        self.assertEqual((told, first.company._namesakes), ([first.company], {second.node}))
+
+    async def test_orders_to_namesakes(self) -> None:
+        """What came of an order at each of two nodes of one name is known."""
+        first, *others = (node.cluster for node in self.nodes)
+        await self.until(lambda: len(first.nodes.known) == 2)
+        for number, other in enumerate(others):
+            other.company.name = "twin"
+            other.orders.obey = lambda what, members, number=number: succeed(number)
+            other._say_beat()
+        await self.until(lambda: {one.said.name for one in first.nodes.known.values()} == {"twin"})
+        came, silent = await first.orders.give("count", {})
+        self.assertEqual((sorted(came.values()), silent), ([0, 1], []))
+        self.assertTrue({"twin"} < set(came) <= {"twin", *(f"twin ({other.node})" for other in others)})
+        others[0].orders.obey = lambda what, members: fail(RuntimeError())
+        came, silent = await first.orders.give("count", {})
+        self.assertEqual((came, silent), ({"twin": 1}, ["twin"]))
 
     async def test_one_of_all(self) -> None:
         """There is always one that does what one has to do, and the next when it is gone."""
