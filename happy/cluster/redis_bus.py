@@ -37,6 +37,9 @@ START_SECONDS: Final = 10.0
 NAME_SECONDS: Final = 3.0
 """How long a start waits for a name that has no address: as a rule it is wrong, or has just been given."""
 
+REPLACED_SECONDS: Final = 0.3
+"""How long a start waits for it that takes the place of a node which has served."""
+
 STEADY_SECONDS: Final = 5.0
 """How long it has to be up so that the next attempt is as soon as the first. All nodes ask each other for
 everything whenever one is back, so one that comes and goes must not do so ever faster."""
@@ -63,7 +66,8 @@ class RedisBus:
 
     ``service`` keeps services apart that share a Redis, ``version`` the versions of what is said within one.
     ``name`` is this node's, for whoever looks at the connections. ``hasten`` is given each connection's
-    transport when it is made. ``dispensable`` lets a start go on although the host has no address.
+    transport when it is made. ``dispensable`` lets a start go on although the host has no address,
+    ``replaces`` whatever is wrong: a node before this one could use it, so it is away, and waited for.
     """
 
     largest = 256 * 1024
@@ -81,10 +85,12 @@ class RedisBus:
         name: str,
         hasten: Callable[[Any], None] = lambda transport: None,
         dispensable: bool = False,
+        replaces: bool = False,
     ) -> None:
         self._reactor = reactor
         self._hasten = hasten
         self._dispensable = dispensable
+        self._replaces = replaces
         self._target = target
         self._nodes = f"{service}:{target.database}:{NODES}".encode()
         self._prefix = f"{service}:{version}:{target.database}:".encode()
@@ -123,7 +129,8 @@ class RedisBus:
         self._began = self._reactor.seconds()
         starting: Deferred[None] = Deferred(lambda _: self._leave())
         self._starting = starting
-        self._patience = self._reactor.callLater(START_SECONDS, self._give_up)
+        patience = REPLACED_SECONDS if self._replaces else START_SECONDS
+        self._patience = self._reactor.callLater(patience, self._give_up)
         for kind in (Speaking, Listening):
             factory = RedisFactory(kind, self, self._greeting, self._reactor, self._hasten)
             self._services.append(ClientService(endpoint, factory, self._pause, self._reactor))
@@ -158,7 +165,9 @@ class RedisBus:
 
     def _give_up(self) -> None:
         starting = self._end_start()
-        if starting is not None:
+        if starting is not None and self._replaces:
+            starting.callback(None)
+        elif starting is not None:
             reason = StartupError(f"redis-url: {self._target} cannot be used: {self._why}")
             self._close().addBoth(lambda _: starting.errback(reason))
 

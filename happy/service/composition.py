@@ -174,7 +174,10 @@ class Running:
         deriving = self._derive(config.master_secret)
         dsn = config.database_url or await self._start_postgres(config)
         hub = Hub(self._metrics, self._recovery(config), self._pace)
-        make_bus = self._make_bus or bus_of(config, self._reactor, self._node, self._connections.hasten)
+        replaces = self._place is not None and self._place.replaces
+        make_bus = self._make_bus or bus_of(
+            config, self._reactor, self._node, self._connections.hasten, replaces=replaces
+        )
         bus = None if make_bus is None else make_bus(dsn)
         membership = NodeMembership(hub, self._reactor, self._now, self._metrics, bus, self._node)
         # The embedded database's folder has a lock of its own.

@@ -22,15 +22,22 @@ Hasten = Callable[[Any], None]
 
 
 def bus_of(
-    config: Config, reactor: Any, name: str, hasten: Hasten = lambda transport: None
+    config: Config,
+    reactor: Any,
+    name: str,
+    hasten: Hasten = lambda transport: None,
+    *,
+    replaces: bool = False,
 ) -> MakeBus | None:
     """What makes the bus of a node called ``name``; None for a server that is alone.
+
+    ``replaces`` tells that it takes the place of one that could use the bus.
 
     Raises BadSetting for a wrong redis-url.
     """
     match config.bus or _usual(config):
         case "redis":
-            return _redis(config, reactor, name, hasten)
+            return _redis(config, reactor, name, hasten, replaces=replaces)
         case "postgres":
             return partial(PostgresBus, reactor, service=config.cluster, version=VERSION)
         case _:
@@ -43,7 +50,7 @@ def _usual(config: Config) -> str:
     return "postgres" if config.workers > 1 else "none"
 
 
-def _redis(config: Config, reactor: Any, name: str, hasten: Hasten) -> MakeBus:
+def _redis(config: Config, reactor: Any, name: str, hasten: Hasten, *, replaces: bool) -> MakeBus:
     # Here, since who has no Redis needs neither its library's memory nor its time to load.
     from happy.cluster.redis_bus import RedisBus
     from happy.cluster.redis_url import parse_redis
@@ -61,6 +68,7 @@ def _redis(config: Config, reactor: Any, name: str, hasten: Hasten) -> MakeBus:
         name=name,
         hasten=hasten,
         dispensable=_is_left_over(config, target.host),
+        replaces=replaces,
     )
 
 

@@ -40,6 +40,8 @@ class WorkerPlace:
     stop_seconds: float = WORKER_STOP_SECONDS
     draining: bool = False
     """Whether it is to take no sockets from the beginning, since the server is being emptied."""
+    replaces: bool = False
+    """Whether it takes the place of one that has served."""
     keys: Keys | None = None
     """What its parent derived, for which it need not do so."""
 

@@ -107,6 +107,7 @@ class Worker:
             raise StartupError(str(error)) from None
         except OSError as error:
             raise StartupError(f"{self.name} cannot be started: {error.strerror}") from None
+        self._brief = replace(self._brief, place=replace(self._brief.place, replaces=True))
         self._keeping = Deferred.fromCoroutine(self._keep(process))
         self._keeping.addErrback(_no_longer)
 

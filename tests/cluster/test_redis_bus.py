@@ -11,12 +11,9 @@ from unittest import SkipTest
 from urllib.parse import urlencode
 
 from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import gatherResults
-from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
 
 from happy.base.errors import StartupError
 from happy.cluster import redis_bus
@@ -25,6 +22,7 @@ from happy.cluster.redis_bus import RedisBus
 from happy.cluster.redis_url import parse_redis
 from tests.base.certificates import Authority
 from tests.cluster.ears import Ear
+from tests.cluster.names import Nameless
 from tests.cluster.redis_server import ANY, INSTALLED, NEWEST, OLDEST, RedisServer
 
 RIGHTS = (
@@ -72,22 +70,6 @@ class RedisCase(TestCase):
         """What a start says that fails."""
         error = await self.assertFailure(self.make(url).start(Ear()), StartupError)
         return str(error)
-
-
-@implementer(IHostnameResolver)
-class Nameless:
-    """Finds no address ``left`` times, and then always this machine's."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def resolveHostName(self, receiver: Any, name: str, portNumber: int = 0, *options: Any) -> Any:
-        receiver.resolutionBegan(None)
-        if self.left:
-            self.left -= 1
-        else:
-            receiver.addressResolved(IPv4Address("TCP", "127.0.0.1", portNumber))
-        receiver.resolutionComplete()
 
 
 class ServingTests:
@@ -299,17 +281,13 @@ class PlaceTests(RedisCase):
 
     async def test_a_name_that_comes(self) -> None:
         """One that gets its address meanwhile is used."""
-        found, missing = reactor.nameResolver, Nameless(2)
-        reactor.installNameResolver(missing)
-        self.addCleanup(reactor.installNameResolver, found)
+        missing = Nameless(self, 2)
         bus, _ = await self.connected(url=self.server.url.replace("127.0.0.1", "redis.invalid"))
         self.assertEqual((missing.left, bus.up), (0, True))
 
     async def test_left_over(self) -> None:
         """Without the address of what nobody may need, a start goes on; it is used once there is one."""
-        found, missing = reactor.nameResolver, Nameless(2)
-        reactor.installNameResolver(missing)
-        self.addCleanup(reactor.installNameResolver, found)
+        Nameless(self, 2)
         bus, ear = self.make(self.server.url.replace("127.0.0.1", "redis"), dispensable=True), Ear()
         await bus.start(ear).addTimeout(PATIENCE, reactor)
         self.assertEqual((bus.up, ear.told), (False, []))
@@ -324,6 +302,22 @@ class PlaceTests(RedisCase):
         self.server.start()
         await starting.addTimeout(PATIENCE, reactor)
         self.assertEqual(ear.taken(), ["back"])
+
+    async def test_away_when_another_takes_the_place(self) -> None:
+        """Who replaces a node that has served does not need it to begin, and hears when it is there."""
+        self.server.kill()
+        bus, ear = self.make(replaces=True), Ear()
+        await bus.start(ear).addTimeout(PATIENCE, reactor)
+        self.assertEqual((bus.up, ear.told), (False, []))
+        self.server.start()
+        await ear.until("back")
+        self.assertTrue(bus.up)
+
+    async def test_refused_when_another_takes_the_place(self) -> None:
+        """So it is with one that lets nobody in by now."""
+        bus = self.make(self.server.url.replace("//", "//:pw@"), replaces=True)
+        await bus.start(Ear()).addTimeout(PATIENCE, reactor)
+        self.assertFalse(bus.up)
 
     async def test_stopped_while_it_starts(self) -> None:
         """A start that is cancelled leaves nothing behind."""

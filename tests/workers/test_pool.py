@@ -88,6 +88,8 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual(self.assigned(), [True, True])
         self.made[1].serving.callback(None)
         self.assertEqual(self.assigned(), [True, True, False])
+        briefs = [process.brief for process in self.made[:2]]
+        self.assertEqual([brief and brief.place.replaces for brief in briefs], [False, True])
 
     def test_again_and_again(self) -> None:
         """A worker that served for a while is replaced at once, however often that happens."""
@@ -121,7 +123,8 @@ class PoolTests(SynchronousTestCase):
         serving.serving.callback(None)
         self.clock.advance(LONG_LIFE)
         self.end(serving)
-        self.assertIs(self.made[-1].brief, self.made[0].brief)
+        assert self.made[-1].brief is not None and self.made[0].brief is not None
+        self.assertEqual(self.made[-1].brief.place.folder, self.made[0].brief.place.folder)
 
     def test_no_room_for_a_process(self) -> None:
         """A system that makes none now is asked again, and whoever serves goes on without one in reserve."""
