@@ -48,7 +48,7 @@ def _under_way(scene: Scene, token: str, session: str) -> list[tuple[Lane, bytes
     """Connections in the middle of something, each with what is left of it."""
     scene.ask("POST", f"/v3/sessions/{session}/messages", _post(scene.pick(300_000, 3_000_000)), token)
     post = _post(scene.pick(1_000_000, 20_000_000))
-    upload = text(scene.pick(1_000_000, 9_000_000)).encode()
+    upload = b'"%s"' % text(scene.pick(1_000_000, 9_000_000)).encode()
     begun = [
         (head("PUT", f"/v1/sessions/{session}/attachments/a.enc", token, len(upload)), upload),
         (head("POST", f"/v3/sessions/{session}/messages", token, len(post)), post),
