@@ -32,7 +32,8 @@ _UNFINISHED_LINE: Final = re.compile(
     rb"\r|(?:%b{1,32}+(?: (?:[!-\xb0]++(?: (?:H(?:T(?:T(?:P(?:/(?:1(?:\.(?:[01]\r?)?)?)?)?)?)?)?)?)?)?)?)?"
     % _TOKEN
 )
-FIELDS: Final = re.compile(rb"(?:%b++:[^\0\r\n]*+\r\n)*+" % _TOKEN)
+# Not ``)*+``: early versions of Python 3.11 then find the beginning of a line that is not complete, too.
+FIELDS: Final = re.compile(rb"(?:%b++:[^\0\r\n]*+\r\n)*" % _TOKEN)
 UNFINISHED_FIELD: Final = re.compile(rb"(?:%b++(?::[^\0\r\n]*+)?)?\r?" % _TOKEN)
 _MOST_DIGITS_OF_ALL: Final = 18  # no body is so large, whatever follows
 
