@@ -31,6 +31,7 @@ from happy.realtime.updates import (
     DeleteSession,
     NewSession,
     NullableVersion,
+    SessionMembers,
     TextVersion,
     UpdateSession,
     devices_of,
@@ -100,20 +101,9 @@ class SessionViewV1(SessionView):
     last_message: None = None
 
 
-class SessionAsOpened(Reply):
+class SessionAsOpened(SessionMembers, Reply):
     """What :class:`SessionViewV1` has, in the order of the update that announces a session."""
 
-    id: str
-    seq: int
-    metadata: str
-    metadata_version: int
-    agent_state: str | None
-    agent_state_version: int
-    data_encryption_key: Base64 | None
-    active: bool
-    active_at: Timestamp
-    created_at: Timestamp
-    updated_at: Timestamp
     last_message: None = None
 
 

@@ -91,8 +91,9 @@ class NullableVersion(Struct, frozen=True):
     version: int
 
 
-class NewSession(UpdateBody, tag="new-session"):
-    """A session was made; ``seq`` counts its messages."""
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class SessionMembers(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A session as it is announced, and as whoever opens it is answered; ``seq`` counts its messages."""
 
     id: str
     seq: int
@@ -105,6 +106,10 @@ class NewSession(UpdateBody, tag="new-session"):
     active_at: Timestamp
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class NewSession(SessionMembers, UpdateBody, tag="new-session"):
+    """A session was made; ``seq`` counts its messages."""
 
 
 class UpdateSession(UpdateBody, tag="update-session"):
