@@ -255,23 +255,9 @@ def test_no_circle_between_files() -> None:
     assert _circle(_files(running=True)) is None
 
 
-TIED = {
-    # As Twisted's own do: a site makes channels, those make requests, and each knows what made it.
-    # Protocols in between would say all three classes once more.
-    "happy.web.site": {"happy.web.channel", "happy.web.request"},
-    "happy.web.channel": {"happy.web.request"},
-}
-"""Files, each with those that only type checkers need to come back to it."""
-
-
 def test_no_circle_of_types() -> None:
-    """Files do not name each other's types either, but for the few that are one thing told in parts."""
-    arrows = _files(running=False)
-    for file, others in TIED.items():
-        assert others <= {other for other in arrows[file] if file in arrows.get(other, ())}
-        for other in others:
-            arrows[other] = arrows[other] - {file}
-    assert _circle(arrows) is None
+    """Files do not name each other's types either."""
+    assert _circle(_files(running=False)) is None
 
 
 DOCUMENT = (ROOT.parent / "docs" / "architecture.md").read_text()

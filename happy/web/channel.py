@@ -30,13 +30,13 @@ from happy.wire.heads import BadHead, Beginning, Head, HeadTooLarge, closes
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
+    from twisted.web.http import Request
 
     from happy.api.answers import Fault
     from happy.web.bodies import Keep
     from happy.web.places import Place
-    from happy.web.request import HappyRequest
+    from happy.web.serving import ServingSite
     from happy.web.shares import Share
-    from happy.web.site import HappySite
 
 BODY_RATE: Final = 4
 """Bytes of a body that must come in a second, over any :data:`KEEP_ALIVE_SECONDS`: bad lines are slow."""
@@ -55,7 +55,7 @@ _MOST_AHEAD: Final = 16 * 1024
 class HappyChannel(HTTPChannel):
     """An HTTP/1.1 connection."""
 
-    site: HappySite
+    site: ServingSite
     transport: Any
     requests: list[Any]
     keep: Keep
@@ -291,7 +291,7 @@ class HappyChannel(HTTPChannel):
         if not self._refused:
             super().allContentReceived()
 
-    def checkPersistence(self, request: HappyRequest, version: bytes) -> bool:
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
         wishes = b",".join(request.requestHeaders.getRawHeaders(b"connection") or ())
         return version == b"HTTP/1.1" and not closes(wishes) and not self.site.draining
 

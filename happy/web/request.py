@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from twisted.web.server import Request
 
@@ -24,44 +24,13 @@ if TYPE_CHECKING:
 
     from happy.web.channel import HappyChannel
     from happy.web.routes import Target
+    from happy.web.serving import ServingSite, SocketEndpoint
     from happy.web.shares import Share
-    from happy.web.site import HappySite
-    from happy.wire.heads import Usual
 
 _METERED: Final = 16 * 1024
 """Bytes of JSON from which on it is measured as it arrives."""
 
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-
-
-class SocketEndpoint(Protocol):
-    """What requests need of :class:`happy.socketio.endpoint.SocketIOEndpoint`."""
-
-    @property
-    def largest_body(self) -> int:
-        """The most bytes that one request may carry."""
-
-    @property
-    def websockets(self) -> int:
-        """How many connections it has taken over."""
-
-    def handles(self, path: bytes) -> bool:
-        """Whether a request target is the realtime transport's."""
-
-    def take(self, channel: HappyChannel, usual: Usual) -> bool:
-        """Take the connection over if a request of that path is a plain upgrade; if not, nothing is done."""
-
-    def begin(self, request: Request) -> None:
-        """The head of a request of that path is there; may answer it at once."""
-
-    def lose(self, request: Request) -> None:
-        """The connection of a request broke before its body was complete."""
-
-    def render(self, request: Request) -> None:
-        """Answer a request of that path, or take over its connection."""
-
-    def refuse(self, request: Request, status: int) -> None:
-        """Answer a request whose body is not read: too large (413), or too much altogether (503)."""
 
 
 class HappyRequest(Request):
@@ -73,7 +42,7 @@ class HappyRequest(Request):
     keep: Keep
     share: Share
     target: Target
-    site: HappySite
+    site: ServingSite
     _received = 0
     _unquestioned = MIB
     _counted = False

@@ -19,8 +19,8 @@ from zope.interface import implementer
 
 from happy.api.declare import Capability
 from happy.capabilities.server import Server
-from happy.web.request import SocketEndpoint
 from happy.web.resource import Router
+from happy.web.serving import SocketEndpoint
 from happy.web.site import HappySite
 
 

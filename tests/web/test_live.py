@@ -22,8 +22,8 @@ from twisted.trial.unittest import TestCase
 from happy.api.declare import MIB, Caller, Capability
 from happy.api.structs import Blob, Body
 from happy.web.inflight import InFlight
-from happy.web.request import SocketEndpoint
 from happy.web.resource import Router
+from happy.web.serving import SocketEndpoint
 from happy.web.site import HappySite
 from tests.toys import toy_server
 from tests.web.talking import Served
