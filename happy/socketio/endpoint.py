@@ -38,8 +38,7 @@ Serve = Callable[[EngineConnection, Handshake], Handler]
 Header = Callable[[str], str | None]
 """All values of a request's header, by its lower-case name, joined by ``", "``."""
 
-
-Origin = Callable[[Any], str]
+OwnerOf = Callable[[Any], str]
 """Who pays for what is kept for a client that nobody knows yet, given the HTTP channel of its request."""
 
 
@@ -51,7 +50,7 @@ def peer_host(channel: Any) -> str:
 class EngineEndpoint:
     """Serves Engine.IO under a path; ``serve`` makes what sits on each connection.
 
-    ``origin`` names who pays for a connection until :meth:`~happy.socketio.engine.EngineConnection.pay_as`.
+    ``owner_of`` names who pays for a connection until :meth:`~happy.socketio.engine.EngineConnection.pay_as`.
     """
 
     def __init__(
@@ -59,12 +58,12 @@ class EngineEndpoint:
         serve: Serve,
         settings: EndpointSettings,
         clock: IReactorTime,
-        origin: Origin = peer_host,
+        owner_of: OwnerOf = peer_host,
     ) -> None:
         self.settings = settings
         self._serve = serve
         self._clock = clock
-        self._origin = origin
+        self._owner_of = owner_of
         self._connections: dict[str, EngineConnection] = {}
         self._shared = Shared(settings, clock)
         kind = FastWebSocket if settings.fast_frames else EngineWebSocket
@@ -286,7 +285,7 @@ class EngineEndpoint:
         """A new session; None if there is no place for one more."""
         if not self.admitting:
             return None
-        sid, owner = self.settings.sid_prefix + new_id(), self._origin(channel)
+        sid, owner = self.settings.sid_prefix + new_id(), self._owner_of(channel)
         connection = EngineConnection(sid, self.settings, self._clock, self._shared, owner, self._forget)
         address = peer_host(channel) if self.settings.keep_address else ""
         handshake = self._handshake(header, query, address)
@@ -317,12 +316,12 @@ class SocketIOEndpoint(EngineEndpoint):
         application: Application,
         settings: EndpointSettings,
         clock: IReactorTime,
-        origin: Origin = peer_host,
+        owner_of: OwnerOf = peer_host,
     ) -> None:
         def serve(connection: EngineConnection, handshake: Handshake) -> Handler:
             return SocketConnection(connection, handshake, application, clock, settings)
 
-        super().__init__(serve, settings, clock, origin)
+        super().__init__(serve, settings, clock, owner_of)
 
 
 def _origin_of(request: Request) -> bytes:
