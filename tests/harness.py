@@ -41,9 +41,11 @@ from happy.postgres.binaries import Installation, choose, installations
 from happy.postgres.cluster import DATABASE, USER, initdb_arguments, server_arguments
 from happy.postgres.process import Program
 from happy.storage import blocking
-from happy.storage.database import Database, Millis, Transaction
+from happy.storage.database import Database
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate_connection
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
 
 _NOBODY = 65534
 _SPEED = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB", "max_connections": "60"}

@@ -14,8 +14,8 @@ from happy.api.structs import Query, Reply, Timestamp
 from happy.base.errors import Refusal
 from happy.realtime.updates import FeedContent, NewFeedPost, devices_of
 from happy.storage import feed as storage
-from happy.storage.database import Transaction
 from happy.storage.large import Large
+from happy.storage.transaction import Transaction
 
 feed = Capability("feed")
 

@@ -28,7 +28,7 @@ from happy.outbound.images import NotAPicture
 from happy.realtime.updates import Avatar, UpdateAccount, devices_of
 from happy.storage import github as storage
 from happy.storage import uploads
-from happy.storage.database import Transaction
+from happy.storage.transaction import Transaction
 from happy.storage.uploads import StoredImage
 
 github = Capability("github")

@@ -16,9 +16,9 @@ from happy.capabilities._profiles import UserProfile, user_profile
 from happy.capabilities.server import Server
 from happy.realtime.updates import FriendAccepted, FriendRequest, RelationshipUpdated, devices_of
 from happy.storage import relationships
-from happy.storage.database import Transaction
 from happy.storage.relationships import Pair, Person, Status
 from happy.storage.retention import REMOVED
+from happy.storage.transaction import Transaction
 
 social = Capability("social")
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from happy.logs.events import Events
     from happy.realtime.client import Client
     from happy.realtime.hub import Hub
-    from happy.storage.database import Database, Transaction
+    from happy.storage.database import Database
+    from happy.storage.transaction import Transaction
 
 SECONDS: Final = 1.0
 """Between two looks. A look is one row by its key; to be told by the database instead would need a session of

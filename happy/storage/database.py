@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from happy.base.clocks import Now
     from happy.metrics import Metrics
 
-__all__ = ["Database", "Millis", "Transaction"]
-
 T = TypeVar("T")
 
 SERIALIZATION_FAILURE = "40001"

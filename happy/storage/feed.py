@@ -10,7 +10,7 @@ from happy.storage.large import Column, Kind, Page, Table
 from happy.storage.types import Jsonb
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 ABOVE_ALL = 2**63 - 1
 """A counter that no item has."""

@@ -9,7 +9,7 @@ from happy.storage.retention import REMOVED
 from happy.storage.types import Millis
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 FIGURES = """
 SELECT

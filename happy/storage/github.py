@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from happy.storage.types import Jsonb
 
 if TYPE_CHECKING:
-    from happy.storage.database import Transaction
+    from happy.storage.transaction import Transaction
 
 OWNER = """
 SELECT "id" FROM "Account" WHERE "githubUserId" = %(user)s

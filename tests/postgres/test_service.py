@@ -14,8 +14,9 @@ from twisted.internet.threads import deferToThread
 
 from happy.base.errors import StartupError
 from happy.postgres.cluster import data_major
-from happy.storage.database import Database, Transaction
+from happy.storage.database import Database
 from happy.storage.migrate import migrate
+from happy.storage.transaction import Transaction
 from tests.harness import RecordingPublisher, insert_account
 from tests.postgres.case import AS_ROOT, PostgresCase, outcome, query, ready
 

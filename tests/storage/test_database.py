@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from happy.base.errors import AccountVanished, Overloaded, QueryFailed
 from happy.base.ids import new_cuid
 from happy.storage import attempt
-from happy.storage.database import Database, Millis, Transaction
-from happy.storage.types import Jsonb
+from happy.storage.database import Database
+from happy.storage.transaction import Transaction
+from happy.storage.types import Jsonb, Millis
 from tests.harness import DatabaseCase, insert_account, psql
 from tests.storage.working import Audience, Counter, end_sessions, publishes, start
 

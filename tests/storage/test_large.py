@@ -9,8 +9,8 @@ from typing import Any
 from happy.base.codecs import encode_base64
 from happy.base.errors import ChangedMeanwhile
 from happy.storage import artifacts, kv, messages, sessions
-from happy.storage.database import Transaction
 from happy.storage.large import ROOM, SLICE, Large, Page
+from happy.storage.transaction import Transaction
 from tests.harness import DatabaseCase, psql
 
 NEW_MESSAGE = """

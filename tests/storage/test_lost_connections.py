@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from happy.base.errors import DatabaseDown, OutcomeUnknown, Overloaded
 from happy.storage import attempt
-from happy.storage.database import Transaction
+from happy.storage.transaction import Transaction
 from tests.harness import DatabaseCase
 from tests.storage.proxy import DROPPED, LATE, LOST, MUTE, SILENT, Relay
 from tests.storage.working import INSERT_VALUE, Audience, Counter, publishes, start

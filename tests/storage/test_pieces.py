@@ -6,8 +6,8 @@ import os
 import random
 from typing import Any
 
-from happy.storage.database import Transaction
 from happy.storage.pieces import LARGE, PIECE, SentAhead, any_large
+from happy.storage.transaction import Transaction
 from happy.storage.types import Jsonb, Texts
 from tests.harness import DatabaseCase
 

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from happy.base.coroutines import drive
 from happy.base.errors import QueryFailed
 from happy.storage.connection import LARGE_STATEMENT, Connection, Deadlines
-from happy.storage.database import Transaction
+from happy.storage.transaction import Transaction
 from tests.harness import DatabaseCase
 
 

@@ -8,10 +8,11 @@ from twisted.internet.threads import deferToThread
 
 from happy.base.coroutines import drive
 from happy.storage.blocking import connect
-from happy.storage.database import Database, Transaction
+from happy.storage.database import Database
 from happy.storage.dsn import parse_target
 from happy.storage.migrate import migrate
 from happy.storage.session import with_settings
+from happy.storage.transaction import Transaction
 from tests.harness import DatabaseCase, psql
 from tests.storage.poolers import PgBouncer, SmallPooler
 from tests.storage.working import Audience

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from happy.storage.database import Transaction
 from happy.storage.row_estimates import estimate_records
+from happy.storage.transaction import Transaction
 from tests.harness import DatabaseCase, psql
 
 NEW_SESSION = """

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from happy.storage.database import Database, Millis, Transaction
+from happy.storage.database import Database
+from happy.storage.transaction import Transaction
+from happy.storage.types import Millis
 from tests.harness import psql
 
 INSERT_VALUE = """
