@@ -186,7 +186,7 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode_body(shape: type[T], raw: bytes | msgspec.Raw, group: str = "body") -> T:
+def decode_body(shape: type[T], raw: bytes | msgspec.Raw) -> T:
     """The JSON text ``raw`` as ``shape``.
 
     Raises :class:`MalformedJson` for a text that is not JSON, is not UTF-8 or nests too deeply, and
@@ -196,9 +196,9 @@ def decode_body(shape: type[T], raw: bytes | msgspec.Raw, group: str = "body") -
     try:
         value = msgspec.json.decode(raw, type=shape)
     except (ValueError, RecursionError):
-        return _as_it_came(decode_value(shape, parse_json(raw), group), bytes(raw))
+        return _as_it_came(decode_value(shape, parse_json(raw)), bytes(raw))
     if counts_utf16(shape):
-        validation.check(shape, msgspec.to_builtins(value), group)
+        validation.check(shape, msgspec.to_builtins(value), "body")
     return value
 
 

@@ -92,13 +92,13 @@ class Fleet:
         for process in self._processes:
             process.send(command)
 
-    def facts(self, until: str, every: float = 1.0) -> Iterator[dict[str, Any]]:
+    def facts(self, until: str) -> Iterator[dict[str, Any]]:
         """What workers say, up to the moment when all have said ``until``.
 
-        An empty fact comes ``every`` so many seconds. Raises WorkerFailed.
+        An empty fact comes every second. Raises WorkerFailed.
         """
         missing = set(self._processes)
-        beat = perf_counter() + every
+        beat = perf_counter() + 1.0
         while missing:
             for key, _ in self._selector.select(max(0.0, beat - perf_counter())):
                 for fact in self._read(key.data, missing):
@@ -106,7 +106,7 @@ class Fleet:
                         missing.discard(key.data)
                     yield fact
             if perf_counter() >= beat:
-                beat += every
+                beat += 1.0
                 yield {}
 
     def _read(self, process: _Process, missing: Collection[_Process]) -> list[dict[str, Any]]:

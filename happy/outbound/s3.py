@@ -178,7 +178,7 @@ def put(config: Config, path: str, content: IO[bytes], length: int) -> None:
 
 
 def remove(config: Config, prefix: str) -> None:
-    """Delete everything below a prefix."""
+    """Delete everything below a prefix. Raises StartupError."""
     names = [DeleteObject(path) for path in sizes(config, prefix)]
     with _usable(config) as client:
         for failed in client.remove_objects(config.s3_bucket or "", names):

@@ -46,7 +46,10 @@ def account_for(folder: Path) -> Account | None:
 
 
 def helper() -> Account:
-    """An account without rights that has a name, for initdb, which looks its own up."""
+    """An account without rights that has a name, for initdb, which looks its own up.
+
+    Raises StartupError where there is none.
+    """
     for name in _HELPERS:
         try:
             entry = pwd.getpwnam(name)

@@ -20,7 +20,7 @@ def fits(folder: Path) -> bool:
 
 
 def short_folder(account: Account | None) -> Path:
-    """A new private folder of the account with a short path. The caller removes it."""
+    """A new private folder of the account with a short path. The caller removes it. Raises StartupError."""
     for place in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
         if place and os.access(place, os.W_OK) and fits(Path(place, "happy-12345678")):
             folder = Path(tempfile.mkdtemp(prefix="happy-", dir=place))

@@ -120,7 +120,7 @@ async def obey(parts: Controlled, order: str, about: Mapping[str, Any]) -> int |
 
 
 async def push(parts: Controlled, members: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Notify each device of ``account``; what came of each, and after how many ms."""
+    """Notify each device of ``account``; what came of each, and after how many ms. Raises Impracticable."""
     account, server, results = members.get("account"), parts.server, []
     if not isinstance(account, str):
         raise Impracticable("account is the id of one")

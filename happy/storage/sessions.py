@@ -137,7 +137,7 @@ async def get_or_create(
 
     A stored one that is very large has its contents as :class:`~happy.storage.large.Large`. The transaction
     holds the account, so that nobody deletes the session between two statements; another
-    server on the database may still make one.
+    server on the database may still make one. Raises LookupError where it deletes that again at once.
     """
     parameters = {
         "id": cuid(tx.now),
