@@ -26,7 +26,8 @@ def check_data(config: Config) -> None:
         usable = not folder.exists() or os.access(folder, os.R_OK | os.W_OK | os.X_OK)
     except PermissionError:
         usable = False
-    if not usable and folder.is_file():
+    # Not as Path asks, which raises where somebody may not look.
+    if not usable and os.path.isfile(folder):
         raise BadSetting(f"data-dir: {folder} is a file; move it away, or name a folder")
     if not usable:
         uid = os.geteuid()

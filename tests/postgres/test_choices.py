@@ -31,7 +31,8 @@ from happy.postgres.cluster import server_arguments
 from happy.postgres.sockets import fits
 
 NEW, OLD = Installation(Path("/new"), 18), Installation(Path("/old"), 16)
-NOBODY = Account(65534, 65534)
+NOBODY = Account(4713, 4713)
+"""Neither who runs the tests nor anybody else."""
 _DROP_CAPABILITY, _ADMINISTRATION, _SET_GROUP = 24, 21, 6
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root becomes someone else")
