@@ -161,7 +161,7 @@ class Account:
     # Attachments and notifications
 
     async def upload(self, session: Session, data: bytes) -> str:
-        """Store a sealed attachment of a session; returns its reference for messages."""
+        """Store a sealed attachment of a session; returns its reference for messages. Raises Refused."""
         sealed = session.cipher.seal_blob(data)
         path = f"/v1/sessions/{_segment(session.id)}/attachments/request-upload"
         ticket = await self.call("POST", path, {"filename": "attachment", "size": len(sealed)})
@@ -177,7 +177,7 @@ class Account:
         return reference
 
     async def download(self, session: Session, reference: str) -> bytes:
-        """The bytes of an attachment."""
+        """The bytes of an attachment. Raises Refused and Undecryptable."""
         path = f"/v1/sessions/{_segment(session.id)}/attachments/request-download"
         ticket = await self.call("POST", path, {"ref": reference})
         url: str = ticket["downloadUrl"]
