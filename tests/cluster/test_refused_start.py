@@ -65,9 +65,12 @@ class RefusedStartTests(TestCase):
             ("redis://redis", {"HAPPY_NODE": "n1"}, ()),
             ("redis://redis", {}, ("--workers=2",)),
         ]
-        for number, (url, more, options) in enumerate(cases):
-            served = self.named(number, url, environment | more, *options)
-            self.assertEqual(await served.ended, 1)
+        asked = [
+            self.named(number, url, environment | more, *options)
+            for number, (url, more, options) in enumerate(cases)
+        ]
+        self.assertEqual(await gatherResults([served.ended for served in asked]), [1] * 3)
+        for served, (url, _, _) in zip(asked, cases, strict=True):
             place = url.replace(":word@", "")
             why = f"happy: redis-url: {place}:6379 cannot be used: its host has no address\n"
             self.assertEqual(served.errors.decode(), why)
