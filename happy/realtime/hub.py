@@ -53,6 +53,9 @@ MAX_CLIENTS = 2_000
 AT_ONCE: Final = 64
 """Clients that are told something before it is looked whether there is time for more."""
 
+BYTES_AT_ONCE: Final = 1024 * 1024
+"""Bytes for all of them together: the system copies them, which takes it some milliseconds."""
+
 Encode = Callable[[Any], bytes]
 """Makes the text that is sent."""
 
@@ -341,7 +344,7 @@ class Hub:
         else:
             packet = self.recovery.replay.record(audience, event, payload, skip, state)
         self._deliveries.inc(len(sockets))
-        if len(sockets) > AT_ONCE:
+        if len(sockets) > AT_ONCE or len(sockets) * len(packet.frames) > BYTES_AT_ONCE:
             return _in_pieces(packet, sockets)
         for socket in sockets:
             socket.send(packet)
@@ -364,8 +367,9 @@ def _begun(start: Callable[..., Work | None], *arguments: Any) -> Work:
 
 def _in_pieces(packet: EncodedPacket, sockets: Sequence[Socket]) -> Work:
     """Send to many. A client that comes back on another socket has it from the log."""
-    for start in range(0, len(sockets), AT_ONCE):
-        for socket in sockets[start : start + AT_ONCE]:
+    at_once = max(1, min(AT_ONCE, BYTES_AT_ONCE // len(packet.frames)))
+    for start in range(0, len(sockets), at_once):
+        for socket in sockets[start : start + at_once]:
             socket.send(packet)
         yield
 

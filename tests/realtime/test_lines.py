@@ -17,7 +17,7 @@ from happy.base.pace import PORTION_SECONDS, QUEUE_SECONDS, TURN_SECONDS, Pace
 from happy.metrics import Metrics
 from happy.realtime import hub, lines
 from happy.realtime.client import Client
-from happy.realtime.hub import AT_ONCE, Hub
+from happy.realtime.hub import AT_ONCE, BYTES_AT_ONCE, Hub
 from happy.realtime.recovery import Recovery
 from happy.realtime.updates import (
     Activity,
@@ -25,7 +25,9 @@ from happy.realtime.updates import (
     Encrypted,
     Message,
     NewMessage,
+    TextVersion,
     Update,
+    UpdateSession,
     devices_of,
     encode_update,
 )
@@ -47,13 +49,14 @@ class BusyWorld:
         self.hub = Hub(self.metrics, self.recovery, self.pace)
         self.crowds = {account: [self.client(account) for _ in range(n)] for account, n in crowds.items()}
         self.seqs: dict[str, int] = {}
+        self.byte_seconds = 0.0
 
     def client(self, account: str) -> Client:
         client = connect(account)
         link: Any = client.socket._link
 
         def send(packet: Any) -> None:
-            self.clock.rightNow += SEND_SECONDS
+            self.clock.rightNow += SEND_SECONDS + len(packet.frames) * self.byte_seconds
             MemoryLink.send(link, packet)
 
         link.send = send
@@ -103,6 +106,20 @@ def test_no_turn_is_long() -> None:
     assert world.clock.seconds() - before <= TURN_SECONDS + PIECE_SECONDS
     assert world.finish() <= QUEUE_SECONDS + PORTION_SECONDS + PIECE_SECONDS
     assert {tuple(seqs(client)) for client in world.crowds["large"]} == {tuple(range(1, 21))}
+
+
+def test_large_updates() -> None:
+    """A turn is no longer where what is told to fewer clients takes the system long to copy."""
+    world = BusyWorld(large=AT_ONCE)
+    world.byte_seconds = 4e-9
+    size = BYTES_AT_ONCE // 3
+    piece = 3 * (SEND_SECONDS + 1.01 * size * world.byte_seconds)
+    body = UpdateSession(id="s", metadata=TextVersion("x" * size, 1))
+    before = world.clock.seconds()
+    world.hub.deliver(Update(audience=devices_of("large"), seq=1, body=body, created_at=5))
+    assert world.clock.seconds() - before <= TURN_SECONDS + piece
+    assert world.finish() <= QUEUE_SECONDS + PORTION_SECONDS + piece
+    assert {tuple(seqs(client)) for client in world.crowds["large"]} == {(1,)}
 
 
 def test_others_do_not_wait() -> None:
