@@ -96,8 +96,7 @@ class Reading:
         """
         answer = Deferred[int](lambda answer: self._leave(account, answer))
         self._joining.setdefault(account, {})[answer] = None
-        if self._count not in self._working:
-            self._start(self._count)
+        self._start(self._count)
         return answer
 
     def _leave(self, account: str, answer: Deferred[int]) -> None:
@@ -123,10 +122,10 @@ class Reading:
     def ask(self, feed: Feed) -> None:
         """Read what a feed has missed."""
         if feed in self._large:
-            return  # It is asked for again after that.
+            self._start(self._fill_large)  # It is asked for again after that.
+            return
         self._gaps[feed] = None
-        if self._fill not in self._working:
-            self._start(self._fill)
+        self._start(self._fill)
 
     async def _fill(self) -> None:
         while self._gaps and not self._stopped:
@@ -156,8 +155,7 @@ class Reading:
 
     def _put_aside(self, feed: Feed, found: _Found) -> None:
         self._large[feed] = found
-        if self._fill_large not in self._working:
-            self._start(self._fill_large)
+        self._start(self._fill_large)
 
     async def _fill_large(self) -> None:
         while self._large and not self._stopped:
@@ -190,8 +188,7 @@ class Reading:
     def catch_up(self) -> None:
         """Compare the numbers of all feeds with the database's, and read what is missing."""
         self._again = True
-        if self._compare not in self._working:
-            self._start(self._compare)
+        self._start(self._compare)
 
     async def _compare(self) -> None:
         while self._again and not self._stopped:
@@ -226,7 +223,9 @@ class Reading:
     # -- the database ----------------------------------------------------------------------------
 
     def _start(self, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
-        """Begin one of the works above in the next turn; it goes on until there is nothing more to do."""
+        """Let one of the works above go on until there is nothing more to do, from the next turn on."""
+        if work in self._working:
+            return
 
         def begin() -> None:
             Deferred.fromCoroutine(work()).addErrback(failed).addBoth(lambda _: self._working.discard(work))

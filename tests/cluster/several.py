@@ -119,10 +119,15 @@ class SeveralCase(DatabaseCase):
             await node.start()
             self.addCleanup(node.stop)
         self.account = await self.new_account()
-        self.session = new_cuid()
+        self.session = await self.new_session(self.account)
+
+    async def new_session(self, account: str) -> str:
+        """The id of a session of an account."""
+        session = new_cuid()
         await self.database.transact(
-            lambda tx: tx.run(NEW_SESSION, (self.session, self.account, "tag", Millis(tx.now)))
+            lambda tx: tx.run(NEW_SESSION, (session, account, "tag", Millis(tx.now)))
         )
+        return session
 
     def named(self) -> list[tuple[Node, str]]:
         """The nodes, each with its name."""

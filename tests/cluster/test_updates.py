@@ -209,6 +209,36 @@ class TestUpdates(SeveralCase):
         read.callback(None)
         await self.everybody_hears(1)
 
+    async def test_a_mistake_while_reading_what_is_large(self) -> None:
+        """Other accounts' large updates are read all the same as soon as anything of theirs is looked for."""
+        whole, read, wrong = log.part, Deferred[None](), [ZeroDivisionError()]
+
+        async def part(*arguments: Any, **named: Any) -> str | None:
+            await read
+            return await whole(*arguments, **named)
+
+        def content(parts: Any) -> Any:
+            if wrong:
+                raise wrong.pop()
+            return large_updates.content_of(parts)
+
+        self.patch(log, "PART", 2**20)
+        self.patch(log, "part", part)
+        self.patch(reading, "content_of", content)
+        node, second = self.nodes[1], await self.new_account()
+        client, session = await node.client(second), await self.new_session(second)
+        await self.nodes[0].send(self.account, self.session, "x" * 3_000_000)
+        await self.nodes[0].send(second, session, "x" * 3_000_000)
+        large = node.cluster._reading._large
+        await self.until(lambda: len(large) == 2)
+        self.assertEqual(next(iter(large)).account, self.account)
+        read.callback(None)
+        await self.until(lambda: self.flushLoggedErrors(ZeroDivisionError))
+        node.cluster._reading.ask(next(iter(large)))
+        await self.everybody_hears(1, [client])
+        node.cluster._reading.catch_up()
+        await self.everybody_hears(1)
+
     async def test_somebody_else_writes(self) -> None:
         """A number without a row cuts the account's sockets, and nobody comes back as if nothing had been."""
         client = self.clients[1]
