@@ -10,6 +10,7 @@ one more thread for each of these, for owners who have none.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
@@ -38,11 +39,22 @@ MOST_SLOW: Final = 28
 """Calls that take long and have a thread made up for. All together are not so many that the one that runs the
 reactor, which has a turn as each of them has, would notice."""
 
+SWITCH_SECONDS: Final = 0.0002
+"""How long a thread may go on computing while another wants to. The reactor's thread gives the interpreter
+away with each packet that it sends or reads, and with Python's 5 ms may wait so long for it each time."""
+
 PROGRAM: Final = ""
 """The owner of what the program does for itself, which may have all threads."""
 
 _Waiting = tuple[Callable[[], Any], "Deferred[Any]"]
 """A call, and who waits for its result."""
+
+
+def share_evenly() -> Callable[[], None]:
+    """Let threads of this process take turns of :data:`SWITCH_SECONDS`; answers what undoes it."""
+    former = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return partial(sys.setswitchinterval, former)
 
 
 class _Background(Thread):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from happy.base.pace import Pace
+from happy.base.threads import SWITCH_SECONDS
+from happy.metrics import Metrics
 from happy.service.connections import Connections
 from happy.service.eager import EagerClient, EagerServer
+from happy.service.lifecycle import Lifecycle
 
 
 class _Heard(Protocol):
@@ -60,6 +64,14 @@ class ConnectionsTests(TestCase):
         self.assertIs(type(transport), tcp.Client)
         self.assertIs(connections.accepted, tcp.Server)
         self.assertTrue(issubclass(Connections(reactor, Pace(reactor), shortcuts=True).accepted, EagerServer))
+
+    async def test_watched(self) -> None:
+        """As long as the reactor is watched, threads that compute let it have its turns."""
+        former, lifecycle = sys.getswitchinterval(), Lifecycle(reactor)  # type: ignore[arg-type]
+        Connections(reactor, Pace(reactor), shortcuts=False).watch(Metrics(), lifecycle)
+        self.assertAlmostEqual(sys.getswitchinterval(), SWITCH_SECONDS)
+        await lifecycle.stop()
+        self.assertAlmostEqual(sys.getswitchinterval(), former)
 
     async def test_what_is_no_tcp(self) -> None:
         """A UNIX socket stays as it is, and works."""
