@@ -16,6 +16,7 @@ Of what ``HTTPChannel`` keeps for itself, ``_command``, ``_path``, ``_version``,
 from __future__ import annotations
 
 from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import ITCPTransport
@@ -121,15 +122,15 @@ class HappyChannel(HTTPChannel):
         elif not self._refused:
             self._work_on(data)
 
-    def _work_on(self, data: bytes, *, turn: bool = False) -> None:
-        """Take ``data`` piece by piece; what cannot be taken now waits. With ``turn``, one piece can."""
+    def _work_on(self, data: bytes, until: float = inf, *, turn: bool = False) -> None:
+        """Take ``data`` piece by piece; what is left at ``until`` waits. A ``turn`` is one piece at least."""
         self._busy = True
         try:
             while data and not self._ends():
                 if self._handlingRequest:
                     return self._wait_with(data)
                 began = self.share.now() if turn else self.share.begin()
-                if began is None:
+                if began is None or (began >= until and not turn):
                     self.share.later(self._go_on)
                     return self._wait_with(data)
                 turn = False
@@ -171,7 +172,7 @@ class HappyChannel(HTTPChannel):
         much = len(ahead) > _MOST_AHEAD and self._transferDecoder is not None
         if not much:
             self._read_on()
-        self._work_on(ahead, turn=True)
+        self._work_on(ahead, self.share.until, turn=True)
         if much and not self._ahead and "dataReceived" not in vars(self):
             self._read_on()
 

@@ -66,6 +66,8 @@ class Processor(FairQueue[Callable[[], None]]):
         self.now: Callable[[], float] = clock.seconds
         # Many owners may share a purse, and something has to be left for other work.
         self.allowance = _Allowance(price=1.25, burst=0.05)
+        self.until = 0.0
+        """When those who wait have had their time of this turn."""
         self._shares: dict[str, Share] = {}
         self._welcomed: list[Share] = []
         self._lingering: dict[Share, None] = {}
@@ -106,6 +108,7 @@ class Processor(FairQueue[Callable[[], None]]):
 
     def serve(self, waiter: Callable[[], None], end: float) -> None:
         """Do a piece of work. It charges for itself."""
+        self.until = end
         waiter()
 
     def welcomed(self, share: Share) -> None:
@@ -140,6 +143,11 @@ class Share:
         now = self.now()
         owing = now < self._own.free_at or now < self._all.free_at
         return None if owing or self.owner in self._processor else now
+
+    @property
+    def until(self) -> float:
+        """When whose turn it is has to let others, with whatever is left, go :meth:`later`."""
+        return self._processor.until
 
     @property
     def settled(self) -> bool:

@@ -40,6 +40,13 @@ async def heavy(server: object) -> str:
     return "done"
 
 
+@toys.get("/light", public=True)
+async def light(server: object) -> str:
+    """Take 1 ms."""
+    server.clock.spend(0.001)  # type: ignore[attr-defined]
+    return "done"
+
+
 class ShareCase(SynchronousTestCase):
     """Owners who work."""
 
@@ -215,6 +222,15 @@ class ConnectionTests(SynchronousTestCase):
         for _ in range(60):
             self.clock.turn()
         self.assertEqual(self.answers(connection), 50)
+
+    def test_turn_of_a_pipeline(self) -> None:
+        """Whoever waited, and has time of its own, goes on until the time of all who wait is over."""
+        connection = self.served.connect()
+        connection.send(message("GET", "/heavy") + message("GET", "/light") * 50)
+        self.clock.spend(5)
+        before = self.answers(connection)
+        self.clock.turn()
+        self.assertEqual(self.answers(connection) - before, round(SLICE / 0.001))
 
     def test_others(self) -> None:
         """Another address is answered in the next turn, while the flood waits."""
