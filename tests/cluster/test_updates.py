@@ -217,26 +217,29 @@ class TestUpdates(SeveralCase):
             await read
             return await whole(*arguments, **named)
 
-        def content(parts: Any) -> Any:
+        node, second = self.nodes[1], await self.new_account()
+        work = node.cluster._reading
+        fill_in = work._fill_in
+
+        def fill_in_later(*arguments: Any) -> None:
             if wrong:
                 raise wrong.pop()
-            return large_updates.content_of(parts)
+            fill_in(*arguments)
 
         self.patch(log, "PART", 2**20)
         self.patch(log, "part", part)
-        self.patch(reading, "content_of", content)
-        node, second = self.nodes[1], await self.new_account()
+        self.patch(work, "_fill_in", fill_in_later)
         client, session = await node.client(second), await self.new_session(second)
         await self.nodes[0].send(self.account, self.session, "x" * 3_000_000)
         await self.nodes[0].send(second, session, "x" * 3_000_000)
-        large = node.cluster._reading._large
+        large = work._large
         await self.until(lambda: len(large) == 2)
         self.assertEqual(next(iter(large)).account, self.account)
         read.callback(None)
         await self.until(lambda: self.flushLoggedErrors(ZeroDivisionError))
-        node.cluster._reading.ask(next(iter(large)))
+        work.ask(next(iter(large)))
         await self.everybody_hears(1, [client])
-        node.cluster._reading.catch_up()
+        work.catch_up()
         await self.everybody_hears(1)
 
     async def test_somebody_else_writes(self) -> None:
